@@ -1,0 +1,28 @@
+"""Suite-wide settings: Hypothesis profiles and the place of the shared vectors and data."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, print_blob=True, suppress_health_check=SLOW_IS_FINE
+)
+settings.register_profile(
+    "thorough", max_examples=1000, deadline=None, print_blob=True,
+    suppress_health_check=SLOW_IS_FINE,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+SHARED = Path(os.environ.get("BDN_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of public vectors and real data; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared folder at {SHARED.name}/ beside the repository")
+    return SHARED
