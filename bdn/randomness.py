@@ -56,7 +56,8 @@ class SystemRandomness:
 class SeededRandomness:
     """SHAKE-256 of (seed, block counter), for repeatable experiments. Never for real keys."""
 
-    BLOCK = 1024
+    BLOCK = 4096
+    """Bytes a hash call gives; always the same, so the stream does not depend on how it is cut."""
 
     def __init__(self, seed: int | bytes) -> None:
         self._seed = seed if isinstance(seed, bytes) else str(seed).encode()
@@ -69,9 +70,8 @@ class SeededRandomness:
         have = len(self._buffer)
         while have < count:
             block = transcript("bdn/seeded", self._seed, self._counter.to_bytes(8, "big"))
-            size = max(self.BLOCK, min(count - have, 1 << 20))
-            pieces.append(hashlib.shake_256(block).digest(size))
-            have += size
+            pieces.append(hashlib.shake_256(block).digest(self.BLOCK))
+            have += self.BLOCK
             self._counter += 1
         stream = b"".join(pieces)
         self._buffer = stream[count:]

@@ -1,0 +1,47 @@
+# Each target makes its own .venv and installs what it needs; only Python ≥ 3.11 and make are asked for.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN ?= runs/latest
+ARGS ?=
+
+.PHONY: run test check bench thorough clean help
+
+help:
+	@echo "make run    train on real digits through an encrypted, agreed ledger (ARGS='--devices 10 …')"
+	@echo "make test   the test suite, in under eight minutes on two cores"
+	@echo "make check  lint and types"
+	@echo "make bench  the quick profile of every benchmark (FULL=1 for the full one)"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "bdn needs Python 3.11 or newer; say which: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[report]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[report,dask,dev]'
+	@touch $@
+
+run: $(VENV)/.run
+	$(BIN)/bdn run --out $(RUN) --force $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+thorough: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/bdn bench $(if $(FULL),--full) $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
