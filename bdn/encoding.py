@@ -45,7 +45,11 @@ MAX_DEPTH = 64
 
 def encode(value: Plain) -> bytes:
     """Encode ``value``; raises `EncodingError` for anything outside the profile."""
-    return cbor2.dumps(_checked(value, 0), canonical=True)
+    checked = _checked(value, 0)
+    try:
+        return cbor2.dumps(checked, canonical=True)
+    except UnicodeEncodeError as error:
+        raise EncodingError(f"text with a lone surrogate has no encoding: {error}") from error
 
 
 def decode(data: bytes) -> Any:

@@ -1,1 +1,1 @@
-"""Being built."""
+"""A whole run, seeded: see `bdn.experiments.run` and `bdn.experiments.config`."""

@@ -1,0 +1,268 @@
+"""Headers, blocks and receipts (paper, section 4.2; DESIGN section 8).
+
+The paper's block is B = [Tx, Tx_co, β, ℵ]: the verified updates, the global update, the block
+generation rate and the pointer to the previous block. Header and body are apart here, so that a
+light node gets along with headers: each root in the header commits to a part of the body.
+
+    β   ``generation_rate``   ℵ   ``parent``   h   the encoded header's bytes
+    S   average bytes of a local update (envelope and blob)   n   number of local updates
+
+The digest of the header names the block and is what consensus agrees on; the seal stands beside
+the block, because edges may seal the same block in different views.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from bdn.chain import merkle
+from bdn.chain.transactions import (
+    DIGEST_BYTES,
+    MAX_NUMBER,
+    AggregateTransaction,
+    BlobPayload,
+    Envelope,
+    UpdateTransaction,
+    decode_envelope,
+    encode_envelope,
+)
+from bdn.encoding import decode, decode_record, digest, encode, encode_record, from_plain, to_plain
+from bdn.errors import EncodingError
+from bdn.identity import ADDRESS_BYTES
+
+GENESIS = "genesis"
+CANDIDATE = "candidate"
+AUXILIARY = "auxiliary"
+KINDS = (GENESIS, CANDIDATE, AUXILIARY)
+
+NO_PARENT = bytes(DIGEST_BYTES)
+"""The genesis block's parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is sealed.
+
+    Attributes:
+        chain: 32 bytes, the digest of the genesis record.
+        height: 0 for the genesis block, then one more than the parent's.
+        epoch: p, the epoch that the block serves.
+        kind: ``"candidate"`` (one an epoch, with Tx_co), ``"auxiliary"`` (gradient phase, keys,
+            shares, closing losses) or ``"genesis"``.
+        parent: ℵ, the 32-byte digest of the previous header.
+        transactions_root, receipts_root: Merkle roots over the encoded transactions (the updates
+            in order, then Tx_co) and over their receipts.
+        state_root: of the state after the block.
+        generation_rate: β in blocks per 1,000 hours (so 60,000 is one block a minute).
+        proposer: the 20-byte address of the edge server that made the block.
+        time: milliseconds since the Unix epoch, or of the experiment's clock.
+    """
+
+    chain: bytes
+    height: int
+    epoch: int
+    kind: str
+    parent: bytes
+    transactions_root: bytes
+    state_root: bytes
+    receipts_root: bytes
+    generation_rate: int
+    proposer: bytes
+    time: int
+
+    def __post_init__(self) -> None:
+        roots = (self.chain, self.parent, self.transactions_root, self.state_root,
+                 self.receipts_root)
+        if any(len(item) != DIGEST_BYTES for item in roots):
+            raise ValueError(f"a header's digests have {DIGEST_BYTES} bytes each")
+        if len(self.proposer) != ADDRESS_BYTES:
+            raise ValueError(f"a proposer is an address of {ADDRESS_BYTES} bytes")
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.kind!r} is no kind of block")
+        numbers = (self.height, self.epoch, self.generation_rate, self.time)
+        if any(not 0 <= number < MAX_NUMBER for number in numbers):
+            raise ValueError("a header's numbers lie in 0 … 2^63 - 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A header with its body: Tx_d1 … Tx_dn (or other transactions) and Tx_co if there is one."""
+
+    header: Header
+    transactions: tuple[Envelope, ...]
+    aggregate: Envelope | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """The 32 bytes that name the block and that its seal signs."""
+        return header_digest(self.header)
+
+    @property
+    def envelopes(self) -> tuple[Envelope, ...]:
+        """All transactions in the order of execution: Tx_co comes last."""
+        return self.transactions if self.aggregate is None else (*self.transactions, self.aggregate)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a contract told while it ran.
+
+    Attributes:
+        contract, name: who told it, and what.
+        fields: its details, in the profile's plain values.
+    """
+
+    contract: str
+    name: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of one transaction. Inclusion is not success: ``ok`` says which.
+
+    Attributes:
+        transaction: the 32-byte digest of the transaction.
+        ok: whether its effects stand.
+        status: ``"ok"``, or why not: ``"reverted"``, ``"failed"``, ``"out-of-gas"``, ``"refused"``.
+        gas_used: at most the envelope's limit.
+        result: what the function returned, in plain values.
+        events: in order; none when it failed.
+        error: the reason of a failure.
+        line: the contract's source line of the failure.
+    """
+
+    transaction: bytes
+    ok: bool
+    status: str
+    gas_used: int
+    result: Any
+    events: tuple[Event, ...]
+    error: str | None
+    line: int | None
+
+
+# --- codecs -------------------------------------------------------------------------------------
+
+
+def encode_header(header: Header) -> bytes:
+    """Strict CBOR map of the header's fields; its length is the paper's h."""
+    return encode_record(header)
+
+
+def decode_header(data: bytes) -> Header:
+    """What `encode_header` wrote, or `EncodingError`."""
+    return decode_record(Header, data)
+
+
+def header_digest(header: Header) -> bytes:
+    """The 32-byte name of the header's block."""
+    return digest("bdn/header", encode_header(header))
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """Strict CBOR map of the receipt's fields: a leaf under ``receipts_root``."""
+    return encode_record(receipt)
+
+
+def decode_receipt(data: bytes) -> Receipt:
+    """What `encode_receipt` wrote, or `EncodingError`."""
+    return decode_record(Receipt, data)
+
+
+def encode_block(block: Block) -> bytes:
+    """Strict CBOR: [header, [transaction, …], Tx_co or null], transactions as byte strings."""
+    aggregate = None if block.aggregate is None else encode_envelope(block.aggregate)
+    transactions = [encode_envelope(envelope) for envelope in block.transactions]
+    return encode([to_plain(block.header), transactions, aggregate])
+
+
+def decode_block(data: bytes) -> Block:
+    """What `encode_block` wrote, or `EncodingError`. Checks shapes, no signature and no root."""
+    value = decode(data)
+    if type(value) is not list or len(value) != 3 or type(value[1]) is not list:
+        raise EncodingError("a block is [header, [transaction, …], aggregate]")
+    header, transactions, aggregate = value
+    if any(type(item) is not bytes for item in transactions):
+        raise EncodingError("a block's transactions are byte strings")
+    if aggregate is not None and type(aggregate) is not bytes:
+        raise EncodingError("a block's aggregate is a byte string or null")
+    return Block(
+        from_plain(Header, header),
+        tuple(decode_envelope(item) for item in transactions),
+        None if aggregate is None else decode_envelope(aggregate),
+    )
+
+
+# --- roots --------------------------------------------------------------------------------------
+
+
+def compute_transactions_root(envelopes: Sequence[Envelope]) -> bytes:
+    """The Merkle root over the encoded transactions, Tx_co last."""
+    return merkle.root([encode_envelope(envelope) for envelope in envelopes])
+
+
+def compute_receipts_root(receipts: Sequence[Receipt]) -> bytes:
+    """The Merkle root over the encoded receipts, in the order of the transactions."""
+    return merkle.root([encode_receipt(receipt) for receipt in receipts])
+
+
+# --- size ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSize:
+    """A block's bytes by part: size = h + S·n + |Tx_co| + |seal| (+ other transactions).
+
+    The paper's h + S·n leaves out Tx_co and the seal. Blobs count where they are named.
+
+    Attributes:
+        header: h.
+        updates: n, the number of local updates.
+        update_bytes: S·n, all envelopes of updates with their blobs.
+        aggregate: Tx_co's envelope with its blob, 0 without one.
+        seal: the encoded seal, 0 for a genesis block.
+        other: all other transactions with their blobs.
+    """
+
+    header: int
+    updates: int
+    update_bytes: int
+    aggregate: int
+    seal: int
+    other: int
+
+    @property
+    def average_update(self) -> Fraction:
+        """S, exactly; 0 when there is no update."""
+        return Fraction(self.update_bytes, self.updates) if self.updates else Fraction(0)
+
+    @property
+    def total(self) -> int:
+        """h + S·n + |Tx_co| + |seal| + the other transactions, in bytes."""
+        return self.header + self.update_bytes + self.aggregate + self.seal + self.other
+
+
+def block_size(block: Block, seal: bytes | None = None) -> BlockSize:
+    """The size of ``block`` with its encoded ``seal``, blobs included."""
+    updates = [e for e in block.transactions if isinstance(e.payload, UpdateTransaction)]
+    other = [e for e in block.transactions if not isinstance(e.payload, UpdateTransaction)]
+    return BlockSize(
+        header=len(encode_header(block.header)),
+        updates=len(updates),
+        update_bytes=sum(map(_bytes_of, updates)),
+        aggregate=0 if block.aggregate is None else _bytes_of(block.aggregate),
+        seal=len(seal or b""),
+        other=sum(map(_bytes_of, other)),
+    )
+
+
+def _bytes_of(envelope: Envelope) -> int:
+    blob = envelope.payload.size if isinstance(envelope.payload, BlobPayload) else 0
+    return len(encode_envelope(envelope)) + blob
+
+
+def is_aggregate(envelope: Envelope) -> bool:
+    """Whether this transaction is a Tx_co."""
+    return isinstance(envelope.payload, AggregateTransaction)

@@ -1,0 +1,176 @@
+"""A compiled contract and how it is called."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bdn.chain.contracts import gas as pricing
+from bdn.chain.contracts.builtins import BUILTINS
+from bdn.chain.contracts.closures import Closures
+from bdn.chain.contracts.errors import ContractError, Failure
+from bdn.chain.contracts.host import NAMES, built_in_hosts
+from bdn.chain.contracts.lowering_expressions import CONTEXT_FIELDS
+from bdn.chain.contracts.machine import (
+    Engine,
+    HostFunction,
+    Machine,
+    MemoryState,
+    Profile,
+    State,
+)
+from bdn.chain.contracts.parser import parse
+from bdn.chain.contracts.receipt import Receipt
+from bdn.chain.contracts.syntax import Expression, Module
+from bdn.chain.contracts.values import check_value
+from bdn.chain.contracts.walker import Walker, evaluate
+from bdn.errors import UsageError
+
+CONSTANT_GAS = 100_000
+"""What computing one constant may cost when a contract is compiled."""
+
+ENGINES = ("closures", "walker")
+
+_DEFAULTS: Mapping[str, Any] = {
+    name: b"" if name in ("sender", "proposer", "parent") else
+    "" if name in ("caller", "contract", "chain") else 0 for name in CONTEXT_FIELDS
+}
+
+
+def compile_contract(source: str, name: str = "contract", *,
+                     gas_version: int = pricing.LATEST) -> "Contract":
+    """Check ``source`` and make it callable.
+
+    Args:
+        source: the contract's text.
+        name: under which other contracts know it.
+        gas_version: the price table, as genesis fixes it.
+
+    Raises:
+        ContractError: a subclass that says what is wrong, with line and column.
+        UsageError: an unknown gas version.
+    """
+    if not name.isidentifier() or not name.isascii():
+        raise UsageError(f"a contract's name is an identifier, not {name!r}")
+    table = pricing.gas_table(gas_version)
+    empty = Module(name, "", "", {}, {}, {}, frozenset(), frozenset(), {})
+
+    def constant(node: Expression) -> Any:
+        machine = Machine(CONSTANT_GAS, table, MemoryState(), {}, {}, {}, "walker")
+        try:
+            return evaluate(machine, empty, node)
+        except Failure as failure:
+            raise ContractError(f"the constant cannot be computed: {failure}", node.line,
+                                node.column, name) from failure
+
+    return Contract(parse(source, name, constant, frozenset(BUILTINS), NAMES), table)
+
+
+class Contract:
+    """A checked contract with its engines.
+
+    Attributes:
+        module: its syntax.
+        table: its gas prices.
+    """
+
+    def __init__(self, module: Module, table: pricing.GasTable) -> None:
+        self.module, self.table = module, table
+        self._engines: dict[str, Engine] = {}
+
+    @property
+    def name(self) -> str:
+        """Under which other contracts know it."""
+        return self.module.name
+
+    def engine(self, name: str) -> Engine:
+        """The engine ``name``, made when it is first asked for."""
+        if name not in self._engines:
+            if name == "closures":
+                self._engines[name] = Closures(self.module, self.table)
+            elif name == "walker":
+                self._engines[name] = Walker(self.module, self.table)
+            else:
+                raise UsageError(f"there is no engine {name!r}: {' or '.join(ENGINES)}")
+        return self._engines[name]
+
+    def call(
+        self, function: str, args: Sequence[Any] = (), *, gas: int, sender: bytes = b"",
+        state: State | None = None, context: Mapping[str, Any] | None = None,
+        host: Mapping[str, HostFunction] | None = None, engine: str = "closures",
+        contracts: Mapping[str, "Contract"] | None = None, profile: Profile | None = None,
+    ) -> Receipt:
+        """Call ``function`` as a transaction of ``sender`` does.
+
+        Args:
+            function: a ``@public`` or ``@view`` function.
+            args: values of the language.
+            gas: the most that the call may cost.
+            sender: the transaction's signer.
+            state: where storage lives; written only when the call succeeds. A fresh
+                `MemoryState` by default.
+            context: what ``context.…`` gives: chain, epoch, height, time, proposer, parent.
+            host: host functions by name; they add to the built-in ones or replace them.
+            engine: "closures" (fast) or "walker" (the specification); both give the same.
+            contracts: the other contracts by name.
+            profile: a dict in which gas is added up by (contract, line); implies the walker.
+
+        Returns:
+            The receipt. Whatever a transaction can ask for wrongly gives a receipt that is not ok.
+
+        Raises:
+            UsageError: what no transaction can cause: negative gas, an argument that is no value,
+                an unknown context field, contracts with different gas tables.
+        """
+        if profile is not None:
+            engine = "walker"
+        machine = self._machine(gas, state, self._context(sender, context), host, engine,
+                                contracts, profile)
+        for number, arg in enumerate(args, 1):
+            check_value(arg, f"argument {number}")
+        try:
+            result = machine.enter(self.name, function, args, "")
+        except Failure as failure:
+            return self._failed(failure, gas, machine)
+        except RecursionError as error:
+            raise UsageError("called with too little of Python's stack left; call from a "
+                             "shallower place") from error
+        machine.commit()
+        return Receipt(True, result, gas - machine.gas, tuple(machine.events), None, None, "ok")
+
+    def _machine(
+        self, gas: int, state: State | None, context: Mapping[str, Any],
+        host: Mapping[str, HostFunction] | None, engine: str,
+        contracts: Mapping[str, "Contract"] | None, profile: Profile | None,
+    ) -> Machine:
+        if type(gas) is not int or gas < 0:
+            raise UsageError(f"gas is a number from 0, not {gas!r}")
+        if engine not in ENGINES:
+            raise UsageError(f"there is no engine {engine!r}: {' or '.join(ENGINES)}")
+        known = {**(contracts or {}), self.name: self}
+        for name, contract in known.items():
+            if contract.table.version != self.table.version:
+                raise UsageError(f"the contract {name} was compiled for another gas table")
+        hosts = {**built_in_hosts(self.table), **(host or {})}
+        return Machine(gas, self.table, MemoryState() if state is None else state, context, hosts,
+                       known, engine, profile)
+
+    @staticmethod
+    def _context(sender: bytes, context: Mapping[str, Any] | None) -> dict[str, Any]:
+        fields = {**_DEFAULTS, **(context or {}), "sender": sender}
+        unknown = fields.keys() - _DEFAULTS.keys()
+        if unknown:
+            raise UsageError(f"context has no {', '.join(sorted(unknown))}; it has "
+                             f"{', '.join(CONTEXT_FIELDS)}")
+        for name, value in fields.items():
+            if type(value) is not type(_DEFAULTS[name]):
+                raise UsageError(f"context.{name} is {type(_DEFAULTS[name]).__name__}, not "
+                                 f"{type(value).__name__}")
+            check_value(value, f"context.{name}")
+        return fields
+
+    def _failed(self, failure: Failure, gas: int, machine: Machine) -> Receipt:
+        used = gas if failure.status == "out-of-gas" else gas - machine.gas
+        message = str(failure)
+        if failure.line is not None:
+            place = "" if failure.contract == self.name else f"{failure.contract}, "
+            message = f"{place}line {failure.line}: {message}"
+        return Receipt(False, None, used, (), message, failure.line, failure.status)

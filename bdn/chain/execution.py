@@ -1,0 +1,356 @@
+"""What a block does to the state: a pure function of (parent state, block), DESIGN section 5.5.
+
+Every edge server runs this on a proposed block before it says PREPARE, and `bdn verify` runs it
+again years later, so nothing here looks at a clock, a file or a random number. A transaction that
+breaks the envelope's rules (chain, signature, nonce, gas limit) makes the whole block invalid: its
+proposer should have left it out. A transaction whose contract call fails stays in the block with a
+failed receipt, and leaves no trace in the state but the sender's nonce. A Tx_co that fails makes
+the block invalid too, or a lying primary could spend an epoch's candidate block on nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bdn.chain.blocks import (
+    CANDIDATE,
+    GENESIS,
+    NO_PARENT,
+    Block,
+    Event,
+    Header,
+    Receipt,
+    compute_receipts_root,
+    compute_transactions_root,
+    header_digest,
+)
+from bdn.chain.contracts import Contract, HostFunction, compile_contract
+from bdn.chain.contracts.values import check_value, to_plain
+from bdn.chain.errors import BlockError, TransactionError
+from bdn.chain.genesis import LEDGER, Genesis, chain_id, source_digest
+from bdn.chain.rules import verify_body, verify_signatures, verify_successor
+from bdn.chain.state import Overlay, State
+from bdn.chain.transactions import (
+    DIGEST_BYTES,
+    INITIALIZE,
+    Call,
+    DeployContract,
+    Envelope,
+    call_of,
+    transaction_digest,
+)
+from bdn.errors import UsageError
+
+UNKNOWN_ROOT = bytes(DIGEST_BYTES)
+CANDIDATE_KEY = b"candidate"
+
+
+# --- what runs a contract -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a contract may know of the block around it, and a host function too.
+
+    Attributes:
+        sender: the 20-byte address of the transaction's sender.
+        chain, parent: 32 bytes each.
+        epoch, height: of the block.
+        time: the block's, in milliseconds.
+        proposer: the 20-byte address of the block's proposer.
+    """
+
+    sender: bytes
+    chain: bytes
+    epoch: int
+    height: int
+    time: int
+    proposer: bytes
+    parent: bytes
+
+
+HostFactory = Callable[[Context], Mapping[str, HostFunction]]
+"""Gives the host functions (such as vector operations) that contracts may call, by name."""
+
+
+def no_host(_: Context) -> Mapping[str, HostFunction]:
+    """A host factory without functions of its own."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All that execution needs besides state and block.
+
+    Attributes:
+        genesis: the agreed beginning.
+        chain: its 32-byte id.
+        contracts: compiled, by name.
+        host: binds the host functions to a transaction's context.
+    """
+
+    genesis: Genesis
+    chain: bytes
+    contracts: Mapping[str, Contract]
+    host: HostFactory
+
+    @classmethod
+    def build(cls, genesis: Genesis, host: HostFactory = no_host) -> "Machine":
+        """Compile the contracts of ``genesis``; raises `ContractError` for a bad source."""
+        contracts = {name: compile_contract(source, name, gas_version=genesis.gas_table)
+                     for name, source in genesis.contracts}
+        return cls(genesis, chain_id(genesis), contracts, host)
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a list of transactions came to.
+
+    Attributes:
+        state: after them.
+        receipts: one each.
+        writes: the slots that changed, in order, with their new values.
+    """
+
+    state: State
+    receipts: tuple[Receipt, ...]
+    writes: dict[tuple[str, bytes], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A block with everything that storing it needs. Nothing is stored yet."""
+
+    block: Block
+    receipts: tuple[Receipt, ...]
+    state: State
+    writes: dict[tuple[str, bytes], bytes | None]
+
+
+# --- accessors ----------------------------------------------------------------------------------
+
+
+def next_nonce(state: State | Overlay, address: bytes) -> int:
+    """The nonce that the next transaction of ``address`` must have."""
+    stored = state.get(LEDGER, _nonce_key(address))
+    return 0 if stored is None else int.from_bytes(stored, "big")
+
+
+def last_candidate_epoch(state: State | Overlay) -> int:
+    """The epoch of the latest candidate block, 0 when there is none."""
+    stored = state.get(LEDGER, CANDIDATE_KEY)
+    return 0 if stored is None else int.from_bytes(stored, "big")
+
+
+def verify_place(
+    state: State | Overlay, envelope: Envelope, gas_limit: int, earlier: int = 0
+) -> None:
+    """Raise `TransactionError` unless nonce and gas limit allow the transaction here.
+
+    ``earlier`` counts transactions of this sender that stand before it and are not in ``state``.
+    """
+    expected = next_nonce(state, envelope.address) + earlier
+    if envelope.nonce < expected:
+        raise TransactionError(f"nonce {envelope.nonce} was used already; the next is {expected}")
+    if envelope.nonce > expected:
+        raise TransactionError(f"nonce {envelope.nonce} leaves a gap; the next is {expected}")
+    if envelope.gas_limit > gas_limit:
+        raise TransactionError(f"gas limit {envelope.gas_limit} is over the chain's {gas_limit}")
+
+
+def _nonce_key(address: bytes) -> bytes:
+    return b"nonce/" + address
+
+
+# --- transitions --------------------------------------------------------------------------------
+
+
+def execute(
+    machine: Machine, state: State, header: Header, envelopes: Sequence[Envelope]
+) -> Execution:
+    """Run ``envelopes`` in order on ``state``. Signatures are the caller's to check.
+
+    Of ``header`` only the fields that are known before execution matter, not its roots. Raises
+    `BlockError` for a transaction that no block may hold here.
+    """
+    overlay = Overlay(state)
+    if header.kind == CANDIDATE:
+        if header.epoch <= last_candidate_epoch(state):
+            raise BlockError(f"epoch {header.epoch} has its candidate block already")
+        overlay.put(LEDGER, CANDIDATE_KEY, header.epoch.to_bytes(8, "big"))
+    receipts = []
+    for position, envelope in enumerate(envelopes):
+        try:
+            receipts.append(apply_transaction(machine, overlay, header, envelope))
+        except TransactionError as error:
+            raise BlockError(f"transaction {position}: {error}") from error
+    writes = overlay.writes()
+    return Execution(state.apply(writes), tuple(receipts), writes)
+
+
+def apply_transaction(
+    machine: Machine, overlay: Overlay, header: Header, envelope: Envelope
+) -> Receipt:
+    """Run one transaction on ``overlay``; its effects stand only if its receipt is ok."""
+    # accept?
+    verify_place(overlay, envelope, machine.genesis.gas_limit)
+
+    # record
+    count = envelope.nonce + 1
+    overlay.put(LEDGER, _nonce_key(envelope.address), count.to_bytes(8, "big"))
+
+    # effect
+    trial = Overlay(overlay)
+    name = transaction_digest(envelope)
+    if isinstance(envelope.payload, DeployContract):
+        receipt = _deploy(machine, trial, header, envelope, envelope.payload, name)
+    else:
+        call = call_of(envelope.payload, envelope.sender)
+        receipt = _run(machine, trial, header, envelope, call, name)
+    if receipt.ok:
+        trial.merge()
+    return receipt
+
+
+def _deploy(
+    machine: Machine, overlay: Overlay, header: Header, envelope: Envelope,
+    payload: DeployContract, name: bytes,
+) -> Receipt:
+    """Record the contract's source and let its `initialize` set up balances and settings."""
+    genesis = machine.genesis
+    sources = dict(genesis.contracts)
+    if payload.name not in sources or source_digest(sources[payload.name]) != payload.source:
+        raise TransactionError(f"the genesis record has no such contract {payload.name!r}")
+    slot = b"contract/" + payload.name.encode()
+    if overlay.get(LEDGER, slot) is not None:
+        raise TransactionError(f"the contract {payload.name!r} is deployed already")
+    overlay.put(LEDGER, slot, payload.source)
+    if INITIALIZE not in machine.contracts[payload.name].module.functions:
+        return Receipt(name, True, "ok", 0, None, (), None, None)
+    setup = {
+        "balances": [list(entry) for entry in genesis.balances],
+        "edges": list(genesis.edge_addresses),
+        "settings": genesis.settings,
+    }
+    call = Call(payload.name, INITIALIZE, (setup,))
+    return _run(machine, overlay, header, envelope, call, name)
+
+
+def _run(
+    machine: Machine, overlay: Overlay, header: Header, envelope: Envelope, call: Call, name: bytes
+) -> Receipt:
+    """Call a contract; every outcome is a receipt."""
+    contract = machine.contracts.get(call.contract)
+    if contract is None:
+        error = f"there is no contract {call.contract!r}"
+        return Receipt(name, False, "refused", 0, None, (), error, None)
+    try:
+        for argument in call.arguments:
+            check_value(argument, "an argument")
+    except UsageError as error:
+        return Receipt(name, False, "refused", 0, None, (), str(error), None)
+    context = Context(envelope.address, machine.chain, header.epoch, header.height, header.time,
+                      header.proposer, header.parent)
+    outcome = contract.call(
+        call.function, list(call.arguments), gas=envelope.gas_limit, sender=envelope.address,
+        state=overlay, context=_fields(context), host=machine.host(context),
+        contracts=machine.contracts,
+    )
+    events = tuple(
+        Event(event.contract, event.name, {key: to_plain(event.fields[key])
+                                           for key in event.fields})
+        for event in outcome.events
+    )
+    return Receipt(name, outcome.ok, outcome.status, outcome.gas_used, to_plain(outcome.result),
+                   events, outcome.error, outcome.line)
+
+
+def _fields(context: Context) -> dict[str, Any]:
+    """The context as contracts see it; a chain's id is text there."""
+    return {**asdict(context), "chain": context.chain.hex()}
+
+
+# --- blocks -------------------------------------------------------------------------------------
+
+
+def make_block(
+    machine: Machine, parent: Header, state: State, *, kind: str, epoch: int, time: int,
+    proposer: bytes, transactions: Sequence[Envelope], aggregate: Envelope | None = None,
+) -> Candidate:
+    """Execute on trial and fill in the roots: what a proposer offers to the others.
+
+    Raises `BlockError` if the result would not be a valid successor of ``parent``.
+    """
+    draft = Header(
+        chain=machine.chain, height=parent.height + 1, epoch=epoch, kind=kind,
+        parent=header_digest(parent), transactions_root=UNKNOWN_ROOT, state_root=UNKNOWN_ROOT,
+        receipts_root=UNKNOWN_ROOT, generation_rate=machine.genesis.generation_rate,
+        proposer=proposer, time=time,
+    )
+    verify_successor(draft, parent, machine.genesis)
+    return _finish(machine, state, Block(draft, tuple(transactions), aggregate))
+
+
+def make_genesis_block(
+    machine: Machine, deployments: Sequence[Envelope], ownership: Sequence[Envelope]
+) -> Candidate:
+    """Block 0: the contracts' deployment, then the devices' ownership statements.
+
+    Raises `BlockError` if any of them fails.
+    """
+    genesis = machine.genesis
+    draft = Header(
+        chain=machine.chain, height=0, epoch=0, kind=GENESIS, parent=NO_PARENT,
+        transactions_root=UNKNOWN_ROOT, state_root=UNKNOWN_ROOT, receipts_root=UNKNOWN_ROOT,
+        generation_rate=genesis.generation_rate, proposer=genesis.edge_addresses[0],
+        time=genesis.time,
+    )
+    return _finish(machine, State(), Block(draft, (*deployments, *ownership)))
+
+
+def _finish(machine: Machine, state: State, draft: Block) -> Candidate:
+    """``draft`` with its roots, once it has passed the rules of its kind."""
+    transactions_root = compute_transactions_root(draft.envelopes)
+    header = replace(draft.header, transactions_root=transactions_root)
+    verify_body(replace(draft, header=header))
+    verify_signatures(draft.envelopes, machine.chain)
+    execution = execute(machine, state, header, draft.envelopes)
+    verify_outcome(draft, execution.receipts)
+    header = replace(header, state_root=execution.state.root,
+                     receipts_root=compute_receipts_root(execution.receipts))
+    block = replace(draft, header=header)
+    return Candidate(block, execution.receipts, execution.state, execution.writes)
+
+
+def check_block(machine: Machine, parent: Header, state: State, block: Block) -> Candidate:
+    """Re-execute ``block`` on its parent's state and compare everything that its header says.
+
+    This is what a backup does before PREPARE. Raises `BlockError`; stores nothing.
+    """
+    verify_successor(block.header, parent, machine.genesis)
+    verify_body(block)
+    verify_signatures(block.envelopes, machine.chain)
+    return _replay(machine, state, block)
+
+
+def _replay(machine: Machine, state: State, block: Block) -> Candidate:
+    execution = execute(machine, state, block.header, block.envelopes)
+    verify_outcome(block, execution.receipts)
+    if compute_receipts_root(execution.receipts) != block.header.receipts_root:
+        raise BlockError("executing the block gives other receipts than the header says")
+    if execution.state.root != block.header.state_root:
+        raise BlockError("executing the block gives another state than the header says")
+    return Candidate(block, execution.receipts, execution.state, execution.writes)
+
+
+def verify_outcome(block: Block, receipts: Sequence[Receipt]) -> None:
+    """Raise `BlockError` unless Tx_co succeeded, and in the genesis block everything."""
+    must_succeed = range(len(receipts)) if block.header.kind == GENESIS else (
+        () if block.aggregate is None else (len(receipts) - 1,))
+    for position in must_succeed:
+        if not receipts[position].ok:
+            what = "Tx_co" if block.header.kind != GENESIS else f"transaction {position}"
+            raise BlockError(f"{what} failed: {receipts[position].error}")

@@ -1,0 +1,74 @@
+"""Proof that a transaction stands in a block, and of what came of it.
+
+Both are needed: inclusion is not success, and only the receipt says whether a transaction's effects
+stand. The receipt names its transaction, so the one cannot be shown for another.
+"""
+
+from dataclasses import dataclass
+
+from bdn.chain import merkle
+from bdn.chain.blocks import Header, Receipt, decode_receipt
+from bdn.chain.errors import LightClientError, MerkleError
+from bdn.chain.transactions import Envelope, decode_envelope, transaction_digest, verify_envelope
+from bdn.encoding import decode_record, encode_record
+from bdn.errors import EncodingError, PeerError
+
+
+@dataclass(frozen=True, slots=True)
+class InclusionProof:
+    """One transaction of a block with its receipt.
+
+    Attributes:
+        height: of the block.
+        position, size: the transaction's place among the block's transactions.
+        transaction, receipt: their encoded bytes, the leaves.
+        transaction_path, receipt_path: Merkle paths to the header's two roots.
+    """
+
+    height: int
+    position: int
+    size: int
+    transaction: bytes
+    receipt: bytes
+    transaction_path: tuple[bytes, ...]
+    receipt_path: tuple[bytes, ...]
+
+
+def encode_proof(proof: InclusionProof) -> bytes:
+    """Strict CBOR map of the proof's fields."""
+    return encode_record(proof)
+
+
+def decode_proof(data: bytes) -> InclusionProof:
+    """What `encode_proof` wrote, or `EncodingError`. Verifies nothing."""
+    return decode_record(InclusionProof, data)
+
+
+def verify_inclusion(proof: InclusionProof, header: Header) -> None:
+    """Raise `LightClientError` unless ``proof`` leads to the roots of ``header``.
+
+    ``header`` is one that the caller trusts already. The transaction's signature is checked too.
+    """
+    if proof.height != header.height:
+        raise LightClientError(f"the proof is for block {proof.height}, not {header.height}")
+    try:
+        for leaf, path, root in (
+            (proof.transaction, proof.transaction_path, header.transactions_root),
+            (proof.receipt, proof.receipt_path, header.receipts_root),
+        ):
+            merkle.verify_inclusion(
+                merkle.leaf_hash(leaf), proof.position, proof.size, path, root)
+    except MerkleError as error:
+        raise LightClientError(f"block {proof.height}: {error}") from error
+    try:
+        envelope, receipt = opened(proof)
+        verify_envelope(envelope, header.chain)
+    except (EncodingError, PeerError) as error:
+        raise LightClientError(f"block {proof.height}: {error}") from error
+    if receipt.transaction != transaction_digest(envelope):
+        raise LightClientError("the receipt is another transaction's")
+
+
+def opened(proof: InclusionProof) -> tuple[Envelope, Receipt]:
+    """The transaction and its receipt, decoded; verify first. Raises `EncodingError`."""
+    return decode_envelope(proof.transaction), decode_receipt(proof.receipt)

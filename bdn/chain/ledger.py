@@ -1,0 +1,316 @@
+"""A full node's ledger: the store, the state at its head, and the machine that moves it on.
+
+An edge server proposes (`propose`), checks what others propose (`check`) and, once consensus has
+sealed a block, commits it (`commit`). Proposing and checking leave no trace, so any number of
+proposals can be tried on one parent; only `commit` writes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bdn.chain import merkle
+from bdn.chain.blocks import Block, Header, encode_receipt
+from bdn.chain.errors import BlockError, LedgerError, MissingError, TransactionError
+from bdn.chain.execution import (
+    Candidate,
+    HostFactory,
+    Machine,
+    check_block,
+    make_block,
+    make_genesis_block,
+    next_nonce,
+    no_host,
+    verify_place,
+)
+from bdn.chain.genesis import Genesis, source_digest
+from bdn.chain.inclusion import InclusionProof
+from bdn.chain.rules import MAX_TRANSACTIONS, verify_admissible
+from bdn.chain.seals import BlockSeal, verify_block_seal
+from bdn.chain.state import Overlay, State, StateProof
+from bdn.chain.store import Store
+from bdn.chain.transactions import (
+    BlobPayload,
+    DeployContract,
+    Envelope,
+    encode_envelope,
+    sign_transaction,
+    verify_envelope,
+)
+from bdn.errors import UsageError
+from bdn.identity import Identity
+
+KEPT_CANDIDATES = 16
+"""How many checked blocks are remembered, so that `commit` need not execute again."""
+
+
+class MissingBlobsError(BlockError):
+    """A block names blobs that this node does not hold (yet): fetch ``roots``, then check again."""
+
+    def __init__(self, roots: tuple[bytes, ...]) -> None:
+        super().__init__(f"{len(roots)} blobs are missing, first {roots[0].hex()}")
+        self.roots = roots
+
+
+def build_genesis(
+    genesis: Genesis, founder: Identity, ownership: Sequence[Envelope] = (),
+    host: HostFactory = no_host,
+) -> Candidate:
+    """Block 0: ``founder`` (edge server 0) deploys the contracts, then the devices' statements.
+
+    Raises `UsageError` if ``founder`` is not the first edge server, `BlockError` if a deployment
+    or statement fails.
+    """
+    if founder.public_key != genesis.edges[0]:
+        raise UsageError("the genesis block is made by the first edge server")
+    machine = Machine.build(genesis, host)
+    deployments = [
+        sign_transaction(founder, machine.chain, nonce, genesis.gas_limit,
+                         DeployContract(name, source_digest(source)))
+        for nonce, (name, source) in enumerate(genesis.contracts)
+    ]
+    return make_genesis_block(machine, deployments, ownership)
+
+
+class Ledger:
+    """One full node's view of the chain.
+
+    Attributes:
+        machine: contracts and genesis, compiled.
+        store: where everything lies.
+        head: the last block's header.
+        state: after the last block.
+    """
+
+    def __init__(self, machine: Machine, store: Store, head: Header, state: State) -> None:
+        self.machine = machine
+        self.store = store
+        self.head = head
+        self.state = state
+        self._checked: dict[bytes, Candidate] = {}
+
+    # --- opening --------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls, path: Path | str, genesis: Genesis, block: Block, host: HostFactory = no_host
+    ) -> "Ledger":
+        """A new ledger that begins with the genesis ``block``, executed and compared here.
+
+        ``path`` is a new file or ``":memory:"``. Raises `BlockError` for a genesis block that is
+        not what ``genesis`` gives, `StoreError` for a file that cannot be made.
+        """
+        machine = Machine.build(genesis, host)
+        again = make_genesis_block(machine, block.transactions, ())
+        if again.block != block:
+            raise BlockError("executing the genesis block gives another one")
+        store = Store.create(path, genesis)
+        store.append(block, None, again.receipts, again.writes)
+        return cls(machine, store, block.header, again.state)
+
+    @classmethod
+    def open(
+        cls, path: Path | str, host: HostFactory = no_host, read_only: bool = False
+    ) -> "Ledger":
+        """Open an existing ledger at its last sealed block.
+
+        Rebuilds the state and compares its root with the header's; the history is `verify_ledger`'s
+        to check. Raises `StoreError` or `LedgerError`.
+        """
+        store = Store.open(path, read_only)
+        try:
+            return cls.of(store, host)
+        except Exception:
+            store.close()
+            raise
+
+    @classmethod
+    def of(cls, store: Store, host: HostFactory = no_host) -> "Ledger":
+        """The ledger in an opened store."""
+        height = store.height()
+        if height < 0:
+            raise LedgerError("block 0", "missing in the store")
+        head, state = store.header(height), store.state()
+        if state.root != head.state_root:
+            raise LedgerError(f"state after block {height}", "has another root than the header")
+        return cls(Machine.build(store.genesis(), host), store, head, state)
+
+    def close(self) -> None:
+        """Release the store."""
+        self.store.close()
+
+    # --- accessors ------------------------------------------------------------------------------
+
+    @property
+    def genesis(self) -> Genesis:
+        """The agreed beginning."""
+        return self.machine.genesis
+
+    @property
+    def chain(self) -> bytes:
+        """The chain's 32-byte id."""
+        return self.machine.chain
+
+    @property
+    def height(self) -> int:
+        """Of the last block."""
+        return self.head.height
+
+    def next_nonce(self, address: bytes) -> int:
+        """The nonce that the next transaction of ``address`` (20 bytes) must have."""
+        return next_nonce(self.state, address)
+
+    def call(self, contract: str, function: str, *arguments: Any) -> Any:
+        """Ask a contract's view function; changes nothing.
+
+        Raises `UsageError` if there is no such contract, or the contract refuses.
+        """
+        compiled = self.machine.contracts.get(contract)
+        if compiled is None:
+            raise UsageError(f"there is no contract {contract!r}")
+        context = {"chain": self.chain.hex(), "epoch": self.head.epoch, "height": self.height,
+                   "time": self.head.time, "proposer": self.head.proposer,
+                   "parent": self.head.parent}
+        outcome = compiled.call(
+            function, list(arguments), gas=self.genesis.gas_limit, sender=b"",
+            state=Overlay(self.state), context=context, host={},
+            contracts=self.machine.contracts)
+        if not outcome.ok:
+            raise UsageError(f"{contract}.{function}: {outcome.error}")
+        return outcome.result
+
+    def proof(self, height: int, position: int) -> InclusionProof:
+        """Transaction and receipt ``position`` of block ``height`` with their Merkle paths."""
+        block, receipts = self.store.block(height), self.store.receipts(height)
+        envelopes = [encode_envelope(envelope) for envelope in block.envelopes]
+        outcomes = [encode_receipt(receipt) for receipt in receipts]
+        if not 0 <= position < len(envelopes):
+            raise MissingError(f"block {height} has no transaction {position}")
+        return InclusionProof(
+            height, position, len(envelopes), envelopes[position], outcomes[position],
+            tuple(merkle.inclusion_proof(envelopes, position)),
+            tuple(merkle.inclusion_proof(outcomes, position)))
+
+    def state_proof(self, contract: str, key: bytes) -> StateProof:
+        """What (contract, key) holds after the last block, with a proof."""
+        return self.state.prove(contract, key)
+
+    # --- blobs ----------------------------------------------------------------------------------
+
+    def put_blob(self, data: bytes) -> bytes:
+        """Store a blob; returns its root. Raises `MerkleError` if ``data`` is none."""
+        return self.store.put_blob(data)
+
+    def blob(self, root: bytes) -> bytes:
+        """The blob of ``root``, checked; `MissingError` or `LedgerError`."""
+        return self.store.blob(root)
+
+    def missing_blobs(self, block: Block) -> tuple[bytes, ...]:
+        """Roots of the blobs that ``block`` names and this node does not hold."""
+        named = (e.payload.root for e in block.envelopes if isinstance(e.payload, BlobPayload))
+        return tuple(root for root in dict.fromkeys(named) if self.store.blob_size(root) is None)
+
+    # --- transitions ----------------------------------------------------------------------------
+
+    def select(
+        self, envelopes: Sequence[Envelope]
+    ) -> tuple[tuple[Envelope, ...], list[tuple[Envelope, str]]]:
+        """Which of ``envelopes``, in this order, the next block may hold; the others with reasons.
+
+        Looks at chain, signature, payload, gas limit and nonce, and executes nothing.
+        """
+        accepted: list[Envelope] = []
+        refused = []
+        offsets: dict[bytes, int] = {}
+        for envelope in envelopes:
+            try:
+                verify_envelope(envelope, self.chain)
+                verify_admissible(envelope)
+                if len(accepted) == MAX_TRANSACTIONS:
+                    raise TransactionError("the block is full; it can go into the next one")
+                earlier = offsets.get(envelope.address, 0)
+                verify_place(self.state, envelope, self.genesis.gas_limit, earlier)
+            except TransactionError as error:
+                refused.append((envelope, str(error)))
+                continue
+            offsets[envelope.address] = earlier + 1
+            accepted.append(envelope)
+        return tuple(accepted), refused
+
+    def propose(
+        self, *, kind: str, epoch: int, time: int, proposer: bytes,
+        transactions: Sequence[Envelope], aggregate: Envelope | None = None,
+    ) -> Candidate:
+        """The next block with these transactions, executed on trial.
+
+        Args:
+            kind: ``"candidate"`` or ``"auxiliary"``.
+            epoch: p.
+            time: milliseconds, after the head's.
+            proposer: the 20-byte address of this edge server.
+            transactions: in the order of execution.
+            aggregate: Tx_co, signed by the proposer; executed last.
+
+        Raises `BlockError` if the block would not be valid.
+        """
+        candidate = make_block(
+            self.machine, self.head, self.state, kind=kind, epoch=epoch, time=time,
+            proposer=proposer, transactions=transactions, aggregate=aggregate)
+        return self._remember(candidate)
+
+    def check(self, block: Block) -> Candidate:
+        """Re-execute a proposed block on the head; `BlockError` unless it is valid in every part.
+
+        Raises `MissingBlobsError` when it names blobs that are not here.
+        """
+        known = self._checked.get(block.digest)
+        if known is not None and known.block == block:
+            return known
+        self._check_blobs(block)
+        return self._remember(check_block(self.machine, self.head, self.state, block))
+
+    def commit(self, block: Block, seal: BlockSeal) -> Candidate:
+        """Store a sealed block and move the head. Raises `BlockError`, `SealError`, `StoreError`.
+
+        Whatever it raises, store and head are as before.
+        """
+        parent_seal = self.store.seal(self.height)
+        verify_block_seal(seal, block.header, self.head, parent_seal, self.genesis)
+        candidate = self.check(block)
+        self._check_blobs(block)
+        self.store.append(block, seal, candidate.receipts, candidate.writes)
+        self.head, self.state = block.header, candidate.state
+        self._checked.clear()
+        return candidate
+
+    def rollback(self, height: int) -> None:
+        """Go back to block ``height``, because proof of work found a longer chain elsewhere."""
+        self.store.rollback(height)
+        self.head, self.state = self.store.header(height), self.store.state()
+        self._checked.clear()
+
+    def _remember(self, candidate: Candidate) -> Candidate:
+        while len(self._checked) >= KEPT_CANDIDATES:
+            del self._checked[next(iter(self._checked))]
+        self._checked[candidate.block.digest] = candidate
+        return candidate
+
+    def _check_blobs(self, block: Block) -> None:
+        """Every named blob is here and is what its transaction says."""
+        missing = self.missing_blobs(block)
+        if missing:
+            raise MissingBlobsError(missing)
+        for position, envelope in enumerate(block.envelopes):
+            payload = envelope.payload
+            if isinstance(payload, BlobPayload):
+                shape = self.store.blob_shape(payload.root)
+                if shape != (payload.chunks, payload.size):
+                    raise BlockError(
+                        f"transaction {position}: its blob has {shape[0]} leaves in {shape[1]} "
+                        f"bytes, not {payload.chunks} in {payload.size}")
+
+
+def named_blobs(block: Block) -> Mapping[bytes, int]:
+    """Root → size of the blobs that ``block`` names."""
+    return {e.payload.root: e.payload.size
+            for e in block.envelopes if isinstance(e.payload, BlobPayload)}

@@ -1,0 +1,139 @@
+"""The seal beside a block: a quorum's COMMIT signatures, or a proof of work.
+
+Both name the header's digest and are stored in strict CBOR as ``[class, fields]``. A proof of work
+carries the hash that it reached, so that no stored byte of it is free: with a small difficulty
+another nonce could be good by chance.
+"""
+
+from dataclasses import dataclass
+
+from bdn.chain.blocks import Header, header_digest
+from bdn.chain.errors import BlockError, WorkError
+from bdn.chain.genesis import PBFT, Genesis
+from bdn.encoding import decode_union, digest, encode_union
+from bdn.seal import Seal, SealError, verify_seal
+
+MIN_DIFFICULTY = 16
+"""Below this the integer steps of `next_difficulty` could no longer rise."""
+
+HOURS = 1000
+MILLISECONDS = 3_600_000
+NONCE_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ProofOfWork:
+    """That about ``difficulty`` hashes were spent on a header.
+
+    Attributes:
+        digest: 32 bytes, the header's.
+        difficulty: expected number of hashes; ``work`` · difficulty < 2^256.
+        nonce: what the miner found, below 2^64.
+        work: 32 bytes, the hash of all three.
+    """
+
+    digest: bytes
+    difficulty: int
+    nonce: int
+    work: bytes
+
+
+BlockSeal = Seal | ProofOfWork
+
+SEALS: tuple[type[BlockSeal], ...] = (Seal, ProofOfWork)
+
+
+def encode_seal(seal: BlockSeal) -> bytes:
+    """Strict CBOR: [class name, fields]."""
+    return encode_union(seal)
+
+
+def decode_seal(data: bytes) -> BlockSeal:
+    """What `encode_seal` wrote, or `EncodingError`."""
+    return decode_union(SEALS, data)
+
+
+# --- proof of work ------------------------------------------------------------------------------
+
+
+def target_interval(generation_rate: int) -> int:
+    """1/β in milliseconds, for β in blocks per 1,000 hours."""
+    return max(1, HOURS * MILLISECONDS // generation_rate)
+
+
+def next_difficulty(difficulty: int, interval: int, generation_rate: int) -> int:
+    """The difficulty after a block that came ``interval`` milliseconds after its parent.
+
+    d' = d + d · (1/β − interval) / (8/β), the interval capped at 4/β: up by at most an eighth, down
+    by at most three eighths, unchanged when blocks come at the rate β. All in integers.
+    """
+    target = target_interval(generation_rate)
+    step = difficulty * (target - min(interval, 4 * target)) // (8 * target)
+    return max(MIN_DIFFICULTY, difficulty + step)
+
+
+def first_difficulty(genesis: Genesis) -> int:
+    """The difficulty of block 1: the genesis setting ``"difficulty"``."""
+    setting = genesis.settings.get("difficulty", MIN_DIFFICULTY)
+    if type(setting) is not int or setting < MIN_DIFFICULTY:
+        raise BlockError(f"the setting 'difficulty' is an integer of at least {MIN_DIFFICULTY}")
+    return setting
+
+
+def expected_difficulty(
+    header: Header, parent: Header, parent_seal: BlockSeal | None, genesis: Genesis
+) -> int:
+    """What ``header`` must be mined with, given its parent."""
+    if not isinstance(parent_seal, ProofOfWork):
+        return first_difficulty(genesis)
+    interval = header.time - parent.time
+    return next_difficulty(parent_seal.difficulty, interval, genesis.generation_rate)
+
+
+def work_of(header: bytes, difficulty: int, nonce: int) -> bytes:
+    """The 32-byte hash that a proof of work must bring below 2^256 / difficulty."""
+    numbers = difficulty.to_bytes(32, "big"), nonce.to_bytes(NONCE_BYTES, "big")
+    return digest("bdn/work", header, *numbers)
+
+
+def is_enough(work: bytes, difficulty: int) -> bool:
+    """Whether ``work`` meets ``difficulty``."""
+    return int.from_bytes(work, "big") * difficulty < 1 << 256
+
+
+def verify_work(seal: ProofOfWork, difficulty: int) -> None:
+    """Raise `WorkError` unless the proof was made with ``difficulty`` and meets it."""
+    if seal.difficulty != difficulty:
+        raise WorkError(f"difficulty {seal.difficulty}; the chain asks for {difficulty}")
+    if not 0 <= seal.nonce < 1 << 8 * NONCE_BYTES or difficulty >= 1 << 256:
+        raise WorkError("the nonce or the difficulty is out of range")
+    if work_of(seal.digest, seal.difficulty, seal.nonce) != seal.work:
+        raise WorkError("the stated hash is not the hash of header, difficulty and nonce")
+    if not is_enough(seal.work, seal.difficulty):
+        raise WorkError(f"the hash does not meet difficulty {seal.difficulty}")
+
+
+# --- either kind --------------------------------------------------------------------------------
+
+
+def verify_block_seal(
+    seal: BlockSeal, header: Header, parent: Header, parent_seal: BlockSeal | None,
+    genesis: Genesis,
+) -> None:
+    """Raise `SealError` or `WorkError` unless ``seal`` seals ``header`` by the chain's consensus.
+
+    ``parent_seal`` matters to proof of work only, whose difficulty follows from the parent's.
+    """
+    name = header_digest(header)
+    if seal.digest != name:
+        raise SealError("the seal is for another header")
+    if genesis.consensus == PBFT:
+        if not isinstance(seal, Seal):
+            raise SealError("the chain is sealed by signatures, not by work")
+        if seal.sequence != header.height:
+            raise SealError(f"the seal is for sequence {seal.sequence}, not {header.height}")
+        verify_seal(seal, header.chain, genesis.edges)
+        return
+    if not isinstance(seal, ProofOfWork):
+        raise SealError("the chain is sealed by work, not by signatures")
+    verify_work(seal, expected_difficulty(header, parent, parent_seal, genesis))

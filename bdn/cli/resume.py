@@ -1,0 +1,21 @@
+"""``bdn resume``: go on with a run that was interrupted."""
+
+from pathlib import Path
+
+import click
+
+from bdn.cli.run import drive
+from bdn.experiments.folder import RunFolder
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
+def resume(folder: Path, as_json: bool) -> None:
+    """Go on with the run in folder RUN where it stopped.
+
+    Every node takes up its ledger and journal; the model at the end is the one that the undisturbed
+    run would have made, since data, batches and sums are the same.
+    """
+    opened = RunFolder.open(folder)
+    drive(opened.config, opened, as_json)

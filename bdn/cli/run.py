@@ -1,0 +1,95 @@
+"""``bdn run``: the main job."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bdn.cli.progress import Progress
+from bdn.cli.tables import print_history
+from bdn.experiments.config import KEYS, SPLITS, RunConfig
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.run import opened_run
+from bdn.nodes.settings import CIPHERS, RULES
+
+DEFAULTS = RunConfig()
+
+HELP = {
+    "devices": "IoT devices, n.",
+    "edges": "Edge servers (3f + 1 withstand f faulty ones).",
+    "threshold": "Devices whose shares open an aggregate, t.",
+    "key_holders": "Devices that hold a part of the key  [default: all]",
+    "epochs": "Epochs, P.",
+    "iterations": "Local iterations in an epoch, T.",
+    "step_size": "Step size, λ.",
+    "batch_size": "Samples in a local step.",
+    "rule": "Local update rule.",
+    "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
+    "data": "digits, scenes, idx:DIR or voc:DIR.",
+    "split": "How the samples are spread over the devices.",
+    "alpha": "Of the Dirichlet split; smaller is more unequal.",
+    "samples": "At most so many samples a device.",
+    "cipher": "How updates are sealed.",
+    "key_bits": "Bits of the Paillier modulus; below 2048 is a toy.",
+    "key": "Who makes the key: a dealer, or the devices jointly.",
+    "consensus": "PBFT, or proof of work as in the paper's section 5.",
+    "confirmations": "Blocks to wait for under proof of work.",
+    "seed": "Of data split, model and batches.",
+    "executor": "serial, processes[:COUNT] or dask:ADDRESS.",
+    "deadline_seconds": "How long edge servers wait for updates (virtual time).",
+    "minimum_contributors": "Fewest updates in an aggregate  [default: threshold + 1]",
+}
+
+CHOICES = {"rule": RULES, "split": SPLITS, "cipher": CIPHERS, "key": KEYS,
+           "consensus": ("pbft", "pow")}
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each field of `RunConfig` that has a line in `HELP`."""
+    for field in reversed(dataclasses.fields(RunConfig)):
+        if field.name not in HELP:
+            continue
+        default = getattr(DEFAULTS, field.name)
+        kind: Any = click.Choice(CHOICES[field.name]) if field.name in CHOICES else (
+            type(default) if default is not None else int)
+        command = click.option(
+            f"--{field.name.replace('_', '-')}", field.name, type=kind, default=default,
+            show_default=default is not None, help=HELP[field.name],
+        )(command)
+    return command
+
+
+@click.command()
+@config_options
+@click.option("--deterministic", is_flag=True,
+              help="Repeat byte for byte: all comes from --seed, and the keys are NOT secret.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/latest"),
+              show_default=True, help="Folder of the run.")
+@click.option("--force", is_flag=True, help="Replace a run that is there already.")
+@click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
+def run(out: Path, force: bool, as_json: bool, **options: Any) -> None:
+    """Train a CNN together: seal, agree, open, for real.
+
+    Devices train on their own data and seal their updates with threshold Paillier; edge servers
+    verify and add up the ciphertexts in a contract and agree on each block; the devices open the
+    sum together. The run folder holds the ledger, the history, the model, the trace.
+    """
+    config = RunConfig(**options)
+    folder = RunFolder.create(out, config, force)
+    drive(config, folder, as_json)
+
+
+def drive(config: RunConfig, folder: RunFolder, as_json: bool) -> None:
+    """Complete a run in ``folder``, showing progress on standard error."""
+    if config.deterministic:
+        click.echo("Deterministic: every key follows from the seed, so nothing here is secret.",
+                   err=True)
+    with Progress(config) as progress, opened_run(config, folder, listen=progress.hear) as run:
+        history = run.complete()
+    if as_json:
+        click.echo(json.dumps(history))
+    else:
+        print_history(history, folder.path)

@@ -1,0 +1,209 @@
+"""What a run is made of before it begins: data, identities, the joint key, genesis.
+
+Everything is drawn from named substreams of one source: the operating system's, or under
+``--deterministic`` the seed's. Data split, model and batches always come from the seed, so that a
+run can be repeated, and resumed, with fresh keys.
+"""
+
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+
+from bdn.chain import (
+    Block,
+    Genesis,
+    RegisterDevice,
+    build_genesis,
+    chain_id,
+    sign_transaction,
+)
+from bdn.encoding import decode, encode
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import NodeStore
+from bdn.identity import Identity
+from bdn.learning import Data, Dataset, PaperCNN, load, split
+from bdn.nodes.settings import Settings
+from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
+from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
+from bdn.trace import Trace
+
+GAS_LIMIT = 1 << 50
+"""Of one transaction: room for the mining contract over a thousand large updates."""
+
+GAS_TABLE = 1
+GENERATION_RATE = 3_600_000
+"""β: one block a second, in blocks per 1,000 hours. It drives proof of work's difficulty alone."""
+
+FIRST_DIFFICULTY = 200_000
+"""Hashes that the first mined block takes on average: about half a second of Python."""
+
+DETERMINISTIC_TIME_MS = 1_563_753_600_000
+"""The genesis time of runs that must repeat: 22 July 2019, when the paper appeared."""
+
+TREASURY = b"bdn treasury account"
+SAMPLES_PER_SECOND = 1_000_000
+"""Beyond this a stated s_k is implausible for its T_local. A weak check: both are self-reported."""
+
+SAMPLE_RATIO = 1000
+DATA_REWARD = 1
+PROCESSING_FEE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything that nodes are built from.
+
+    Attributes:
+        config, settings: what was chosen, and what genesis fixes of it.
+        cnn, data, datasets: the model's shape, all data, and each device's own.
+        devices, edges: identities.
+        public_key: encoded.
+        shares: by device; None for one that holds none.
+        genesis, block: the chain's beginning.
+    """
+
+    config: RunConfig
+    settings: Settings
+    cnn: PaperCNN
+    data: Data
+    datasets: tuple[Dataset, ...]
+    devices: tuple[Identity, ...]
+    edges: tuple[Identity, ...]
+    public_key: bytes
+    shares: tuple[KeyShare | None, ...] = field(repr=False)
+    genesis: Genesis
+    block: Block
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """As the trace calls them."""
+        return tuple(f"device-{k + 1}" for k in range(len(self.devices)))
+
+    @property
+    def edge_names(self) -> tuple[str, ...]:
+        """As the trace calls them; an edge server's number is its replica index."""
+        return tuple(f"edge-{i}" for i in range(len(self.edges)))
+
+
+def source_of(config: RunConfig) -> Randomness:
+    """Where identities, keys and nonces come from."""
+    return SeededRandomness(config.seed) if config.deterministic else SystemRandomness()
+
+
+def load_data(config: RunConfig) -> tuple[Data, tuple[Dataset, ...]]:
+    """All data, and each device's part; raises `UsageError` for data that cannot be split so."""
+    data = load(config.data)
+    parts = split(data.train, config.devices, config.split, config.alpha, config.seed)
+    if config.samples is not None:
+        parts = [part.subset(np.arange(min(config.samples, len(part)))) for part in parts]
+    return data, tuple(parts)
+
+
+def make_settings(config: RunConfig, cnn: PaperCNN, datasets: tuple[Dataset, ...]) -> Settings:
+    """What genesis fixes of ``config``."""
+    total = sum(map(len, datasets))
+    return Settings(
+        rule=config.rule, iterations=config.iterations, epochs=config.epochs,
+        step_size=config.step_size, batch_size=config.batch_size, tolerance=config.tolerance,
+        classes=cnn.classes, model_size=cnn.size, cipher=config.cipher,
+        value_bits=config.value_bits, weight_clip=config.weight_clip,
+        gradient_clip=config.gradient_clip, loss_clip=config.loss_clip, total_weight=total,
+        threshold=config.threshold, key_holders=config.holders,
+        minimum_contributors=config.minimum, sample_ratio=SAMPLE_RATIO,
+        samples_per_second=SAMPLES_PER_SECOND,
+        deadline_ms=round(config.deadline_seconds * 1000),
+        gather_ms=max(1, round(config.deadline_seconds * 250)),
+        data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
+        confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
+    )
+
+
+def gather(config: RunConfig, store: NodeStore, trace: Trace, now_ms: int) -> Material:
+    """Load data, make (or take from ``store``) identities and keys, and build genesis."""
+    with trace.span("load-data"):
+        data, datasets = load_data(config)
+    cnn = PaperCNN(classes=data.train.classes, seed=config.seed)
+    settings = make_settings(config, cnn, datasets)
+    source = source_of(config)
+    devices = _identities(store, "device", config.devices, source)
+    edges = _identities(store, "edge", config.edges, source)
+    public_key, shares = _keys(config, store, source, trace)
+    if config.deterministic:
+        now_ms = DETERMINISTIC_TIME_MS
+    genesis, block = _genesis(config, store, settings, devices, edges, now_ms, source)
+    padded = (*shares, *[None] * (config.devices - len(shares)))
+    return Material(config, settings, cnn, data, datasets, devices, edges, public_key, padded,
+                    genesis, block)
+
+
+def _identities(
+    store: NodeStore, kind: str, count: int, source: Randomness
+) -> tuple[Identity, ...]:
+    identities = []
+    for i in range(count):
+        name = f"{kind}/{i}"
+        secret = store.secret(name) or source.substream(f"identity/{name}").bytes(32)
+        store.keep([(name, secret)])
+        identities.append(Identity.from_secret(secret))
+    return tuple(identities)
+
+
+def _keys(
+    config: RunConfig, store: NodeStore, source: Randomness, trace: Trace
+) -> tuple[bytes, list[KeyShare]]:
+    """The joint public key, encoded, and the parts of the secret."""
+    stored = store.secret("public key")
+    if stored is not None:
+        public_key = PublicKey.from_bytes(stored)
+        found = [store.secret(f"key share/{i}") for i in range(config.holders)]
+        return stored, [_decode_share(public_key, part) for part in found if part]
+    make = deal if config.key == "dealer" else generate_jointly
+    with trace.span("key", bits=config.key_bits, how=config.key):
+        public_key, shares = make(
+            config.holders, config.threshold, config.key_bits, rng=source.substream("key")
+        )
+    encoded = public_key.to_bytes()
+    store.keep([(f"key share/{i}", _encode_share(share)) for i, share in enumerate(shares)]
+               + [("public key", encoded)])
+    return encoded, list(shares)
+
+
+def _encode_share(share: KeyShare) -> bytes:
+    return encode([share.index, share.secret])
+
+
+def _decode_share(public_key: PublicKey, data: bytes) -> KeyShare:
+    index, secret = decode(data)
+    return KeyShare(public_key, index, secret)
+
+
+def _genesis(
+    config: RunConfig, store: NodeStore, settings: Settings, devices: tuple[Identity, ...],
+    edges: tuple[Identity, ...], now_ms: int, source: Randomness,
+) -> tuple[Genesis, Block]:
+    stored = store.secret("genesis salt")
+    salt = stored[8:] if stored else source.substream("salt").bytes(16)
+    time = int.from_bytes(stored[:8], "big") if stored else now_ms
+    store.keep([("genesis salt", time.to_bytes(8, "big") + salt)])
+    treasury = settings.processing_reward * settings.epochs
+    genesis = Genesis(
+        name="bdn", salt=salt, consensus=config.consensus, gas_table=GAS_TABLE,
+        gas_limit=GAS_LIMIT, edges=tuple(edge.public_key for edge in edges),
+        balances=((TREASURY, treasury),),
+        contracts=tuple((name, contract_source(name)) for name in ("learning", "mining")),
+        generation_rate=GENERATION_RATE, time=time, settings=settings.to_plain(),
+    )
+    chain = chain_id(genesis)
+    ownership = [
+        sign_transaction(identity, chain, 0, GAS_LIMIT, RegisterDevice(
+            f"device-{k + 1}", f"I own device-{k + 1} and its data.", k % len(edges)))
+        for k, identity in enumerate(devices)
+    ]
+    return genesis, build_genesis(genesis, edges[0], ownership).block
+
+
+def contract_source(name: str) -> str:
+    """The text of one of the two contracts, as shipped."""
+    folder = resources.files("bdn.chain.contracts") / "sources"
+    return (folder / f"{name}.contract").read_text(encoding="utf-8")

@@ -1,0 +1,177 @@
+"""A whole run: Algorithm 2 by real devices and edge servers, in one process.
+
+`Run` builds the nodes, drives them until every device that is still there has finished, and keeps
+what is known afterwards: the history by epoch, each device alone and together, time by kind of
+work, traffic, blocks and rewards.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bdn.chain import block_size, encode_seal
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import NODES, TRACE, NodeStore, RunFolder
+from bdn.experiments.history import Meter, alone, compile_history
+from bdn.experiments.material import Material, gather
+from bdn.experiments.runner import Network, Runner, StalledError
+from bdn.experiments.setup import make_device, make_edge
+from bdn.learning import Evaluation, evaluate, open_executor
+from bdn.nodes.device import Device, Stage
+from bdn.nodes.edge import EdgeServer
+from bdn.trace import Recorder, Trace, json_lines
+
+PATIENCE = 20
+"""Deadlines that may pass without a new block before the run is given up as stalled."""
+
+
+class Run:
+    """One run, in memory or in a folder.
+
+    Args:
+        config: what was asked for.
+        folder: where it is kept; in memory only where it is None.
+        listen: hears every trace event as a dict, for progress.
+        network: the fate of messages; one millisecond everywhere by default.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder | None = None,
+        listen: Callable[[dict[str, Any]], None] | None = None,
+        network: Network | None = None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.meter = Meter()
+        self._started = time.perf_counter()
+        self._listeners: list[Callable[[dict[str, Any]], None]] = [self.meter.hear]
+        if listen is not None:
+            self._listeners.append(listen)
+        self._stream = None
+        if folder is not None:
+            self._stream = (folder.path / TRACE).open("a", encoding="utf-8")
+            self._listeners.append(json_lines(self._stream))
+        self.trace: Trace = Recorder(self._tell, keep=False)
+        self.store = NodeStore(folder.path / NODES if folder is not None else None)
+        now_ms = round(time.time() * 1000)
+        self.material: Material = gather(config, self.store, self.trace, now_ms)
+        self.edges = [self._edge(i) for i in range(config.edges)]
+        self.devices = [make_device(self.material, k, self.store, self.trace)
+                        for k in range(config.devices)]
+        self._executor = open_executor(config.executor)
+        start_ms = max(self.edges[0].ledger.head.time, self.material.genesis.time)
+        self.runner = Runner(
+            [*self.edges, *self.devices], network, self.store.append,
+            measured=not config.deterministic,
+            executor=None if config.executor == "serial" else self._executor,
+            start_ms=start_ms, trace=self.trace,
+        )
+        self.evaluations: dict[int, Evaluation] = {}
+        self._last_height = -1
+        self._last_progress_ms = self.runner.now_ms
+
+    def _edge(self, index: int) -> EdgeServer:
+        path: Path | str = ":memory:" if self.folder is None else self.folder.ledger(index)
+        return make_edge(self.material, index, path, self.store, self.trace)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(record)
+
+    # --- driving --------------------------------------------------------------------------------
+
+    def complete(self) -> dict[str, Any]:
+        """Drive the run to its end; returns (and, in a folder, writes) its history.
+
+        Raises `StalledError` when it cannot end, saying what is missing.
+        """
+        self.runner.run(self._is_over)
+        with self.trace.span("compare"):
+            singles = alone(self.material, self.config)
+        seconds = time.perf_counter() - self._started
+        history = compile_history(self, singles, seconds)
+        if self.folder is not None:
+            progress = self.reference.progress
+            self.folder.write_model(progress.best, progress.w, self.material.cnn.classes)
+            self.folder.write_history(history)
+        return history
+
+    @property
+    def reference(self) -> Device:
+        """A device that is still there; all hold the same model."""
+        for device in self.devices:
+            if self.runner.is_up(device.name):
+                return device
+        raise StalledError("no device is left")
+
+    def _is_over(self) -> bool:
+        device = self.reference
+        done = len(device.progress.history) - (1 if device.progress.finished else 0)
+        if done > 0 and done not in self.evaluations:
+            with self.trace.span("evaluate", epoch=done):
+                figures = evaluate(self.material.cnn, device.progress.w, self.material.data.test)
+            self.evaluations[done] = figures
+            self.trace.event("epoch-done", epoch=done, accuracy=figures.accuracy,
+                             virtual_ms=round(self.runner.now_ms, 3))
+        self._check_stall()
+        return all(device.stage is Stage.FINISHED for device in self.devices
+                   if self.runner.is_up(device.name))
+
+    def _check_stall(self) -> None:
+        height = max(edge.ledger.height for edge in self.edges)
+        if height != self._last_height:
+            self._last_height, self._last_progress_ms = height, self.runner.now_ms
+        limit = PATIENCE * self.material.settings.deadline_ms
+        if self.runner.now_ms - self._last_progress_ms > limit:
+            awaited = self.edges[0].application.awaited
+            raise StalledError(
+                f"no block for {limit // 1000} virtual seconds after block {height}: waiting for "
+                f"{awaited.needed} {awaited.what}; too many devices or edge servers are gone"
+            )
+
+    def close(self) -> None:
+        """Release files and workers; what was sealed stays."""
+        for edge in self.edges:
+            edge.ledger.close()
+        self.store.close()
+        self._executor.close()
+        if self._stream is not None:
+            self._stream.close()
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """Height, kind, epoch, view, transactions and bytes of every sealed block."""
+        ledger = self.edges[0].ledger
+        rows = []
+        for height in range(1, ledger.height + 1):
+            block, seal = ledger.store.block(height), ledger.store.seal(height)
+            assert seal is not None, "every block above genesis is sealed"
+            rows.append({
+                "height": height, "kind": block.header.kind, "epoch": block.header.epoch,
+                "view": getattr(seal, "view", None), "time": block.header.time,
+                "transactions": len(block.envelopes),
+                "bytes": block_size(block, encode_seal(seal)).total,
+            })
+        return rows
+
+
+@contextmanager
+def opened_run(config: RunConfig, folder: RunFolder | None = None, **options: Any) -> Iterator[Run]:
+    """A `Run` that is closed whatever happens."""
+    run = Run(config, folder, **options)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def run_in_memory(config: RunConfig) -> dict[str, Any]:
+    """The history of a run that leaves no files."""
+    with opened_run(config) as run:
+        return run.complete()
+
+
+__all__ = ["Run", "opened_run", "run_in_memory"]

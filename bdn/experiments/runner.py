@@ -1,0 +1,274 @@
+"""All nodes in one process: a discrete-event simulation with real messages and real work.
+
+Time is virtual and counted in milliseconds. A message takes ``delay_ms``; a timer fires when its
+time has come and nothing earlier waits; each node is a machine of its own, busy while it works.
+How long work takes is *measured* by default (so the virtual clock shows the latency of devices that
+really work side by side), or *nominal*, zero, where a run must repeat byte for byte.
+
+Work that a node hands out (`Compute`) is done only when the queue reaches its start, and everything
+handed out by then is given to the executor at once: a worker pool then uses every core, and the
+order of results still depends on virtual time and names alone.
+"""
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bdn.errors import BdnError
+from bdn.nodes.events import (
+    CancelTimer,
+    Compute,
+    Computed,
+    Effect,
+    Event,
+    Node,
+    Persist,
+    Received,
+    Send,
+    SetTimer,
+    Started,
+    TimedOut,
+)
+from bdn.trace import DISCARD, Trace
+
+
+class StalledError(BdnError):
+    """Nothing is left to happen and the run has not reached its end."""
+
+
+class Executor(Protocol):
+    """Runs pure functions; results in the order of the calls."""
+
+    def run(self, calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
+        """The results of ``function(*arguments)`` for each call."""
+
+
+class Network(Protocol):
+    """What happens to a message: milliseconds until it arrives, or None where it is lost."""
+
+    def __call__(self, source: str, target: str, data: bytes, now_ms: int) -> int | None:
+        """The fate of one message."""
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    at_ms: float
+    order: int
+    target: str = field(compare=False)
+    what: Event | Compute = field(compare=False)
+    incarnation: int = field(compare=False)
+
+
+@dataclass(slots=True)
+class _Machine:
+    """One node's virtual computer."""
+
+    node: Node | None
+    free_ms: float = 0.0
+    incarnation: int = 0
+    timers: dict[str, int] = field(default_factory=dict)
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class Runner:
+    """Drives nodes until a condition holds.
+
+    Args:
+        nodes: the nodes, started in this order at time zero.
+        network: the fate of messages; one millisecond everywhere by default.
+        persist: called with (node name, record) before later effects of the same step.
+        measured: whether work advances the virtual clock by the time it really took.
+        executor: runs work marked ``parallel``; in this process, one by one, by default.
+        start_ms: the virtual clock at the start (blocks carry it).
+        trace: told of work done (spans) and of every message.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        network: Network | None = None,
+        persist: Callable[[str, bytes], None] | None = None,
+        measured: bool = True,
+        executor: Executor | None = None,
+        start_ms: int = 0,
+        trace: Trace = DISCARD,
+    ) -> None:
+        self._machines: dict[str, _Machine] = {}
+        self._queue: list[_Entry] = []
+        self._order = itertools.count()
+        self._network = network if network is not None else (lambda _s, _t, _d, _n: 1)
+        self._persist = persist if persist is not None else (lambda _node, _record: None)
+        self._measured = measured
+        self._executor = executor
+        self._trace = trace
+        self._scheduled: list[tuple[float, int, Callable[[], None]]] = []
+        self.now_ms: float = start_ms
+        for node in nodes:
+            self.add(node)
+
+    # --- what experiments do to nodes -----------------------------------------------------------
+
+    def add(self, node: Node) -> None:
+        """Start ``node`` now; a crashed node of the same name is replaced."""
+        old = self._machines.get(node.name)
+        incarnation = old.incarnation + 1 if old is not None else 0
+        machine = _Machine(node, self.now_ms, incarnation)
+        if old is not None:
+            machine.sent_bytes, machine.received_bytes = old.sent_bytes, old.received_bytes
+        self._machines[node.name] = machine
+        self._push(self.now_ms, node.name, Started())
+
+    def crash(self, name: str) -> None:
+        """The node stops: its timers, its work and messages on their way to it are lost."""
+        machine = self._machines[name]
+        machine.node = None
+        machine.timers.clear()
+        machine.incarnation += 1
+
+    def is_up(self, name: str) -> bool:
+        """Whether the node runs."""
+        return self._machines[name].node is not None
+
+    def at(self, when_ms: float, action: Callable[[], None]) -> None:
+        """Do ``action`` when the virtual clock reaches ``when_ms``."""
+        heapq.heappush(self._scheduled, (when_ms, next(self._order), action))
+
+    def traffic(self) -> Mapping[str, tuple[int, int]]:
+        """Bytes (sent, received) by node."""
+        return {name: (machine.sent_bytes, machine.received_bytes)
+                for name, machine in self._machines.items()}
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def run(self, until: Callable[[], bool], limit_ms: float | None = None) -> None:
+        """Go on until ``until()`` holds; it is asked after every event.
+
+        Raises `StalledError` when nothing is left to happen, or when the virtual clock passes
+        ``limit_ms``, before that.
+        """
+        while not until():
+            if not self._queue and not self._scheduled:
+                raise StalledError("no message, timer or work is left, and the run is not finished")
+            if self._scheduled and (
+                not self._queue or self._scheduled[0][0] <= self._queue[0].at_ms
+            ):
+                at_ms, _, action = heapq.heappop(self._scheduled)
+                self.now_ms = max(self.now_ms, at_ms)
+                action()
+                continue
+            if limit_ms is not None and self._queue[0].at_ms > limit_ms:
+                raise StalledError(f"not finished after {limit_ms / 1000:.0f} virtual seconds")
+            self._handle(heapq.heappop(self._queue))
+
+    def _handle(self, entry: _Entry) -> None:
+        machine = self._machines[entry.target]
+        if machine.node is None or machine.incarnation != entry.incarnation:
+            return  # lost in the crash
+        if isinstance(entry.what, Compute):
+            self._compute_all(entry)
+            return
+        if machine.free_ms > entry.at_ms:  # busy: look again when it is free
+            later = self._push(machine.free_ms, entry.target, entry.what)
+            if isinstance(entry.what, TimedOut) and self._is_running(machine, entry):
+                machine.timers[entry.what.name] = later
+            return
+        if isinstance(entry.what, TimedOut):
+            if not self._is_running(machine, entry):
+                return  # cancelled or set anew
+            del machine.timers[entry.what.name]
+        self.now_ms = max(self.now_ms, entry.at_ms)
+        if isinstance(entry.what, Received):
+            machine.received_bytes += len(entry.what.data)
+        self._step(machine, entry.what)
+
+    @staticmethod
+    def _is_running(machine: _Machine, entry: _Entry) -> bool:
+        return isinstance(entry.what, TimedOut) and (
+            machine.timers.get(entry.what.name) == entry.order
+        )
+
+    def _step(self, machine: _Machine, event: Event) -> None:
+        assert machine.node is not None
+        started = time.perf_counter()
+        effects = machine.node.step(event, int(self.now_ms))
+        seconds = time.perf_counter() - started
+        machine.free_ms = self.now_ms + self._cost(seconds)
+        for effect in effects:
+            self._carry_out(machine, machine.node.name, effect)
+
+    def _carry_out(self, machine: _Machine, name: str, effect: Effect) -> None:
+        match effect:
+            case Persist(record):
+                self._persist(name, record)
+            case Send(target, data):
+                machine.sent_bytes += len(data)
+                self._deliver(name, target, data, machine.free_ms)
+            case SetTimer(timer, after_ms):
+                machine.timers[timer] = self._push(machine.free_ms + after_ms, name,
+                                                   TimedOut(timer))
+            case CancelTimer(timer):
+                machine.timers.pop(timer, None)
+            case Compute():
+                self._push(machine.free_ms, name, effect)
+
+    def _deliver(self, source: str, target: str, data: bytes, at_ms: float) -> None:
+        delay = self._network(source, target, data, int(at_ms))
+        self._trace.event("message", source=source, target=target, bytes=len(data),
+                          lost=delay is None, virtual_ms=round(at_ms, 3))
+        if delay is not None and target in self._machines:
+            self._push(at_ms + delay, target, Received(source, data))
+
+    # --- work -----------------------------------------------------------------------------------
+
+    def _compute_all(self, first: _Entry) -> None:
+        """Do ``first`` and all other work that was handed out already."""
+        assert isinstance(first.what, Compute)
+        if self._executor is None or not first.what.parallel:
+            self._finish(first, *_timed(first.what))
+            return
+        together = [first]
+        rest: list[_Entry] = []
+        for entry in self._queue:
+            parallel = isinstance(entry.what, Compute) and entry.what.parallel
+            (together if parallel else rest).append(entry)
+        heapq.heapify(rest)
+        self._queue = rest
+        together.sort()
+        calls = [(_timed, (entry.what,)) for entry in together]
+        for entry, (result, error, seconds) in zip(together, self._executor.run(calls),
+                                                   strict=True):
+            self._finish(entry, result, error, seconds)
+
+    def _finish(self, entry: _Entry, result: Any, error: Exception | None, seconds: float) -> None:
+        assert isinstance(entry.what, Compute)
+        machine = self._machines[entry.target]
+        if machine.node is None or machine.incarnation != entry.incarnation:
+            return
+        start = max(entry.at_ms, machine.free_ms)
+        machine.free_ms = start + self._cost(seconds)
+        self._trace.event("work", node=entry.target, kind=entry.what.kind,
+                          seconds=round(seconds, 6), virtual_ms=round(start, 3))
+        self._push(machine.free_ms, entry.target, Computed(entry.what.name, result, error))
+
+    def _cost(self, seconds: float) -> float:
+        return seconds * 1000 if self._measured else 0.0
+
+    def _push(self, at_ms: float, target: str, what: Event | Compute) -> int:
+        order = next(self._order)
+        incarnation = self._machines[target].incarnation
+        heapq.heappush(self._queue, _Entry(at_ms, order, target, what, incarnation))
+        return order
+
+
+def _timed(work: Compute) -> tuple[Any, Exception | None, float]:
+    """(result, error, seconds) of one piece of work; expected errors travel back as values."""
+    started = time.perf_counter()
+    try:
+        result, error = work.function(*work.arguments), None
+    except BdnError as caught:
+        result, error = None, caught
+    return result, error, time.perf_counter() - started

@@ -1,0 +1,597 @@
+"""An IoT device: a light node with data, an identity and perhaps a part of the key (Algorithm 2).
+
+    joining → keying → confirming → working → waiting → opening → working → … → finished
+
+A device reads every sealed block in order (`_read_block`), and after each event asks itself what
+its stage calls for (`_advance`). It makes a partial decryption only of an aggregate that it has
+verified as a light node, with the minimum of contributors, and at most once for an (epoch, phase):
+the promise is written down before the share is made, and survives a restart.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from bdn.chain import (
+    AggregateTransaction,
+    CallTransaction,
+    Envelope,
+    Receipt,
+    RegisterKey,
+    ShareTransaction,
+    UpdateTransaction,
+    blob_root,
+    unpack_blob,
+)
+from bdn.errors import BdnError, PeerError
+from bdn.identity import Identity
+from bdn.nodes import keying, memory
+from bdn.nodes.events import (
+    Compute,
+    Computed,
+    Effect,
+    Event,
+    Persist,
+    Received,
+    SetTimer,
+    Started,
+    TimedOut,
+)
+from bdn.nodes.group import ExchangeKey
+from bdn.nodes.interface import READ_KINDS, ContractInterface
+from bdn.nodes.lightnode import LightNode
+from bdn.nodes.messages import (
+    Blob,
+    GetBlob,
+    GetHeaders,
+    GetState,
+    GetTransactions,
+    Message,
+    Refused,
+    SealedHeaders,
+    StateCells,
+    Transactions,
+    decode_message,
+)
+from bdn.nodes.progress import Progress
+from bdn.nodes.sealing import Ciphers, clips, share_session, update_context
+from bdn.nodes.settings import GRADIENT, WEIGHTS, Settings
+from bdn.nodes.tasks import (
+    Learner,
+    LocalResult,
+    SealedUpdate,
+    Vector,
+    local_gradient,
+    local_loss,
+    local_update,
+    make_share,
+    open_aggregate,
+    seal_update,
+)
+from bdn.paillier import KeyShare, VectorCipher
+from bdn.randomness import Randomness
+from bdn.trace import DISCARD, Trace
+
+SHARE_TURN, POLL = "share-turn", "poll"
+
+
+class Stage(Enum):
+    """Where a device stands."""
+
+    JOINING = "joining"
+    KEYING = "keying"
+    CONFIRMING = "confirming"
+    WORKING = "working"
+    WAITING = "waiting"
+    OPENING = "opening"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True)
+class Aggregate:
+    """The aggregate that is being opened, and what has come of it."""
+
+    transaction: AggregateTransaction
+    height: int
+    terms: tuple[bytes, bytes]
+    shares: dict[int, bytes] = field(default_factory=dict)
+    """Roots of the shares' blobs, by key holder."""
+    tried: int = 0
+    """How many shares the last attempt to open had."""
+    turn: bool = False
+    """Whether it is our turn to make a share."""
+
+
+class Device:
+    """One device.
+
+    Args:
+        name: how nodes and people call it.
+        identity: its Ed25519 identity; its address is p_k.
+        addresses: all devices' addresses in genesis order; ours is among them.
+        light: what it believes about the chain, at genesis.
+        edges: names of the edge servers, its own first.
+        settings: from genesis.
+        learner: data and local rule.
+        w: w^(0), float32 (|w|,), the same at every device.
+        public_key: the joint key that it helped to make, encoded.
+        key_share: its part of the secret, where it holds one.
+        rng: for sealing, shares and wrapping.
+        gas_limit: of its transactions.
+        journal: what it wrote down before a restart.
+        nominal_ms: T_local as a function of the sample count, for runs that must repeat byte for
+            byte; measured where it is None.
+        trace: told what happens.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        identity: Identity,
+        addresses: Sequence[bytes],
+        light: LightNode,
+        edges: Sequence[str],
+        settings: Settings,
+        learner: Learner,
+        w: Vector,
+        public_key: bytes,
+        key_share: KeyShare | None,
+        rng: Randomness,
+        gas_limit: int,
+        journal: Sequence[bytes] = (),
+        nominal_ms: Callable[[int], int] | None = None,
+        trace: Trace = DISCARD,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.light = light
+        self.stage = Stage.JOINING
+        self.progress = Progress(settings, w)
+        self.blobs: dict[bytes, bytes] = {}
+        self._address = identity.address
+        self._addresses = list(addresses)
+        self._learner = learner
+        self._key_share = key_share
+        self._rng = rng
+        self._nominal_ms = nominal_ms
+        self._trace = trace
+        self._interface = ContractInterface(
+            name, identity, light, edges, gas_limit, trace=trace
+        )
+        self._keyring = keying.Keyring(light.chain, public_key, rng.substream("exchange"))
+        self._ciphers = Ciphers(light.chain, settings, self._blob)
+        self._read_height = 0
+        self._cells_height = -1
+        self._cells: dict[bytes, bytes | None] = {}
+        self._anchor = b""
+        self._aggregates: dict[tuple[int, str], Aggregate] = {}
+        self._promised: dict[tuple[int, str], bytes] = {}
+        self._working = False
+        self._refused_height = -1
+        """Where the chain was when a transaction of ours was refused: try again after that."""
+        self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
+            SealedHeaders: self._on_headers,
+            Transactions: self._on_transactions,
+            Blob: self._on_blob,
+            StateCells: self._on_cells,
+            Refused: self._on_refused,
+        }
+        memory.restore(self, journal)
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def step(self, event: Event, now_ms: int) -> list[Effect]:
+        """Take one event. What peers do wrong costs them the device's trust, never an exception."""
+        match event:
+            case Started():
+                kept = memory.KeptExchange(self._keyring.exchange.secret)
+                effects: list[Effect] = [
+                    Persist(memory.encode(kept)),
+                    *self._interface.ask(GetHeaders(self.light.height)),
+                    self._poll_later(),
+                ]
+            case Received(source, data):
+                effects = self._receive(source, data, now_ms)
+            case TimedOut(timer):
+                effects = self._on_timeout(timer)
+            case Computed(name, result, error):
+                effects = self._on_computed(name, result, error)
+        return [*effects, *self._advance()]
+
+    def _receive(self, source: str, data: bytes, now_ms: int) -> list[Effect]:
+        try:
+            message = decode_message(data)
+            handler = self._handlers.get(type(message))
+            return handler(message, now_ms) if handler is not None else []
+        except BdnError as error:
+            self._trace.event("bad-answer", node=self.name, source=source, reason=str(error))
+            return self._interface.distrust(str(error)) if source == self._interface.edge else []
+
+    def _on_headers(self, message: SealedHeaders, now_ms: int) -> list[Effect]:
+        settled = self._settle(GetHeaders)
+        gap = self.light.accept(message.items, now_ms)
+        return [*settled, *(self._interface.ask(GetHeaders(self.light.height)) if gap else [])]
+
+    def _on_transactions(self, message: Transactions, _now: int) -> list[Effect]:
+        if message.height != self._read_height + 1:
+            return []
+        found = self.light.read(message.proofs, message.height)
+        effects = self._settle(GetTransactions)
+        for envelope, receipt in found:
+            effects += self._read_transaction(envelope, receipt, message.height)
+        self._read_height = message.height
+        return effects
+
+    def _on_blob(self, message: Blob, _now: int) -> list[Effect]:
+        question = self._interface.question
+        if not isinstance(question, GetBlob):
+            return []
+        if blob_root(message.data) != question.root:
+            raise PeerError("the blob has another root than was asked for")
+        self.blobs[question.root] = message.data
+        return self._settle(GetBlob)
+
+    def _on_cells(self, message: StateCells, _now: int) -> list[Effect]:
+        question = self._interface.question
+        if not isinstance(question, GetState):
+            return []
+        cells, height = self.light.read_cells(message.proofs, question.contract, question.keys)
+        self._cells.update(cells)
+        self._cells_height = height
+        return self._settle(GetState)
+
+    def _on_refused(self, message: Refused, _now: int) -> list[Effect]:
+        submitted = self._interface.submission
+        if submitted is None or message.nonce != self._interface.nonce:
+            return []
+        self._trace.event("refused", node=self.name, reason=message.reason)
+        self._refused_height = self.light.height
+        return self._interface.withdraw()
+
+    def _on_timeout(self, timer: str) -> list[Effect]:
+        if timer == SHARE_TURN and self._current is not None:
+            self._current.turn = True
+            return []
+        if timer == POLL:
+            return [*self._interface.ask(GetHeaders(self.light.height)), self._poll_later()]
+        return self._interface.on_timeout(timer)
+
+    def _poll_later(self) -> Effect:
+        return SetTimer(POLL, self.settings.deadline_ms)
+
+    def _settle(self, kind: type[Message]) -> list[Effect]:
+        return self._interface.answered() if isinstance(self._interface.question, kind) else []
+
+    # --- reading the ledger ---------------------------------------------------------------------
+
+    def _read_transaction(
+        self, envelope: Envelope, receipt: Receipt, height: int
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        if envelope.address == self._address:
+            effects += self._interface.included(envelope.nonce)
+            if not receipt.ok:
+                self._trace.event("failed", node=self.name, height=height, reason=receipt.error)
+        if not receipt.ok:  # inclusion is not success
+            return effects
+        match envelope.payload:
+            case RegisterKey() as registered:
+                self._keyring.registered = registered
+                self._anchor = registered.root
+            case AggregateTransaction() as aggregate:
+                effects += self._on_aggregate(aggregate, height)
+            case ShareTransaction() as share:
+                self._on_share(share, envelope.address)
+            case CallTransaction(_, function, _) if envelope.address == self._address:
+                self._keyring.done.add(function)
+        return effects
+
+    def _on_aggregate(self, aggregate: AggregateTransaction, height: int) -> list[Effect]:
+        """Algorithm 2, line 23: what the mining contract recorded under a quorum's seal."""
+        terms = (self._keyring.root, self._anchor)
+        self._anchor = aggregate.root
+        self._aggregates[aggregate.epoch, aggregate.phase] = Aggregate(aggregate, height, terms)
+        if self._current is None:  # an earlier one must be opened first
+            return []
+        self._trace.event("aggregate", node=self.name, height=height, epoch=aggregate.epoch,
+                          phase=aggregate.phase, contributors=len(aggregate.contributors))
+        return self._begin_opening()
+
+    def _begin_opening(self) -> list[Effect]:
+        self._working = False
+        self.stage = Stage.OPENING
+        return [*self._interface.withdraw(), *self._take_turn()]
+
+    def _on_share(self, share: ShareTransaction, sender: bytes) -> None:
+        aggregate = self._aggregates.get((share.epoch, share.phase))
+        holder = 1 <= share.index <= self.settings.key_holders
+        if aggregate is not None and holder and self._addresses[share.index - 1] == sender:
+            aggregate.shares[share.index] = share.root
+
+    @property
+    def _current(self) -> Aggregate | None:
+        """The aggregate of the epoch and phase that the device is at, once it is on the ledger."""
+        return self._aggregates.get((self.progress.epoch, self.progress.phase))
+
+    # --- what comes next ------------------------------------------------------------------------
+
+    def _advance(self) -> list[Effect]:
+        """Ask for what is missing; when nothing is, do what the stage calls for."""
+        if self.stage is Stage.FINISHED:
+            return []
+        question = self._next_question()
+        if question is not None:
+            return self._interface.ask(question)
+        match self.stage:
+            case Stage.JOINING:
+                return self._join()
+            case Stage.KEYING:
+                return self._key()
+            case Stage.CONFIRMING:
+                return self._confirm()
+            case Stage.WORKING:
+                return self._work()
+            case Stage.OPENING:
+                return [*self._make_share(), *self._open()]
+            case _:
+                return []
+
+    def _next_question(self) -> Message | None:
+        if self._read_height < self.light.settled_height:
+            return GetTransactions(self._read_height + 1, READ_KINDS, self._address)
+        for root in self._wanted_blobs():
+            if root not in self.blobs:
+                return GetBlob(root)
+        cells = self._wanted_cells()
+        if cells and self._cells_height < self.light.settled_height:
+            return GetState("learning", tuple(cells))
+        return None
+
+    def _wanted_blobs(self) -> list[bytes]:
+        roots = [self._keyring.root] if self._keyring.registered is not None else []
+        if self._current is not None:
+            roots += [self._current.transaction.root, *self._current.shares.values()]
+        return roots
+
+    def _wanted_cells(self) -> list[bytes]:
+        leads = self._address == self._addresses[0]
+        if self.stage is Stage.KEYING and leads and self._keyring.registered is None:
+            return [keying.EXCHANGED, *map(keying.exchange_key_cell, self._addresses)]
+        return [keying.CONFIRMATIONS] if self.stage is Stage.CONFIRMING else []
+
+    @property
+    def _may_submit(self) -> bool:
+        free = self._interface.submission is None
+        return free and self.light.height > self._refused_height
+
+    def _blob(self, root: bytes) -> bytes:
+        if root not in self.blobs:
+            raise PeerError(f"the blob {root.hex()[:16]}… has not been fetched")
+        return self.blobs[root]
+
+    # --- the key: Algorithm 2, line 6 -----------------------------------------------------------
+
+    def _join(self) -> list[Effect]:
+        if "register_exchange_key" in self._keyring.done:
+            self.stage = Stage.KEYING
+            return self._advance()
+        if not self._may_submit:
+            return []
+        call = ("learning", "register_exchange_key", (self._keyring.exchange.public_key,))
+        return self._interface.submit(CallTransaction(*call))
+
+    def _key(self) -> list[Effect]:
+        registered = self._keyring.registered
+        if registered is not None:
+            self._keyring.open(self.blobs[registered.root], self._addresses.index(self._address))
+            self.stage = Stage.CONFIRMING
+            kept = memory.KeptKey(registered, self._keyring.group_key)
+            call = CallTransaction("learning", "confirm_key", (registered.root,))
+            return [Persist(memory.encode(kept)), *self._interface.submit(call)]
+        if self._address != self._addresses[0] or not self._may_submit:
+            return []
+        exchange_keys = keying.read_exchange_keys(self._cells, self._addresses)
+        if exchange_keys is None:
+            return []
+        payload, blob = self._keyring.register(exchange_keys, self.settings, self._rng)
+        return self._interface.submit(payload, [blob])
+
+    def _confirm(self) -> list[Effect]:
+        if not keying.is_confirmed(self._cells, len(self._addresses)):
+            return []
+        self.stage = Stage.WORKING
+        return self._advance()
+
+    # --- the epoch: Algorithm 2, lines 4 and 7–11 -----------------------------------------------
+
+    def _cipher(self, terms: tuple[bytes, bytes] | None = None) -> VectorCipher:
+        here = terms if terms is not None else (self._keyring.root, self._anchor)
+        return self._ciphers.get(here, self.progress.epoch, self.progress.phase)
+
+    def _work(self) -> list[Effect]:
+        """Train, or take a gradient, or a loss; the result comes back as `Computed`."""
+        if self._working:
+            return []
+        self._working = True
+        self.stage = Stage.WAITING
+        p = self.progress
+        tag = f"{p.epoch}/{p.phase}"
+        function: Callable[..., LocalResult] = local_loss
+        arguments: tuple[Any, ...] = (self._learner, p.w)
+        if p.phase == WEIGHTS:
+            function, arguments = local_update, (self._learner, p.w, p.epoch, p.gradient)
+        elif p.phase == GRADIENT:
+            function = local_gradient
+        return [Compute(f"train/{tag}", "train", function, arguments, parallel=True)]
+
+    def _on_computed(self, name: str, result: Any, error: Exception | None) -> list[Effect]:
+        kind, epoch, phase = name.split("/")
+        if (int(epoch), phase) != (self.progress.epoch, self.progress.phase):
+            return []  # the others went on without us
+        if kind == "open":
+            return self._on_opened(result, error)
+        if error is not None:
+            self._trace.event("failed", node=self.name, work=kind, reason=str(error))
+            return []
+        if kind == "train":
+            return self._seal(result)
+        if kind == "seal":
+            return self._upload(*result)
+        return self._send_share(result)
+
+    def _seal(self, local: LocalResult) -> list[Effect]:
+        p = self.progress
+        context = update_context(self.light.chain, p.epoch, p.phase, self._address)
+        arguments = (
+            self._cipher(), local, clips(self.settings, p.phase), p.phase == WEIGHTS,
+            self._learner.sample_count, context,
+            self._rng.substream(f"seal/{p.epoch}/{p.phase}"),
+        )
+        return [Compute(f"seal/{p.epoch}/{p.phase}", "seal", _seal_timed, arguments)]
+
+    def _upload(self, local: LocalResult, sealed: SealedUpdate) -> list[Effect]:
+        """Algorithm 2, lines 9–10: Tx_dk = [E(δ_k), T_local]."""
+        if self.stage is not Stage.WAITING:
+            return []
+        if sealed.scale < 1:
+            self._trace.event("scaled", node=self.name, epoch=self.progress.epoch,
+                              factor=sealed.scale)
+        samples = self._learner.sample_count
+        measured_ms = max(1, round(local.seconds * 1000))
+        local_ms = self._nominal_ms(samples) if self._nominal_ms is not None else measured_ms
+        root = blob_root(sealed.blob)
+        payload = UpdateTransaction(
+            self.progress.epoch, self.progress.phase, samples, local_ms, root,
+            len(unpack_blob(sealed.blob)), len(sealed.blob),
+        )
+        return self._interface.submit(payload, [sealed.blob])
+
+    # --- opening: Algorithm 2, lines 22–26 ------------------------------------------------------
+
+    def _take_turn(self) -> list[Effect]:
+        """The first t key holders, turning with the height, share at once; the others wait."""
+        if self._key_share is None or self._current is None:
+            return []
+        holders, threshold = self.settings.key_holders, self.settings.threshold
+        rank = (self._key_share.index - 1 - self._current.height) % holders
+        late = max(0, rank - threshold + 1)
+        if late == 0:
+            self._current.turn = True
+            return []
+        return [SetTimer(SHARE_TURN, late * self.settings.deadline_ms)]
+
+    def _make_share(self) -> list[Effect]:
+        aggregate = self._current
+        if aggregate is None or self._key_share is None or not aggregate.turn:
+            return []
+        aggregate.turn = False
+        if self._key_share.index in aggregate.shares:
+            return []  # it was made before a restart
+        at = aggregate.transaction
+        if not self._may_open(at):
+            return []
+        promise = memory.PromisedShare(at.epoch, at.phase, at.root)
+        self._promised[at.epoch, at.phase] = at.root
+        arguments = (
+            self._cipher(aggregate.terms), self._key_share, self.blobs[at.root],
+            share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
+            self._rng.substream(f"share/{at.epoch}/{at.phase}"),
+        )
+        work = Compute(f"share/{at.epoch}/{at.phase}", "share", make_share, arguments)
+        return [Persist(memory.encode(promise)), work]
+
+    def _may_open(self, at: AggregateTransaction) -> bool:
+        """The device's own last word before it helps to open anything."""
+        if self._promised.get((at.epoch, at.phase), at.root) != at.root:
+            self._trace.event("share-withheld", node=self.name, reason="another sum was shared")
+            return False
+        if len(set(at.contributors)) < self.settings.minimum_contributors:
+            self._trace.event("share-withheld", node=self.name, reason="too few contributors")
+            return False
+        return True
+
+    def _send_share(self, blob: bytes) -> list[Effect]:
+        assert self._key_share is not None
+        if self.stage is not Stage.OPENING:
+            return []
+        payload = ShareTransaction(
+            self.progress.epoch, self.progress.phase, self._key_share.index, blob_root(blob), 1,
+            len(blob),
+        )
+        return self._interface.submit(payload, [blob])
+
+    def _open(self) -> list[Effect]:
+        aggregate = self._current
+        if aggregate is None or self._working or len(aggregate.shares) <= aggregate.tried or (
+            len(aggregate.shares) < self.settings.threshold
+        ):
+            return []
+        self._working = True
+        aggregate.tried = len(aggregate.shares)
+        at = aggregate.transaction
+        arguments = (
+            self._cipher(aggregate.terms), self.blobs[at.root],
+            [self.blobs[root] for _, root in sorted(aggregate.shares.items())],
+            share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
+        )
+        return [Compute(f"open/{at.epoch}/{at.phase}", "open", open_aggregate, arguments)]
+
+    def _on_opened(self, opened: Any, error: Exception | None) -> list[Effect]:
+        self._working = False
+        aggregate = self._current
+        if aggregate is None:
+            return []
+        if error is not None:  # bad shares: more will come
+            self._trace.event("not-opened", node=self.name, reason=str(error))
+            return []
+        at = aggregate.transaction
+        self.progress.apply(opened, at.total_samples, at.contributors)
+        self._trace.event("opened", node=self.name, epoch=at.epoch, phase=at.phase)
+        del self._aggregates[at.epoch, at.phase]
+        self.blobs = {root: self.blobs[root] for root in [self._keyring.root] if root in self.blobs}
+        effects = [*self._interface.withdraw(), Persist(memory.encode(self._memory()))]
+        if self.progress.finished:
+            self.stage = Stage.FINISHED
+        elif self._current is not None:  # we are behind: the next aggregate is there already
+            effects += self._begin_opening()
+        else:
+            self.stage = Stage.WORKING
+        return effects
+
+    # --- what survives a restart ----------------------------------------------------------------
+
+    def _memory(self) -> memory.Model:
+        """The record of where we stand; aggregates not yet opened will be read again."""
+        height, anchor = self._read_height, self._anchor
+        if self._aggregates:
+            first = min(self._aggregates.values(), key=lambda aggregate: aggregate.height)
+            height, anchor = first.height - 1, first.terms[1]
+        return memory.remember(self.progress, height, anchor, self._interface.nonce)
+
+    def restore_exchange(self, secret: bytes) -> None:
+        """Take back the X25519 key that the ledger knows us by."""
+        self._keyring.exchange = ExchangeKey.from_secret(secret)
+
+    def restore_key(self, kept: memory.KeptKey) -> None:
+        """Take back the confirmed key."""
+        self._keyring.registered, self._keyring.group_key = kept.registered, kept.group_key
+        self._anchor = kept.registered.root
+
+    def restore_promise(self, epoch: int, phase: str, root: bytes) -> None:
+        """Take back the promise to open this sum and no other."""
+        self._promised[epoch, phase] = root
+
+    def restore_place(self, model: memory.Model) -> None:
+        """Go on reading where the journal ends."""
+        self._read_height, self._anchor = model.read_height, model.anchor
+        self._interface.nonce = model.nonce
+        self.stage = Stage.FINISHED if model.finished else Stage.WORKING
+
+
+def _seal_timed(
+    cipher: VectorCipher, local: LocalResult, bounds: Any, with_loss: bool, weight: int,
+    context: bytes, rng: Randomness,
+) -> tuple[LocalResult, SealedUpdate]:
+    """`seal_update`, keeping T_local beside its result."""
+    return local, seal_update(cipher, local.vector, bounds, with_loss, weight, context, rng)

@@ -1,0 +1,346 @@
+"""An edge server: full node, PBFT replica, and the devices' door to the ledger (Section 3.2).
+
+It takes devices' transactions, checks them, and shares them with the other edge servers (DESIGN
+section 5, steps 2–3); the replica agrees with the others on blocks (`LedgerApplication`); it serves
+headers, proofs and bulky bytes to light nodes, and sealed blocks to other edge servers that fell
+behind. It trusts nobody: everything that it serves can be checked by who asked.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bdn.chain import (
+    PROOF_OF_WORK,
+    MissingBlobsError,
+    apply_sealed_block,
+    blobs_named,
+    blocks_after,
+    decode_sealed,
+    encode_header,
+    encode_seal,
+    encode_sealed,
+)
+from bdn.encoding import encode_record
+from bdn.errors import BdnError, PeerError
+from bdn.nodes.application import LedgerApplication
+from bdn.nodes.events import (
+    CancelTimer,
+    Effect,
+    Event,
+    Persist,
+    Received,
+    Send,
+    SetTimer,
+    Started,
+    TimedOut,
+)
+from bdn.nodes.lightnode import Cell
+from bdn.nodes.messages import (
+    Blob,
+    Consensus,
+    GetBlob,
+    GetBlocks,
+    GetHeaders,
+    GetState,
+    GetTransactions,
+    Message,
+    Refused,
+    SealedBlocks,
+    SealedHeaders,
+    Share,
+    StateCells,
+    Submit,
+    Transactions,
+    decode_message,
+    encode_message,
+)
+from bdn.nodes.miner import Agreement
+from bdn.nodes.requests import decode_request
+from bdn.pbft import events as pbft_events
+from bdn.trace import DISCARD, Trace
+
+DEADLINE = "deadline"
+MINER = 0
+"""The edge server that mines under proof of work; one miner, as in the paper's section 5."""
+CONSENSUS = "pbft/"
+HEADERS_AT_ONCE = 256
+BLOCKS_AT_ONCE = 8
+
+
+class EdgeServer:
+    """One edge server.
+
+    Args:
+        name: how nodes and people call it.
+        index: its place among the chain's edge servers, which is its replica index.
+        application: its ledger.
+        agreement: its PBFT replica, ``sequential`` since sequence = height; or a miner.
+        edges: all edge servers' names by index.
+        devices: names of the devices that it tells of new headers.
+        trace: told what happens.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        index: int,
+        application: LedgerApplication,
+        agreement: Agreement,
+        edges: Sequence[str],
+        devices: Sequence[str],
+        trace: Trace = DISCARD,
+    ) -> None:
+        self.name = name
+        self.index = index
+        self.application = application
+        self.ledger = application.ledger
+        self.agreement = agreement
+        self._edges = list(edges)
+        self._devices = list(devices)
+        self._announced = self.ledger.height
+        self._behind = ""
+        self._waiting: dict[bytes, bytes] = {}
+        """Checked updates that wait for their block: device → request."""
+        self._handlers: dict[type, Callable[[Any, str], list[Effect]]] = {
+            Submit: self._on_submit,
+            Share: self._on_share,
+            Consensus: self._on_consensus,
+            GetHeaders: self._on_get_headers,
+            GetTransactions: self._on_get_transactions,
+            GetState: self._on_get_state,
+            GetBlob: self._on_get_blob,
+            Blob: self._on_blob,
+            GetBlocks: self._on_get_blocks,
+            SealedBlocks: self._on_sealed_blocks,
+        }
+        self._trace = trace
+
+    @property
+    def view(self) -> int:
+        """The view of its consensus."""
+        return self.agreement.view
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def step(self, event: Event, now_ms: int) -> list[Effect]:
+        """Take one event. What others do wrong is told to the trace, and changes nothing."""
+        self.application.now_ms = now_ms
+        match event:
+            case Started():
+                effects = [
+                    *self._consensus(pbft_events.Start()),
+                    *self._to_edges(GetBlocks(self.ledger.height)),
+                    self._deadline(),
+                ]
+            case Received(source, data):
+                effects = self._receive(source, data)
+            case TimedOut(timer):
+                effects = self._on_timeout(timer)
+            case _:
+                effects = []
+        return [*effects, *self._fetch_missing(), *self._announce()]
+
+    def _receive(self, source: str, data: bytes) -> list[Effect]:
+        try:
+            message = decode_message(data)
+            handler = self._handlers.get(type(message))
+            return handler(message, source) if handler is not None else []
+        except BdnError as error:
+            self._trace.event("refused", node=self.name, source=source, reason=str(error))
+            return []
+
+    def _on_timeout(self, timer: str) -> list[Effect]:
+        if timer.startswith(CONSENSUS):
+            return self._consensus(pbft_events.Timeout(timer.removeprefix(CONSENSUS)))
+        if timer == DEADLINE:
+            self.application.deadline_passed = True
+            return [*self._consensus(pbft_events.Poke()), self._deadline()]
+        return []
+
+    def _deadline(self) -> Effect:
+        settings = self.application.settings
+        updates = self.application.awaited.what == "updates"
+        return SetTimer(DEADLINE, settings.deadline_ms if updates else settings.gather_ms)
+
+    # --- devices' transactions ------------------------------------------------------------------
+
+    def _on_submit(self, message: Submit, source: str) -> list[Effect]:
+        """Steps 2 and 3: check a device's transaction, and share it with the other servers."""
+        try:
+            known = self._take(message.request, message.blobs)
+        except BdnError as error:
+            self._trace.event("refused", node=self.name, source=source, reason=str(error))
+            refusal = Refused(_nonce_of(message.request), str(error))
+            # a refused update may have been the last one that was waited for
+            return [Send(source, encode_message(refusal)), *self._consensus(pbft_events.Poke())]
+        if known:
+            return []
+        shared = self._to_edges(Share(message.request, message.blobs))
+        return [*shared, *self._request(message.request)]
+
+    def _on_share(self, message: Share, source: str) -> list[Effect]:
+        try:
+            known = self._take(message.request, message.blobs)
+        except BdnError as error:
+            self._trace.event("refused", node=self.name, source=source, reason=str(error))
+            return self._consensus(pbft_events.Poke())
+        return [] if known else self._request(message.request)
+
+    def _take(self, request_bytes: bytes, blobs: Sequence[bytes]) -> bool:
+        """Check a request with its blobs; returns whether it waits here already."""
+        request = decode_request(request_bytes)
+        address = bytes.fromhex(request.client)
+        if self._waiting.get(address) == request_bytes:
+            return True
+        self.application.stage(blobs)
+        self.application.check_request(request)
+        self._waiting[address] = request_bytes
+        self.application.waiting_updates = self.application.updates_among(self._waiting)
+        return False
+
+    def _request(self, request: bytes) -> list[Effect]:
+        return self._consensus(pbft_events.Receive(self.name, request))
+
+    # --- consensus ------------------------------------------------------------------------------
+
+    def _on_consensus(self, message: Consensus, source: str) -> list[Effect]:
+        sender = self._edges.index(source) if source in self._edges else source
+        return self._consensus(pbft_events.Receive(sender, message.data))
+
+    def _consensus(self, event: Any) -> list[Effect]:
+        """Step the replica and carry its effects to ours."""
+        height = self.ledger.height
+        theirs = self.agreement.step(event)
+        effects = [ours for effect in theirs for ours in self._translate(effect)]
+        if self.ledger.height != height:
+            effects += self._after_commit()
+        return effects
+
+    def _translate(self, effect: Any) -> list[Effect]:
+        match effect:
+            case pbft_events.Send(to, data):
+                return [Send(self._edges[to], encode_message(Consensus(data)))]
+            case pbft_events.Broadcast(data):
+                return self._to_edges(Consensus(data))
+            case pbft_events.SetTimer(name, after_ms):
+                return [SetTimer(CONSENSUS + name, after_ms)]
+            case pbft_events.CancelTimer(name):
+                return [CancelTimer(CONSENSUS + name)]
+            case pbft_events.Persist(record):
+                return [Persist(record)]
+            case _:  # replies: devices believe sealed headers, not replies
+                return []
+
+    def _after_commit(self) -> list[Effect]:
+        """A new head: who still waits, when to stop waiting, and (a miner) what the others lack."""
+        self._waiting = {address: request for address, request in self._waiting.items()
+                         if self.application.still_wanted(decode_request(request))}
+        self.application.waiting_updates = self.application.updates_among(self._waiting)
+        return [self._deadline(), *self._publish()]
+
+    def _publish(self) -> list[Effect]:
+        """Under proof of work nobody else has the new blocks: send them."""
+        if self.ledger.genesis.consensus != PROOF_OF_WORK or self.index != MINER:
+            return []
+        blocks = blocks_after(self.ledger.store, self._announced, HEADERS_AT_ONCE)
+        return self._to_edges(SealedBlocks(tuple(encode_sealed(sealed) for sealed in blocks)))
+
+    def _announce(self) -> list[Effect]:
+        """Tell our devices of newly sealed headers."""
+        if self._announced == self.ledger.height:
+            return []
+        message = encode_message(self._headers_after(self._announced))
+        self._announced = self.ledger.height
+        return [Send(device, message) for device in self._devices]
+
+    # --- catching up ----------------------------------------------------------------------------
+
+    def _fetch_missing(self) -> list[Effect]:
+        """Ask the other servers for blobs that a proposed block names."""
+        missing, self.application.missing = self.application.missing, ()
+        return [send for root in missing for send in self._to_edges(GetBlob(root))]
+
+    def _on_blob(self, message: Blob, _source: str) -> list[Effect]:
+        self.ledger.put_blob(message.data)
+        source, self._behind = self._behind, ""
+        again = [Send(source, encode_message(GetBlocks(self.ledger.height)))] if source else []
+        return [*again, *self._consensus(pbft_events.Poke())]
+
+    def _on_get_blocks(self, message: GetBlocks, source: str) -> list[Effect]:
+        blocks = blocks_after(self.ledger.store, message.after, BLOCKS_AT_ONCE)
+        if not blocks:
+            return []
+        roots = [root for sealed in blocks for root in blobs_named(sealed)]
+        sends = [Send(source, encode_message(Blob(self.ledger.blob(root)))) for root in roots]
+        answer = SealedBlocks(tuple(encode_sealed(sealed) for sealed in blocks))
+        return [*sends, Send(source, encode_message(answer))]
+
+    def _on_sealed_blocks(self, message: SealedBlocks, source: str) -> list[Effect]:
+        """Sealed blocks from another server: verified, executed, committed, one by one."""
+        start = self.ledger.height
+        for data in message.blocks:
+            try:
+                sealed = decode_sealed(data)
+                self.application.prepare(sealed)
+                apply_sealed_block(self.ledger, sealed)
+            except MissingBlobsError as error:
+                self.application.missing = error.roots
+                self._behind = source
+                break
+        if self.ledger.height == start:
+            return []
+        self.application.after_commit()
+        self._trace.event("caught-up", node=self.name, height=self.ledger.height)
+        again = Send(source, encode_message(GetBlocks(self.ledger.height)))
+        return [*self._consensus(pbft_events.Restored(self.ledger.height)),
+                *self._after_commit(), again]
+
+    def _to_edges(self, message: Message) -> list[Effect]:
+        data = encode_message(message)
+        return [Send(edge, data) for i, edge in enumerate(self._edges) if i != self.index]
+
+    # --- serving light nodes --------------------------------------------------------------------
+
+    def _on_get_headers(self, message: GetHeaders, source: str) -> list[Effect]:
+        return [Send(source, encode_message(self._headers_after(message.after)))]
+
+    def _headers_after(self, height: int) -> SealedHeaders:
+        store = self.ledger.store
+        last = min(self.ledger.height, height + HEADERS_AT_ONCE)
+        items = []
+        for number in range(max(1, height + 1), last + 1):
+            seal = store.seal(number)
+            if seal is not None:
+                items.append((encode_header(store.header(number)), encode_seal(seal)))
+        return SealedHeaders(tuple(items))
+
+    def _on_get_transactions(self, message: GetTransactions, source: str) -> list[Effect]:
+        if not 1 <= message.height <= self.ledger.height:
+            raise PeerError(f"there is no block {message.height} yet")
+        block = self.ledger.store.block(message.height)
+        wanted = [
+            position for position, envelope in enumerate(block.envelopes)
+            if envelope.address == message.sender
+            or type(envelope.payload).__name__ in message.kinds
+        ]
+        proofs = tuple(encode_record(self.ledger.proof(message.height, position))
+                       for position in wanted)
+        return [Send(source, encode_message(Transactions(message.height, proofs)))]
+
+    def _on_get_state(self, message: GetState, source: str) -> list[Effect]:
+        height = self.ledger.height
+        cells = (Cell(height, self.ledger.state_proof(message.contract, key))
+                 for key in message.keys)
+        proofs = tuple(encode_record(cell) for cell in cells)
+        return [Send(source, encode_message(StateCells(proofs)))]
+
+    def _on_get_blob(self, message: GetBlob, source: str) -> list[Effect]:
+        return [Send(source, encode_message(Blob(self.ledger.blob(message.root))))]
+
+
+def _nonce_of(request: bytes) -> int:
+    """The nonce in a refused request, as far as it can be read."""
+    try:
+        return decode_request(request).timestamp
+    except BdnError:
+        return 0

@@ -1,0 +1,104 @@
+"""What goes into a node and what comes out: devices and edge servers do no I/O of their own.
+
+``node.step(event, now_ms)`` returns a list of effects, to be carried out in order. `Persist` must
+be durable before any later effect of the list: a device must not send a share that it could forget
+having made. Whoever drives the node (the in-process runner, or a socket loop) owns the clock, the
+timers and the worker pool; ``now_ms`` is its clock in milliseconds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The node's first event, also after a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Bytes from another node; ``source`` is its name and proves nothing."""
+
+    source: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The timer ``name`` ran out."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The result of a `Compute`, or the exception that it raised."""
+
+    name: str
+    result: Any
+    error: Exception | None = None
+
+
+Event = Started | Received | TimedOut | Computed
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send ``data`` to the node named ``target``."""
+
+    target: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Start, or start anew, the timer ``name``."""
+
+    name: str
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Stop the timer ``name`` if it runs."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Call the pure ``function(*arguments)`` somewhere and return its result as `Computed`.
+
+    Attributes:
+        name: returned with the result.
+        kind: what it is, for the trace: "train", "seal", "share", "open", "key".
+        function: importable by name, so that another process or machine can run it.
+        parallel: whether it may run beside others in a worker process; work that already uses
+            every core through gmpy2, or whose secrets should not travel, stays in this one.
+    """
+
+    name: str
+    kind: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    parallel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Append ``record`` to the node's journal, durably, before any later effect."""
+
+    record: bytes
+
+
+Effect = Send | SetTimer | CancelTimer | Compute | Persist
+
+
+class Node(Protocol):
+    """A device or an edge server."""
+
+    name: str
+
+    def step(self, event: Event, now_ms: int) -> list[Effect]:
+        """Take one event; return what to do about it."""

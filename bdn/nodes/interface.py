@@ -1,0 +1,124 @@
+"""The contract interface (Section 3.2, component 3): how a device talks to the contracts.
+
+It signs the device's transactions (registration, sharing of the local model, calls), sends them to
+the device's edge server and, unanswered, to all; and it asks for what the device wants to read (the
+request for the collaborative model). One question is under way at a time; an edge server that does
+not answer, or answers with something that does not verify, loses the device to the next one.
+"""
+
+from collections.abc import Sequence
+
+from bdn.chain import Payload, encode_envelope, sign_transaction
+from bdn.identity import Identity
+from bdn.nodes.events import CancelTimer, Effect, Send, SetTimer
+from bdn.nodes.lightnode import LightNode
+from bdn.nodes.messages import (
+    GetHeaders,
+    Message,
+    Submit,
+    encode_message,
+)
+from bdn.nodes.requests import sign_request
+from bdn.trace import DISCARD, Trace
+
+ANSWER, SUBMISSION = "answer", "submission"
+"""Timers: how long a question, or a transaction, may stay open."""
+
+READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction")
+"""Payload classes that a device reads in every block, besides its own transactions."""
+
+
+class ContractInterface:
+    """A device's line to the ledger.
+
+    Args:
+        name: the device's, for the trace.
+        identity: signs transactions and requests.
+        light: what the device believes about the chain.
+        edges: names of the edge servers, the associated one first.
+        gas_limit: of a transaction.
+        answer_ms, submission_ms: patience with one edge server.
+    """
+
+    def __init__(
+        self, name: str, identity: Identity, light: LightNode, edges: Sequence[str],
+        gas_limit: int, answer_ms: int = 2_000, submission_ms: int = 10_000,
+        trace: Trace = DISCARD,
+    ) -> None:
+        self.name = name
+        self.identity = identity
+        self.light = light
+        self.gas_limit = gas_limit
+        self.nonce = 1  # the ownership statement in genesis has nonce 0
+        self.submission: Submit | None = None
+        self.question: Message | None = None
+        self._edges = list(edges)
+        self._answer_ms = answer_ms
+        self._submission_ms = submission_ms
+        self._trace = trace
+
+    @property
+    def edge(self) -> str:
+        """The edge server that the device turns to now."""
+        return self._edges[0]
+
+    # --- sharing --------------------------------------------------------------------------------
+
+    def submit(self, payload: Payload, blobs: Sequence[bytes] = ()) -> list[Effect]:
+        """Sign ``payload`` and send it, with the blobs it names, to the device's edge server."""
+        envelope = sign_transaction(
+            self.identity, self.light.chain, self.nonce, self.gas_limit, payload
+        )
+        request = sign_request(
+            self.light.chain, self.identity, self.nonce, encode_envelope(envelope)
+        )
+        self.submission = Submit(request, tuple(blobs))
+        self._trace.event("submit", node=self.name, kind=type(payload).__name__, nonce=self.nonce,
+                          bytes=sum(map(len, blobs)) + len(request))
+        return [
+            Send(self.edge, encode_message(self.submission)),
+            SetTimer(SUBMISSION, self._submission_ms),
+        ]
+
+    def included(self, nonce: int) -> list[Effect]:
+        """A transaction of ours stands in a block: the next one has the next nonce."""
+        self.nonce = max(self.nonce, nonce + 1)
+        return self.withdraw()
+
+    def withdraw(self) -> list[Effect]:
+        """Stop sending what was submitted: it is in a block, was refused, or is stale."""
+        self.submission = None
+        return [CancelTimer(SUBMISSION)]
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def ask(self, question: Message) -> list[Effect]:
+        """Put ``question`` to the device's edge server, unless one is under way."""
+        if self.question is not None:
+            return []
+        self.question = question
+        return [Send(self.edge, encode_message(question)), SetTimer(ANSWER, self._answer_ms)]
+
+    def answered(self) -> list[Effect]:
+        """The question under way is settled."""
+        self.question = None
+        return [CancelTimer(ANSWER)]
+
+    def distrust(self, reason: str) -> list[Effect]:
+        """Turn to the next edge server, and put the question to it."""
+        self._trace.event("edge-left", node=self.name, edge=self.edge, reason=reason)
+        self._edges.append(self._edges.pop(0))
+        question, self.question = self.question, None
+        return self.ask(question) if question is not None else []
+
+    def on_timeout(self, timer: str) -> list[Effect]:
+        """A question or a transaction stayed open too long."""
+        if timer == ANSWER and self.question is not None:
+            return self.distrust("no answer")
+        if timer == SUBMISSION and self.submission is not None:
+            self._trace.event("submit-to-all", node=self.name)
+            data = encode_message(self.submission)
+            sends = [Send(edge, data) for edge in self._edges]
+            after = self.light.height
+            return [*sends, *self.ask(GetHeaders(after)), SetTimer(SUBMISSION, self._submission_ms)]
+        return []

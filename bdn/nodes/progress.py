@@ -1,0 +1,109 @@
+"""Algorithm 1 as one device sees it: what an opened aggregate does to the model.
+
+    w^(p)   the global model after epoch p      ε   the stop threshold      P   the last epoch
+    F(w)    the global loss                     w^f the best model seen (line 13)
+
+The sum that epoch p's weight phase opens ends with Σ s_k F_k(w^(p-1)): so F of a model is known one
+epoch later, and a closing loss phase scores w^(P). Losses of different contributors are averages
+over different samples; line 13 therefore compares only while the contributors stay the same, and
+starts anew with the newer model where they change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bdn.errors import PeerError
+from bdn.learning import apply_update
+from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
+from bdn.nodes.tasks import Floats, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One epoch, or the closing loss phase (whose ``norm`` is 0).
+
+    Attributes:
+        epoch: p.
+        loss: F(w^(p-1)), or F(w^(P)) for the closing phase.
+        norm: ‖w^(p) − w^(p-1)‖₂.
+        contributors: 20-byte addresses.
+        total_samples: s of the contributors.
+    """
+
+    epoch: int
+    loss: float
+    norm: float
+    contributors: tuple[bytes, ...]
+    total_samples: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a device stands.
+
+    Attributes:
+        settings: the run's.
+        w: w^(p-1) while epoch p runs, float32 (|w|,).
+        epoch, phase: what is being computed now.
+        gradient: ∇F(w^(p-1)), once the gradient phase has opened it.
+        history: one record for each opened weight phase, and one for the closing loss phase.
+        best, best_loss, best_epoch: w^f, F(w^f), and the epoch that made w^f (0: the start).
+        finished: whether the closing loss phase has been opened.
+    """
+
+    settings: Settings
+    w: Vector
+    epoch: int = 1
+    phase: str = ""
+    gradient: Vector | None = None
+    history: list[EpochRecord] = field(default_factory=list)
+    best: Vector = field(init=False)
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        self.phase = self.phase or self.settings.phases[0]
+        self.best = self.w
+
+    def apply(self, opened: Floats, total: int, contributors: Sequence[bytes]) -> None:
+        """Take the opened sum Σ s_k x_k of this epoch and phase, and go on to the next.
+
+        Eq. (4): w^(p) = w^(p-1) + Σ s_k δ_k / s. Raises `PeerError` for a sum that is not finite,
+        leaving everything as it was.
+        """
+        if not np.isfinite(opened).all():
+            raise PeerError("the opened aggregate holds a value that is not finite")
+        if self.phase == GRADIENT:
+            self.gradient = (opened / total).astype(np.float32)
+            self.phase = WEIGHTS
+        elif self.phase == WEIGHTS:
+            self._apply_weights(opened, total, tuple(contributors))
+        else:
+            loss = float(opened[0]) / total
+            self._score(EpochRecord(self.epoch, loss, 0.0, tuple(contributors), total))
+            self.finished = True
+
+    def _apply_weights(self, opened: Floats, total: int, contributors: tuple[bytes, ...]) -> None:
+        loss = float(opened[-1]) / total
+        updated = apply_update(self.w, opened[:-1], total)
+        norm = float(np.linalg.norm(updated.astype(np.float64) - self.w))
+        self._score(EpochRecord(self.epoch, loss, norm, contributors, total))
+        self.w, self.gradient = updated, None
+        if norm <= self.settings.tolerance or self.epoch == self.settings.epochs:
+            self.phase = LOSS
+        else:
+            self.epoch += 1
+            self.phase = self.settings.phases[0]
+
+    def _score(self, record: EpochRecord) -> None:
+        """Algorithm 1, line 13, for the model that ``record.loss`` is the loss of."""
+        comparable = bool(self.history) and (
+            self.history[-1].contributors == record.contributors
+        )
+        if not comparable or record.loss < self.best_loss:
+            self.best, self.best_loss = self.w, record.loss
+            self.best_epoch = record.epoch if self.phase == LOSS else record.epoch - 1
+        self.history.append(record)

@@ -1,0 +1,126 @@
+"""The run's settings that everybody must share: written into genesis, read back by every node.
+
+Amounts of tokens, counts and times are integers. Step size, clips and tolerance are real; they
+are kept as the shortest decimal text that gives the same float back: the ledger has no floats.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from bdn.errors import UsageError
+
+GRADIENT, WEIGHTS, LOSS = "gradient", "weights", "loss"
+"""The phases of an epoch; LOSS closes the run, so that w^(P) is scored too."""
+
+RULES = ("sgd", "svrg", "svrg-literal")
+CIPHERS = ("ring-masked", "packed")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What genesis fixes for a run.
+
+    Attributes:
+        rule: local update rule, one of `RULES`.
+        iterations: the paper's T, local iterations in an epoch.
+        epochs: the paper's P.
+        step_size: the paper's λ.
+        batch_size: samples in a local step.
+        tolerance: the paper's ε; the run stops when ‖w^(p) − w^(p-1)‖₂ ≤ tolerance.
+        classes: outputs of the CNN.
+        model_size: number of parameters, |w|.
+        cipher: vector cipher, one of `CIPHERS`.
+        value_bits: bits of a fixed-point value.
+        weight_clip, gradient_clip, loss_clip: the largest |entry| that can be sealed.
+        total_weight: W, the most that the sample counts of one aggregate may add up to.
+        threshold: t, shares that open an aggregate.
+        key_holders: ℓ, how many devices hold a share (the first ℓ of genesis).
+        minimum_contributors: fewest updates that an aggregate may hold.
+        sample_ratio: largest sample count in an aggregate over the smallest.
+        samples_per_second: no device is believed to go through more samples than this.
+        deadline_ms: how long edge servers wait for updates before they go on without.
+        gather_ms: how long they wait for the rest of an auxiliary block.
+        data_reward: tokens a sample, paid by the proposer.
+        processing_reward: tokens a candidate block, paid by the treasury.
+        confirmations: blocks on top that a device waits for under proof of work.
+        difficulty: expected hashes of the first mined block.
+    """
+
+    rule: str
+    iterations: int
+    epochs: int
+    step_size: float
+    batch_size: int
+    tolerance: float
+    classes: int
+    model_size: int
+    cipher: str
+    value_bits: int
+    weight_clip: float
+    gradient_clip: float
+    loss_clip: float
+    total_weight: int
+    threshold: int
+    key_holders: int
+    minimum_contributors: int
+    sample_ratio: int
+    samples_per_second: int
+    deadline_ms: int
+    gather_ms: int
+    data_reward: int
+    processing_reward: int
+    confirmations: int
+    difficulty: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{field.name} must be finite, not {value}")
+        _demand(self.rule in RULES, f"rule must be one of {', '.join(RULES)}, not {self.rule!r}")
+        _demand(self.cipher in CIPHERS, f"cipher must be one of {', '.join(CIPHERS)}")
+        _demand(self.iterations >= 1, "an epoch needs at least one local iteration")
+        _demand(self.epochs >= 1, "a run needs at least one epoch")
+        _demand(self.step_size > 0, "the step size λ must be positive")
+        _demand(self.batch_size >= 1, "a batch needs at least one sample")
+        _demand(self.tolerance >= 0, "the tolerance ε must not be negative")
+        _demand(1 <= self.threshold <= self.key_holders,
+                f"threshold {self.threshold} of {self.key_holders} key holders is impossible")
+        _demand(self.minimum_contributors > self.threshold,
+                "at least threshold + 1 updates must be aggregated before anything is opened, so "
+                "that threshold − 1 colluders face two honest devices: use more devices or a "
+                "smaller threshold")
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases of one epoch, in order."""
+        return (WEIGHTS,) if self.rule == "sgd" else (GRADIENT, WEIGHTS)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As a map of integers and text, for genesis."""
+        values = dataclasses.asdict(self)
+        return {key: repr(value) if isinstance(value, float) else value
+                for key, value in values.items()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Settings":
+        """Read back what `to_plain` wrote; raises `UsageError` for anything else."""
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        if plain.keys() != fields.keys():
+            raise UsageError("genesis was written by another version: its settings differ in "
+                             + ", ".join(sorted(plain.keys() ^ fields.keys())))
+        try:
+            values: dict[str, Any] = {
+                name: float(plain[name]) if kind in (float, "float") else plain[name]
+                for name, kind in fields.items()
+            }
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"genesis holds an unusable setting: {error}") from error
+
+
+def _demand(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)

@@ -1,0 +1,164 @@
+"""Fixed point: float vectors as small integers whose weighted sums are exact (DESIGN.md section 7).
+
+| letter | meaning | here |
+|---|---|---|
+| v | bits of a value | `value_bits` |
+| q | a signed level, \\|q\\| ≤ 2^(v−1) − 1; the value is q·step | `quantise` |
+| m | its offset-binary form m = q + 2^(v−1), in [1, 2^v − 1] | `encode` |
+| s_k, W | a weight; the most that the weights may add up to | `weight`, `total_weight` |
+
+step = clip / (2^(v−1) − 1), so that ±clip are levels themselves. A weighted sum Σ s_k m_k of honest
+vectors lies in [S, S·(2^v − 1)] for S = Σ s_k ≤ W: it fits v + |W| bits, never borrows from a
+neighbour, and Σ s_k q_k = Σ s_k m_k − S·2^(v−1), with the weights *actually included*. Nothing is
+clamped: an entry beyond its clip raises, and so does a sum that honest vectors cannot give.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bdn.encoding import transcript
+from bdn.paillier.vector_errors import (
+    BudgetError,
+    OutOfRangeError,
+    SpoiledSumError,
+    VectorShapeError,
+)
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MIN_VALUE_BITS, MAX_VALUE_BITS = 2, 32
+"""One bit has no symmetric levels; beyond 32 a float32 model has nothing left to keep."""
+
+MAX_SUM_BITS = 62
+"""Sums are handled as signed 64-bit integers, with one bit to spare for the offset."""
+
+
+class FixedPoint:
+    """The code of one vector: its length, the clip of each entry, and the budget of its sums.
+
+    Attributes:
+        length: entries of the vector.
+        clip: float64, shape () or (length,): the largest |value| of each entry.
+        value_bits: v.
+        total_weight: W.
+        step: float64, shape of ``clip``: the value of one level.
+        offset: 2^(v−1).
+        sum_bits: v + |W|, the width of a slot that holds any honest sum.
+    """
+
+    def __init__(
+        self, length: int, clip: ArrayLike, value_bits: int, total_weight: int
+    ) -> None:
+        """Raises `VectorShapeError` for a bad length or clip, `BudgetError` for a bad budget."""
+        for name, number in (("length", length), ("total_weight", total_weight)):
+            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+                raise VectorShapeError(f"{name} must be an integer of at least 1, not {number!r}")
+        if value_bits not in range(MIN_VALUE_BITS, MAX_VALUE_BITS + 1):
+            raise BudgetError(
+                f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {value_bits!r}"
+            )
+        self.length, self.value_bits, self.total_weight = length, int(value_bits), total_weight
+        self.clip = _checked_clip(clip, length)
+        self.max_level = (1 << (self.value_bits - 1)) - 1
+        self.step: Floats = self.clip / self.max_level
+        self.offset = self.max_level + 1
+        self.sum_bits = self.value_bits + total_weight.bit_length()
+        if self.sum_bits > MAX_SUM_BITS:
+            raise BudgetError(
+                f"{value_bits}-bit values and weights up to {total_weight} in sum need "
+                f"{self.sum_bits} bits; at most {MAX_SUM_BITS} are exact here"
+            )
+
+    def fingerprint(self) -> bytes:
+        """A digest of everything that this code depends on, for proofs to bind (32 bytes)."""
+        numbers = ",".join(map(str, (self.length, self.value_bits, self.total_weight)))
+        clip = self.clip.astype("<f8").tobytes()
+        return hashlib.sha256(transcript("bdn/fixed-point", numbers.encode(), clip)).digest()
+
+    def quantise(self, vector: ArrayLike) -> Integers:
+        """The nearest levels q, int64 of shape (length,); ties go to the even level.
+
+        Raises `VectorShapeError` for another shape, `OutOfRangeError` for an entry that is not
+        finite or beyond its clip.
+        """
+        values = np.asarray(vector, dtype=np.float64)
+        if values.shape != (self.length,):
+            raise VectorShapeError(
+                f"the vector has shape {values.shape}; this cipher takes ({self.length},)"
+            )
+        if not bool(np.all(np.abs(values) <= self.clip)):  # also false for NaN
+            raise self._out_of_range(values)
+        levels: Integers = np.rint(values / self.step).astype(np.int64)
+        return levels
+
+    def encode(self, vector: ArrayLike) -> Integers:
+        """The offset-binary levels m = q + 2^(v−1) of `quantise`, int64 in [1, 2^v − 1]."""
+        return self.quantise(vector) + self.offset
+
+    def check_weight(self, weight: int) -> None:
+        """Raise `BudgetError` unless 1 ≤ ``weight`` ≤ W."""
+        if not isinstance(weight, (int, np.integer)) or isinstance(weight, bool):
+            raise BudgetError(f"a weight is an integer, not {weight!r}")
+        if not 1 <= weight <= self.total_weight:
+            raise BudgetError(
+                f"weight {weight} is outside 1…{self.total_weight}, the declared total weight"
+            )
+
+    def check_weights(self, weights: Sequence[int]) -> int:
+        """Σ ``weights``, or `BudgetError` where it exceeds W or a weight is no positive integer."""
+        for weight in weights:
+            self.check_weight(weight)
+        total = sum(int(weight) for weight in weights)
+        if total > self.total_weight:
+            raise BudgetError(
+                f"the weights add up to {total}; {self.total_weight} were declared when sealing"
+            )
+        return total
+
+    def decode_sums(self, sums: Integers, weight: int) -> Integers:
+        """Σ s_k q_k from Σ s_k m_k, given Σ s_k = ``weight``; exact.
+
+        Raises `SpoiledSumError` naming entries that honest senders cannot have produced.
+        """
+        highest = weight * ((1 << self.value_bits) - 1)
+        spoiled = np.flatnonzero((sums < weight) | (sums > highest))
+        if spoiled.size:
+            raise SpoiledSumError(
+                f"{spoiled.size} opened sums are out of range, the first at entry {spoiled[0]}: "
+                "a contributor sealed values beyond its slots",
+                spoiled.tolist(),
+            )
+        return sums - weight * self.offset
+
+    def to_values(self, levels: Integers) -> Floats:
+        """``levels``·step, float64 of shape (length,)."""
+        values: Floats = levels * self.step
+        return values
+
+    def _out_of_range(self, values: Floats) -> OutOfRangeError:
+        strange = np.flatnonzero(~np.isfinite(values))
+        if strange.size:
+            worst = int(strange[0])
+        else:
+            worst = int(np.argmax(np.abs(values) / self.clip))
+        clip = self.clip if self.clip.ndim == 0 else self.clip[worst]
+        return OutOfRangeError(worst, float(values[worst]), float(clip))
+
+
+def _checked_clip(clip: ArrayLike, length: int) -> Floats:
+    result = np.array(clip, dtype=np.float64)
+    if result.shape not in ((), (length,)):
+        raise VectorShapeError(
+            f"clip has shape {result.shape}; give one number or an array of shape ({length},)"
+        )
+    if not bool(np.all(np.isfinite(result) & (result > 0))):
+        raise VectorShapeError("every clip must be a finite number above zero")
+    smallest_normal = np.finfo(np.float64).tiny * 2.0**MAX_VALUE_BITS
+    if not bool(np.all(result >= smallest_normal)):
+        raise VectorShapeError("a clip is too small: its step would not be a normal float64")
+    result.setflags(write=False)
+    return result

@@ -1,0 +1,309 @@
+"""The public key and its ciphertexts: encryption and the homomorphism.
+
+Letters: N = pq the modulus, g = N + 1, M a plaintext, c a ciphertext in [1, N²), r the nonce of
+the reference mode, a the short exponent of the fast mode, h the base of the fast mode, θ = f(0)
+mod N, v and v_i the bases of share proofs, ℓ parties, t threshold, Δ = ℓ!, s_i the share of i.
+
+Two ways to encrypt (DESIGN.md section 6). *Reference*: c = (1 + N)^M r^N (Paillier, Eurocrypt
+1999). *Fast*: c = (1 + N)^M h^a with h = (−x²)^N and a of half the length of N (Damgård, Jurik,
+Nielsen, Int. J. Inf. Secur. 9, 2010). x is hashed from the key's seed, so that whoever
+uses the key derives h and need not trust it. Hiding then rests on DJN's assumption that h^a looks
+like a random N-th residue, which they state for p ≡ q ≡ 3 mod 4 and gcd(p − 1, q − 1) = 2: true for
+safe primes, not assured for jointly made ones, for which it remains an assumption.
+"""
+
+import functools
+import hashlib
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import SupportsIndex
+
+import gmpy2
+from gmpy2 import mpz
+
+from bdn.encoding import decode_record, digest, encode_record, transcript
+from bdn.errors import EncodingError
+from bdn.paillier.errors import (
+    CiphertextRangeError,
+    CiphertextUnitError,
+    KeyMismatchError,
+    ModulusLengthError,
+    ModulusParityError,
+    PlaintextRangeError,
+    PublicKeyError,
+)
+from bdn.paillier.numbers import signed
+from bdn.paillier.powers import FixedBase, fixed_base
+from bdn.randomness import Randomness, as_randomness
+
+SEED_BYTES = 32
+"""Length of the seed from which x, and so h, is hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """What everybody may know, and nothing else: a public m = p′q′ would factor N.
+
+    Attributes:
+        N: the modulus, a product of two odd primes.
+        theta: θ = f(0) mod N for the polynomial f that is shared.
+        v: a square modulo N², the base of the verification keys.
+        verification_keys: v_i = v^(Δ s_i) mod N² for i = 1 … ℓ.
+        threshold: t, the shares that open a ciphertext; 0 with no parties at all in a key that
+            only encrypts (`encryption_only`).
+        seed: 32 bytes from which h is derived.
+        share_bits: |Δ s_i| < 2^share_bits for every i; share proofs draw longer nonces than that.
+    """
+
+    N: int
+    theta: int
+    v: int
+    verification_keys: tuple[int, ...]
+    threshold: int
+    seed: bytes
+    share_bits: int
+
+    def __post_init__(self) -> None:
+        N = self.N
+        if N % 2 == 0:
+            raise ModulusParityError("N is even; it must be a product of two odd primes")
+        if N < 15:
+            raise ModulusLengthError(f"N = {N} is no product of two odd primes")
+        encryption_only = self.threshold == 0 == self.parties
+        if not encryption_only and not 1 <= self.threshold <= self.parties:
+            raise PublicKeyError(
+                f"a threshold of {self.threshold} with {self.parties} parties"
+            )
+        if not 1 <= self.theta < N or math.gcd(self.theta, N) != 1:
+            raise PublicKeyError("θ is no unit modulo N")
+        units = (self.v, *self.verification_keys)
+        if any(not 1 <= unit < N * N for unit in units):
+            raise PublicKeyError("a verification key is outside [1, N²)")
+        if math.gcd(_product_mod(units, N), N) != 1:
+            raise PublicKeyError("a verification key shares a factor with N")
+        if len(self.seed) != SEED_BYTES or self.share_bits < 1:
+            raise PublicKeyError(f"the seed must have {SEED_BYTES} bytes, share_bits be positive")
+
+    @classmethod
+    def encryption_only(cls, N: int) -> "PublicKey":
+        """The key of somebody else's modulus: it encrypts and computes, and nobody has shares."""
+        width = (N.bit_length() + 7) // 8
+        seed = digest("bdn/paillier/encryption-only", N.to_bytes(width, "big"))
+        return cls(N, 1, 1, (), 0, seed, 1)
+
+    # --- accessors ---
+
+    @property
+    def parties(self) -> int:
+        """ℓ, the number of key shares."""
+        return len(self.verification_keys)
+
+    @property
+    def bits(self) -> int:
+        """The length of N in bits."""
+        return self.N.bit_length()
+
+    @property
+    def N2(self) -> int:
+        """N²."""
+        return self.N * self.N
+
+    @property
+    def delta(self) -> int:
+        """Δ = ℓ!."""
+        return math.factorial(self.parties)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a ciphertext on the wire."""
+        return (2 * self.bits + 7) // 8
+
+    @property
+    def nonce_bits(self) -> int:
+        """⌈|N|/2⌉: the length of the fast mode's exponent a."""
+        return (self.bits + 1) // 2
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that name this key."""
+        return digest("bdn/paillier/key", self.to_bytes())
+
+    # --- encryption ---
+
+    def encrypt(
+        self, m: int, r: int | None = None, rng: Randomness | None = None
+    ) -> "Ciphertext":
+        """The ciphertext of ``m`` in (−N/2, N/2).
+
+        With ``r`` (a unit modulo N), exactly (1 + N)^m r^N mod N²; without, the fast mode with an
+        exponent drawn from ``rng``. Raises `PlaintextRangeError`, `CiphertextUnitError`.
+        """
+        m = operator.index(m)  # also numpy's integers; a float raises TypeError
+        if abs(m) > self.N // 2:
+            raise PlaintextRangeError(
+                f"a plaintext of {m.bit_length()} bits lies outside (−N/2, N/2), |N| = {self.bits}"
+            )
+        if r is None:
+            a = as_randomness(rng).bits(self.nonce_bits)
+            return Ciphertext(self, int(djn_table(self).power(a, m)))
+        if math.gcd(r, self.N) != 1:
+            raise CiphertextUnitError("the nonce r is no unit modulo N")
+        N2 = self.N2
+        return Ciphertext(self, int((1 + m * self.N) * gmpy2.powmod(r, self.N, N2) % N2))
+
+    def ciphertext(self, value: int) -> "Ciphertext":
+        """A received value as a ciphertext, after checking that it is a unit in [1, N²).
+
+        Raises `CiphertextRangeError`, `CiphertextUnitError`.
+        """
+        value = int(value)
+        check_ciphertexts(self, [mpz(value)])
+        return Ciphertext(self, value)
+
+    # --- the wire ---
+
+    def to_bytes(self) -> bytes:
+        """The strict encoding of all fields."""
+        return encode_record(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, bits: int | None = None) -> "PublicKey":
+        """Decode a key and check it; with ``bits``, demand that length of N.
+
+        Raises `bdn.errors.EncodingError` for other bytes than `to_bytes` writes, and
+        `ModulusLengthError`, `ModulusParityError` or `PublicKeyError` for a key that is none.
+        """
+        try:
+            key = decode_record(cls, data)
+        except EncodingError as error:
+            if isinstance(error.__cause__, (ModulusLengthError, ModulusParityError,
+                                            PublicKeyError)):
+                raise error.__cause__ from None
+            raise
+        if bits is not None and key.bits != bits:
+            raise ModulusLengthError(f"N has {key.bits} bits; {bits} are demanded")
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class Ciphertext:
+    """An encrypted integer; sums and integer multiples are computed without opening it.
+
+    ``c + d``, ``c - d``, ``-c`` with ciphertexts and plain ints, ``c * k`` with ints: plaintexts
+    follow modulo N, and are read as signed. These results are deterministic; to hide *which*
+    operation was done, add a fresh encryption of 0.
+
+    Attributes:
+        public_key: the key.
+        value: c in [1, N²). Received values come through `PublicKey.ciphertext`, which checks.
+    """
+
+    public_key: PublicKey
+    value: int
+
+    def __add__(self, other: "Ciphertext | SupportsIndex") -> "Ciphertext":
+        N, N2 = self.public_key.N, self.public_key.N2
+        if isinstance(other, Ciphertext):
+            if other.public_key != self.public_key:
+                raise KeyMismatchError("ciphertexts of two different keys cannot be added")
+            factor = mpz(other.value)
+        elif isinstance(other, SupportsIndex):
+            factor = mpz(1 + N * (operator.index(other) % N))
+        else:
+            return NotImplemented
+        return Ciphertext(self.public_key, int(self.value * factor % N2))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> "Ciphertext":
+        return Ciphertext(self.public_key, int(gmpy2.invert(self.value, self.public_key.N2)))
+
+    def __sub__(self, other: "Ciphertext | SupportsIndex") -> "Ciphertext":
+        if isinstance(other, Ciphertext):
+            return self + -other
+        if isinstance(other, SupportsIndex):
+            return self + -operator.index(other)
+        return NotImplemented
+
+    def __rsub__(self, other: SupportsIndex) -> "Ciphertext":
+        return -self + other
+
+    def __mul__(self, factor: SupportsIndex) -> "Ciphertext":
+        if not isinstance(factor, SupportsIndex):
+            return NotImplemented
+        power = gmpy2.powmod(self.value, operator.index(factor), self.public_key.N2)
+        return Ciphertext(self.public_key, int(power))
+
+    __rmul__ = __mul__
+
+    def to_bytes(self) -> bytes:
+        """The value, big-endian, in exactly ``public_key.width`` bytes."""
+        return self.value.to_bytes(self.public_key.width, "big")
+
+    @classmethod
+    def from_bytes(cls, public_key: PublicKey, data: bytes) -> "Ciphertext":
+        """Decode and check; raises `bdn.errors.EncodingError` or as `PublicKey.ciphertext`."""
+        if len(data) != public_key.width:
+            raise EncodingError(f"a ciphertext has {public_key.width} bytes, not {len(data)}")
+        return public_key.ciphertext(int.from_bytes(data, "big"))
+
+
+# --- predicates ---------------------------------------------------------------------------------
+
+
+def check_ciphertexts(public_key: PublicKey, values: list[mpz]) -> None:
+    """Raise unless every value is in [1, N²) and coprime to N.
+
+    One gcd serves the whole list, since N shares a factor with a product exactly when it shares
+    one with some member. Raises `CiphertextRangeError`, `CiphertextUnitError`, naming positions.
+    """
+    N, N2 = mpz(public_key.N), public_key.N2
+    outside = [k for k, value in enumerate(values) if not 0 < value < N2]
+    if outside:
+        raise CiphertextRangeError(f"ciphertexts outside [1, N²) at {_some(outside)}")
+    if gmpy2.gcd(_product_mod(values, N), N) != 1:
+        shared = [k for k, value in enumerate(values) if gmpy2.gcd(value, N) != 1]
+        raise CiphertextUnitError(f"ciphertexts with a factor of N at {_some(shared)}")
+
+
+def _product_mod(values: Sequence[int], N: int) -> int:
+    product = mpz(1)
+    for value in values:
+        product = product * value % N
+    return int(product)
+
+
+def _some(positions: list[int]) -> str:
+    """The first few positions, for a message."""
+    more = " …" if len(positions) > 5 else ""
+    return ", ".join(map(str, positions[:5])) + more
+
+
+# --- the fast mode's base -----------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def derive_h(N: int, seed: bytes) -> int:
+    """h = (−x²)^N mod N², x hashed from (``seed``, N): nobody chose it, everybody can check it."""
+    size = (N.bit_length() + 128 + 7) // 8  # 128 bits more than N, so that x mod N is uniform
+    modulus = N.to_bytes((N.bit_length() + 7) // 8, "big")
+    counter = 0
+    while True:
+        block = transcript("bdn/paillier/h", seed, modulus, counter.to_bytes(8, "big"))
+        x = int.from_bytes(hashlib.shake_256(block).digest(size), "big") % N
+        if math.gcd(x, N) == 1:
+            return int(gmpy2.powmod(-x * x, N, N * N))
+        counter += 1
+
+
+def djn_table(public_key: PublicKey) -> FixedBase:
+    """The table of h for this key; building it takes a fraction of a second, once per process."""
+    h = derive_h(public_key.N, public_key.seed)
+    return fixed_base(h, public_key.N, public_key.nonce_bits)
+
+
+def signed_plaintext(public_key: PublicKey, residue: int) -> int:
+    """A plaintext modulo N as the signed integer that was meant."""
+    return signed(residue, public_key.N)

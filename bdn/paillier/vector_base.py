@@ -1,0 +1,352 @@
+"""What both vector ciphers share: the Paillier part of a sealed vector, and canonical form.
+
+A cipher fills in how a vector becomes plaintexts (`seal`), how sealed vectors are added
+(`_add_ciphertexts`, `_add_rings`), and how decrypted plaintexts become sums (`_sums`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal, TypeVar
+
+from gmpy2 import mpz
+from numpy.typing import ArrayLike
+
+from bdn.encoding import decode_record, transcript
+from bdn.errors import EncodingError
+from bdn.paillier.batch import (
+    PartialVector,
+    combine_many,
+    pack_values,
+    partially_decrypt_many,
+    unpack_values,
+    verify_plaintexts,
+    verify_vector,
+)
+from bdn.paillier.errors import KeyMismatchError
+from bdn.paillier.fixedpoint import FixedPoint, Floats, Integers
+from bdn.paillier.keys import PublicKey
+from bdn.paillier.proofs import PlaintextProof
+from bdn.paillier.sealed import SealedSum, SealedVector, VectorShare
+from bdn.paillier.threshold import KeyShare
+from bdn.paillier.vector_errors import (
+    SealedFormError,
+    SealedWeightError,
+    ShareFormError,
+    VectorShapeError,
+)
+from bdn.randomness import Randomness
+
+Item = TypeVar("Item", SealedVector, SealedSum, VectorShare)
+
+MIN_HONEST = 2
+"""Honest contributors for which a sum hides its terms: with one, the others subtract their own."""
+
+
+class VectorCipherBase(ABC):
+    """The Paillier side of a vector cipher, and the canonical form of what travels.
+
+    Attributes:
+        name: "packed" or "ring-masked".
+        applies_weight: who multiplies by s_k, the contract or the device.
+        min_honest: how many of a sum's contributors must be honest for it to hide its terms. The
+            device enforces it, through the minimum of contributors, before it makes a share.
+        public_key: the joint Paillier key.
+        code: the fixed-point code.
+    """
+
+    name: ClassVar[str]
+    applies_weight: ClassVar[Literal["contract", "device"]]
+    min_honest: ClassVar[int] = MIN_HONEST
+
+    def __init__(self, public_key: PublicKey, code: FixedPoint) -> None:
+        self.public_key = public_key
+        self.code = code
+        self.ciphertext_bytes = public_key.width
+
+    @property
+    def length(self) -> int:
+        """Entries of the vector."""
+        return self.code.length
+
+    @property
+    def step(self) -> Floats:
+        """The value of one level; float64 of shape () or (length,)."""
+        return self.code.step
+
+    @property
+    @abstractmethod
+    def ciphertext_count(self) -> int:
+        """Paillier ciphertexts of a sealed vector."""
+
+    @property
+    def ring_bytes(self) -> int:
+        """Bytes of a sealed vector's ring part."""
+        return 0
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one whole ring chunk."""
+        return 0
+
+    def quantise(self, vector: ArrayLike) -> Integers:
+        """The levels q, int64 of shape (length,), that `seal` would seal: value ≈ q·step."""
+        return self.code.quantise(vector)
+
+    @abstractmethod
+    def seal(
+        self, vector: ArrayLike, weight: int, rng: Randomness | None = None, context: bytes = b""
+    ) -> SealedVector:
+        """Seal ``vector`` (length,) for a sum in which it counts ``weight`` times.
+
+        ``context`` names chain, epoch, phase and device; the proof holds for no other. ``rng``
+        defaults to the operating system's source. Raises `OutOfRangeError` naming the worst entry
+        beyond its clip (nothing is ever clipped), `BudgetError` for a weight that cannot fit.
+        """
+
+    def verify(self, sealed: SealedVector, context: bytes = b"", weight: int | None = None) -> None:
+        """Check form, membership in Z*_{N²} and proof of ``sealed``; for ``context`` only.
+
+        ``weight``, where given, must be the one inside the message (ciphers whose devices apply
+        it). Raises `SealedFormError`, `SealedWeightError`, `CiphertextError` or
+        `PlaintextProofError`.
+        """
+        self._check_sealed(sealed)
+        if weight is not None and sealed.weight not in (0, weight):
+            raise SealedWeightError(
+                f"sealed with weight {sealed.weight}, but weight {weight} was declared for it"
+            )
+        try:
+            proof = decode_record(PlaintextProof, sealed.proof)
+        except EncodingError as error:
+            raise SealedFormError(f"the proof does not decode: {error}") from error
+        ciphertexts = self._ciphertexts(sealed)
+        verify_plaintexts(self.public_key, ciphertexts, proof, self._proof_context(sealed, context))
+
+    def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
+        """Eq. (5): the sealed Σ s_k·vector_k of vectors that `verify` has passed.
+
+        Deterministic: equal inputs give equal bytes. Raises `BudgetError` where the weights exceed
+        the declared total, `SealedWeightError` where a vector carries another weight.
+        """
+        if not sealed or len(sealed) != len(weights):
+            raise VectorShapeError(f"{len(sealed)} sealed vectors and {len(weights)} weights")
+        total_weight = self.code.check_weights(weights)
+        for item in sealed:
+            self._check_sealed(item)
+        ciphertexts = self._add_ciphertexts(sealed, weights)
+        return SealedSum(
+            self.name, self.length, total_weight, len(sealed), self.ciphertext_bytes,
+            self.chunk_bytes, self._joined(ciphertexts), self._add_rings(sealed),
+        )
+
+    def partially_decrypt(
+        self,
+        share: KeyShare,
+        total: SealedSum,
+        session: bytes = b"",
+        rng: Randomness | None = None,
+    ) -> VectorShare:
+        """One party's share of ``total``, with one proof for the whole vector.
+
+        Give a share only of a sum that was verified on the chain, with at least the minimum of
+        contributors, and of one sum per (epoch, phase): the difference of two sums is a device's
+        update. ``session`` is bound into the proof. Raises as `verify_share` for a bad sum.
+        """
+        self._check_sum(total)
+        if share.public_key != self.public_key:
+            raise KeyMismatchError("the key share is of another key than this cipher's")
+        partial = partially_decrypt_many(
+            share, self._ciphertexts(total), _session(total, session), rng
+        )
+        return VectorShare(partial.index, partial.to_bytes(self.public_key))
+
+    def verify_share(
+        self, total: SealedSum, vector_share: VectorShare, session: bytes = b""
+    ) -> None:
+        """Check a share's form and proof; raises a `ShareError` that names the party."""
+        self._check_sum(total)
+        partial = self._parse_partial(vector_share)
+        verify_vector(
+            self.public_key, self._ciphertexts(total), partial, _session(total, session)
+        )
+
+    def open_integers(
+        self, total: SealedSum, shares: Sequence[VectorShare], session: bytes = b""
+    ) -> Integers:
+        """The exact Σ s_k q_k, int64 of shape (length,), from at least t shares; proofs checked.
+
+        Bad shares are left out while t good ones remain. Raises a `ShareError` naming the bad ones
+        when they do not, `SpoiledSumError` for a sum that honest contributors cannot have made.
+        """
+        self._check_sum(total)
+        partials = []
+        malformed = []
+        for item in shares:
+            try:
+                partials.append(self._parse_partial(item))
+            except ShareFormError as error:
+                malformed.append(error)
+        if malformed and len(partials) < self.public_key.threshold:
+            raise malformed[0]
+        plaintexts = combine_many(
+            self.public_key, self._ciphertexts(total), partials, _session(total, session),
+            as_signed=True,
+        )
+        return self.code.decode_sums(self._sums(total, plaintexts), total.total_weight)
+
+    def open(
+        self, total: SealedSum, shares: Sequence[VectorShare], session: bytes = b""
+    ) -> Floats:
+        """Σ s_k·vector_k, float64 of shape (length,): `open_integers` times the step."""
+        return self.code.to_values(self.open_integers(total, shares, session))
+
+    # --- bytes ---
+
+    def sealed_from_bytes(self, data: bytes) -> SealedVector:
+        """Decode what `SealedVector.to_bytes` wrote; `SealedFormError` for anything else."""
+        sealed = _decoded(SealedVector, data)
+        self._check_sealed(sealed)
+        return sealed
+
+    def sum_from_bytes(self, data: bytes) -> SealedSum:
+        """Decode what `SealedSum.to_bytes` wrote; `SealedFormError` for anything else."""
+        total = _decoded(SealedSum, data)
+        self._check_sum(total)
+        return total
+
+    def sealed_from_leaves(self, leaves: Sequence[bytes]) -> SealedVector:
+        """The vector whose `SealedVector.leaves` these are; `SealedFormError` for anything else."""
+        weight, proof = _tail(leaves, "bdn/sealed-tail")
+        ciphertexts, ring = self._split_leaves(leaves)
+        sealed = SealedVector(
+            self.name, self.length, int.from_bytes(weight, "big"), self.ciphertext_bytes,
+            self.chunk_bytes, ciphertexts, ring, proof,
+        )
+        self._check_sealed(sealed)
+        if sealed.leaves() != list(leaves):
+            raise SealedFormError("the leaves of a sealed vector are not in their canonical form")
+        return sealed
+
+    def sum_from_leaves(self, leaves: Sequence[bytes]) -> SealedSum:
+        """The sum whose `SealedSum.leaves` these are; `SealedFormError` for anything else."""
+        weight, contributors = _tail(leaves, "bdn/sum-tail")
+        ciphertexts, ring = self._split_leaves(leaves)
+        total = SealedSum(
+            self.name, self.length, int.from_bytes(weight, "big"),
+            int.from_bytes(contributors, "big"), self.ciphertext_bytes, self.chunk_bytes,
+            ciphertexts, ring,
+        )
+        self._check_sum(total)
+        if total.leaves() != list(leaves):
+            raise SealedFormError("the leaves of a sealed sum are not in their canonical form")
+        return total
+
+    def _split_leaves(self, leaves: Sequence[bytes]) -> tuple[bytes, bytes]:
+        count = self.ciphertext_count
+        return b"".join(leaves[:count]), b"".join(leaves[count:-1])
+
+    def share_from_bytes(self, data: bytes) -> VectorShare:
+        """Decode what `VectorShare.to_bytes` wrote; `SealedFormError` or `ShareFormError` else."""
+        share = _decoded(VectorShare, data)
+        self._parse_partial(share)
+        return share
+
+    # --- what the ciphers fill in ---
+
+    @abstractmethod
+    def _proof_context(self, sealed: SealedVector, context: bytes) -> bytes:
+        """Everything beside the ciphertexts that the proof of plaintext knowledge binds."""
+
+    @abstractmethod
+    def _add_ciphertexts(
+        self, sealed: Sequence[SealedVector], weights: Sequence[int]
+    ) -> list[mpz]:
+        """The Paillier part of the weighted sum."""
+
+    def _add_rings(self, sealed: Sequence[SealedVector]) -> bytes:  # noqa: ARG002 - none here
+        """The ring part of the weighted sum."""
+        return b""
+
+    @abstractmethod
+    def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:
+        """Σ s_k m_k, int64 of shape (length,), from the decrypted plaintexts of ``total``."""
+
+    @abstractmethod
+    def _check_own(self, item: SealedVector | SealedSum) -> None:
+        """What the cipher checks beyond sizes; `SealedFormError`."""
+
+    def _check_sealed_weight(self, weight: int) -> None:
+        if weight != 0:
+            raise SealedFormError(f"weight {weight} inside the message; the contract applies it")
+
+    # --- form ---
+
+    def _check_sealed(self, sealed: SealedVector) -> None:
+        self._check_sizes(sealed)
+        self._check_sealed_weight(sealed.weight)
+
+    def _check_sum(self, total: SealedSum) -> None:
+        self._check_sizes(total)
+        if not 1 <= total.contributors <= total.total_weight <= self.code.total_weight:
+            raise SealedFormError(
+                f"a sum of {total.contributors} vectors with total weight {total.total_weight}; "
+                f"at most {self.code.total_weight} was declared"
+            )
+
+    def _check_sizes(self, item: SealedVector | SealedSum) -> None:
+        found = (
+            item.cipher, item.length, item.ciphertext_bytes, item.chunk_bytes,
+            len(item.ciphertexts), len(item.ring),
+        )
+        expected = (
+            self.name, self.length, self.ciphertext_bytes, self.chunk_bytes,
+            self.ciphertext_count * self.ciphertext_bytes, self.ring_bytes,
+        )
+        if found != expected:
+            raise SealedFormError(
+                "(cipher, length, ciphertext width, chunk width, ciphertext bytes, ring bytes) "
+                f"are {found}; this cipher's are {expected}"
+            )
+        self._check_own(item)
+
+    def _ciphertexts(self, item: SealedVector | SealedSum) -> list[mpz]:
+        return unpack_values(self.public_key, item.ciphertexts)
+
+    def _joined(self, ciphertexts: Sequence[mpz]) -> bytes:
+        return pack_values(self.public_key, ciphertexts)
+
+    def _parse_partial(self, share: VectorShare) -> PartialVector:
+        try:
+            partial = PartialVector.from_bytes(self.public_key, share.partial)
+        except EncodingError as error:
+            message = f"the share of party {share.index} does not decode: {error}"
+            raise ShareFormError(message, [share.index]) from error
+        if partial.index != share.index:
+            message = f"a share of party {partial.index} under the name of party {share.index}"
+            raise ShareFormError(message, [share.index])
+        return partial
+
+
+def _session(total: SealedSum, session: bytes) -> bytes:
+    """What a share's proof is bound to: the whole sum, its ring part too, and the session."""
+    return transcript("bdn/vector-session", total.digest(), session)
+
+
+def _tail(leaves: Sequence[bytes], domain: str) -> tuple[bytes, bytes]:
+    """The two parts of the last leaf, a `transcript` of ``domain``."""
+    pieces = []
+    rest = leaves[-1] if leaves else b""
+    while rest:
+        size = int.from_bytes(rest[:8], "big")
+        pieces.append(rest[8 : 8 + size])
+        rest = rest[8 + size :]
+    if len(pieces) != 3 or transcript(domain, *pieces[1:]) != leaves[-1]:
+        raise SealedFormError(f"the last leaf is no {domain} of two parts")
+    return pieces[1], pieces[2]
+
+
+def _decoded(cls: type[Item], data: bytes) -> Item:
+    try:
+        return decode_record(cls, data)
+    except EncodingError as error:
+        raise SealedFormError(f"no {cls.__name__}: {error}") from error

@@ -1,0 +1,245 @@
+"""What PBFT replicates, behind a protocol; and `AppendLog`, the application to learn from.
+
+Payloads are opaque bytes to the core. The contract that every application must keep:
+
+* ``digest(payload)`` binds **every byte** of the payload: two payloads with one digest must be
+  refused here, by an error, for one of them.
+* ``execute`` is a function of (state, payload) alone; a durable application that is asked again
+  for a sequence it holds (after a restart) returns the same results and changes nothing.
+* A lying primary may order one request twice: `execute` skips the second (Rule 9: once per client
+  and timestamp).
+* ``state_digest`` covers all state that later executions can see.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bdn.encoding import decode_record, digest, encode, encode_record, to_plain
+from bdn.pbft.errors import MessageError
+from bdn.pbft.messages import Request
+from bdn.pbft.signing import Signing
+from bdn.pbft.wire import statement
+from bdn.seal import Seal
+
+Result = tuple[str, int, bytes]
+"""(client, timestamp, result bytes) of one executed request."""
+
+
+class Application(Protocol):
+    """The replicated service. Only `restore`, `execute` and `propose` may change its state."""
+
+    def check_request(self, request: Request) -> None:
+        """Raise `PeerError` unless the request may wait here; its signature has been verified."""
+
+    def still_wanted(self, request: Request) -> bool:
+        """False for a waiting request that can never be executed any more: it is dropped."""
+
+    def is_due(self, pending: Sequence[Request]) -> bool:
+        """Whether work waits: it starts the timer after which the primary is suspected."""
+
+    def propose(self, sequence: int, pending: Sequence[Request]) -> bytes | None:
+        """The primary's payload for ``sequence``; None while nothing is due.
+
+        ``pending`` holds, oldest first, the waiting requests that are in no proposal yet.
+        """
+
+    def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:
+        """Raise `PeerError` unless the payload is valid at ``sequence``.
+
+        `NotYet`: the replica keeps the PRE-PREPARE without voting for it and asks again, after
+        the next `Poke` or execution.
+
+        ``carried``: a NEW-VIEW proposes it again, so checks of clock, deadline and proposer do
+        not apply (Rule 10).
+        """
+
+    def digest(self, payload: bytes) -> bytes:
+        """The 32 bytes that votes and seals name; raises `PeerError` for malformed payloads."""
+
+    def requests(self, payload: bytes) -> list[tuple[str, int]]:
+        """(client, timestamp) of each request inside."""
+
+    def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:
+        """Apply an agreed payload; the results of those requests that were executed now."""
+
+    def height(self) -> int:
+        """The last sequence that this application holds, which may be durable; 0 when fresh."""
+
+    def state_digest(self) -> bytes:
+        """32 bytes over the whole state."""
+
+    def snapshot(self) -> bytes:
+        """The state, or enough to find it, for a replica that is behind."""
+
+    def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
+        """Become the state of ``digest`` after ``sequence``.
+
+        True: done. False: the application fetches the rest by itself and the driver will feed
+        `Restored(sequence)`. Raises `PeerError` where the snapshot is not of that digest.
+        """
+
+
+# --- the application to learn from --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A payload of `AppendLog`.
+
+    Attributes:
+        nonce: any number; the primary's free choice (Castro–Liskov 4.6), so that one set of
+            requests has many valid payloads.
+        requests: at least one, each at most once.
+    """
+
+    nonce: int
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _LogState:
+    operations: tuple[tuple[str, int, bytes], ...]
+
+
+class AppendLog:
+    """A replicated list of (client, timestamp, operation); an operation's result is its place.
+
+    Args:
+        instance: the cluster's, which requests are signed for.
+        clients: the 32-byte public key of every client that may write.
+        signing: checks the requests inside proposals.
+        batch_size: the most requests in one payload.
+    """
+
+    def __init__(
+        self, instance: bytes, clients: Mapping[str, bytes], signing: Signing, batch_size: int = 64
+    ) -> None:
+        self.operations: list[tuple[str, int, bytes]] = []
+        self._instance = instance
+        self._clients = dict(clients)
+        self._signing = signing
+        self._batch_size = batch_size
+        self._height = 0
+        self._chain = digest("bdn/append-log")
+        self._last: dict[str, int] = {}
+        self._verified: dict[Request, None] = {}
+        self._decoded: tuple[bytes, Batch] | None = None
+
+    # --- requests
+
+    def check_request(self, request: Request) -> None:
+        """Refuse unknown clients and foreign keys."""
+        if self._clients.get(request.client) != request.public_key:
+            raise MessageError(f"{request.client!r} is no client, or has another key")
+        self._remember(request)
+
+    def still_wanted(self, request: Request) -> bool:
+        """Until its timestamp is executed or passed."""
+        return request.timestamp > self._last.get(request.client, -1)
+
+    def is_due(self, pending: Sequence[Request]) -> bool:
+        """Any waiting request is."""
+        return bool(pending)
+
+    # --- payloads
+
+    def propose(self, sequence: int, pending: Sequence[Request]) -> bytes | None:  # noqa: ARG002
+        """The oldest ``batch_size`` requests."""
+        return self.payload_of(pending[:self._batch_size]) if pending else None
+
+    @staticmethod
+    def payload_of(requests: Sequence[Request], nonce: int = 0) -> bytes:
+        """The payload that holds ``requests``."""
+        return encode_record(Batch(nonce, tuple(requests)))
+
+    def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
+        """Refuse empty and oversized batches, duplicates, foreign signatures, what is done."""
+        requests = self._batch(payload).requests
+        if not 1 <= len(requests) <= self._batch_size:
+            raise MessageError(f"a batch of {len(requests)}; 1 to {self._batch_size} are allowed")
+        if len({(r.client, r.timestamp) for r in requests}) != len(requests):
+            raise MessageError("a batch repeats a request")
+        for request in requests:
+            if not carried and not self.still_wanted(request):
+                raise MessageError(f"{request.client}'s {request.timestamp} is executed already")
+            if request not in self._verified:
+                domain, text = statement(self._instance, request)
+                self._signing.verify(request.public_key, domain, text, request.signature)
+                self.check_request(request)
+
+    def digest(self, payload: bytes) -> bytes:
+        """SHA-256 over the payload."""
+        self._batch(payload)
+        return digest("bdn/append-log/batch", payload)
+
+    def requests(self, payload: bytes) -> list[tuple[str, int]]:
+        """What the batch holds."""
+        return [(r.client, r.timestamp) for r in self._batch(payload).requests]
+
+    # --- state
+
+    def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:  # noqa: ARG002
+        """Append each operation, unless its client's timestamp is done (Rule 9)."""
+        self._height = sequence
+        results: list[Result] = []
+        for request in self._batch(payload).requests:
+            self._verified.pop(request, None)
+            if not self.still_wanted(request):  # Rule 9d: once per (client, timestamp)
+                continue
+            entry = (request.client, request.timestamp, request.operation)
+            self._append(entry)
+            results.append((*entry[:2], str(len(self.operations)).encode()))
+        return results
+
+    def height(self) -> int:
+        """The last sequence executed since construction: this log is not durable."""
+        return self._height
+
+    def state_digest(self) -> bytes:
+        """A hash chain over the operations, which also fixes each client's last timestamp."""
+        return self._chain
+
+    def snapshot(self) -> bytes:
+        """All operations."""
+        return encode_record(_LogState(tuple(self.operations)))
+
+    def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
+        """Replace the log; raises `MessageError` where it is not of ``digest``."""
+        fresh = AppendLog(self._instance, self._clients, self._signing, self._batch_size)
+        for entry in decode_record(_LogState, snapshot).operations:
+            fresh._append(entry)
+        if fresh._chain != digest:
+            raise MessageError("the snapshot is not the state that the checkpoint names")
+        self.operations, self._chain, self._last = fresh.operations, fresh._chain, fresh._last
+        self._height = sequence
+        return True
+
+    def clone(self) -> "AppendLog":
+        """An independent copy, for explorers."""
+        copy = AppendLog(self._instance, self._clients, self._signing, self._batch_size)
+        copy.operations = list(self.operations)
+        copy._height, copy._chain = self._height, self._chain
+        copy._last, copy._verified = dict(self._last), dict(self._verified)
+        return copy
+
+    def _append(self, entry: tuple[str, int, bytes]) -> None:
+        self.operations.append(entry)
+        self._chain = digest("bdn/append-log", self._chain, encode(to_plain(entry)))
+        self._last[entry[0]] = max(entry[1], self._last.get(entry[0], -1))
+
+    def _batch(self, payload: bytes) -> Batch:
+        """The decoded payload; the last one is kept, for it is asked for several times."""
+        if self._decoded is None or self._decoded[0] != payload:
+            self._decoded = (payload, decode_record(Batch, payload))
+        return self._decoded[1]
+
+    def _remember(self, request: Request) -> None:
+        """Note a verified request, so that proposals do not check it again; bounded."""
+        if len(self._verified) >= _REMEMBERED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[request] = None
+
+
+_REMEMBERED = 1024
+"""How many verified requests are kept in mind."""

@@ -1,0 +1,72 @@
+"""Executing what is committed, in order, each number once (Castro–Liskov 4.2, Rule 2g)."""
+
+from bdn.errors import PeerError
+from bdn.pbft import checkpoint
+from bdn.pbft.core import Core
+from bdn.pbft.errors import ExecutionError
+from bdn.pbft.events import Decided
+from bdn.pbft.journal import Executed
+from bdn.pbft.messages import NULL_PAYLOAD
+from bdn.pbft.normal import send_reply
+from bdn.seal import Seal
+
+
+def execute_ready(core: Core) -> None:
+    """Execute the next numbers as long as they are sealed and their bodies known."""
+    while core.restoring is None:
+        slot = core.log.get(core.executed + 1)  # Rule 2g: in order; early ones wait in the log
+        if slot is None or slot.seal is None:
+            return
+        payload = slot.body(slot.seal.digest)
+        if payload is None:
+            return
+        voted = slot.voted and slot.pre_prepare is not None
+        known = voted and slot.pre_prepare is not None and (
+            slot.pre_prepare.digest == slot.seal.digest)
+        _execute(core, slot.seal, payload)
+        core.persist(Executed(slot.seal, None if known else payload))
+        core.effects.append(Decided(slot.sequence, payload, slot.seal))
+        if slot.sequence % core.cluster.checkpoint_interval == 0:
+            checkpoint.make(core)
+
+
+def _execute(core: Core, seal: Seal, payload: bytes) -> None:
+    results = apply(core, seal, payload)
+    done = [] if payload == NULL_PAYLOAD else core.application.requests(payload)
+    waited = False
+    for key in done:
+        waited |= core.pending.pop(key, None) is not None
+        core.in_flight.discard(key)
+    drop_unwanted(core)
+    if payload != NULL_PAYLOAD:
+        core.failures = 0  # Rule 8e: timeouts are short again after progress
+    core.progress |= waited  # only a request that waited here restarts its timer
+    core.recheck = True
+    core.tell("null-request" if payload == NULL_PAYLOAD else "executed", sequence=seal.sequence)
+    for client, timestamp, result in results:
+        send_reply(core, client, timestamp, result)
+
+
+def apply(core: Core, seal: Seal, payload: bytes) -> list[tuple[str, int, bytes]]:
+    """The state after ``payload``; also how a restart replays its journal."""
+    results: list[tuple[str, int, bytes]] = []
+    if payload != NULL_PAYLOAD:
+        try:
+            results = core.application.execute(seal.sequence, payload, seal)
+        except PeerError as error:  # agreed, yet impossible: no peer can be blamed any more
+            raise ExecutionError(f"cannot execute number {seal.sequence}: {error}") from error
+    for client, timestamp, result in results:
+        if timestamp > core.replies.get(client, (-1, b""))[0]:
+            core.replies[client] = (timestamp, result)
+    core.executed = seal.sequence
+    core.next_sequence = max(core.next_sequence, core.executed + 1)
+    return results
+
+
+def drop_unwanted(core: Core) -> None:
+    """Forget waiting requests that can never be executed any more."""
+    wanted = core.application.still_wanted
+    for key in [key for key, request in core.pending.items() if not wanted(request)]:
+        del core.pending[key]
+        core.in_flight.discard(key)
+        core.tell("dropped", client=key[0])

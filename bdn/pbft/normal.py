@@ -1,0 +1,332 @@
+"""The normal case: a primary orders, two rounds of votes make the order final (Castro–Liskov 4.2).
+
+::
+
+    client ─REQUEST▶ primary ─PRE-PREPARE▶ backups ─PREPARE▶ all ─COMMIT▶ all ─REPLY▶ client
+
+Rules held here (DESIGN.md section 10): 1 (what a PRE-PREPARE must be), 2 (prepared, committed),
+4 (votes count only in their view; those for a view to come wait), 9 (requests).
+"""
+
+from bdn.errors import PeerError
+from bdn.pbft.core import Core
+from bdn.pbft.errors import MessageError, NotYet
+from bdn.pbft.events import Reply
+from bdn.pbft.journal import Voted
+from bdn.pbft.log import Slot
+from bdn.pbft.messages import (
+    NULL_PAYLOAD,
+    Commit,
+    Prepare,
+    Prepared,
+    PrePrepare,
+    Request,
+)
+from bdn.pbft.messages import Reply as ReplyMessage
+from bdn.pbft.wire import encode_message, verify_message
+from bdn.seal import Seal
+
+PENDING_PER_CLIENT = 256
+"""A client's requests that may wait at a replica; more are refused."""
+
+
+# --- requests (Rule 9) --------------------------------------------------------------------------
+
+
+def on_request(core: Core, request: Request, source: str | int) -> None:
+    """A client, or a backup that relays, brings a request."""
+    # accept?
+    verify_message(request, core.cluster, core.signing)
+    core.application.check_request(request)
+    last, result = core.replies.get(request.client, (-1, b""))
+    if request.timestamp < last:
+        raise MessageError(f"{request.client} has asked for {last} since")
+    if request.timestamp == last:  # Rule 9b: the cached reply, never a second execution
+        core.tell("reply-cached", client=request.client)
+        send_reply(core, request.client, last, result)
+        return
+    key = (request.client, request.timestamp)
+    if key not in core.pending:
+        if (len(core.pending) >= PENDING_PER_CLIENT  # else there is nothing to count
+                and sum(r.client == request.client for r in core.pending.values())
+                >= PENDING_PER_CLIENT):
+            raise MessageError(f"{request.client} has {PENDING_PER_CLIENT} requests waiting")
+        # record
+        core.pending[key] = request
+        core.recheck = True
+    # send
+    if isinstance(source, str):
+        relay(core, request)
+
+
+def relay(core: Core, request: Request) -> None:
+    """Rule 9c: a backup passes a request on to the primary."""
+    if core.active and not core.is_primary:
+        core.tell("relayed", client=request.client)
+        core.send(core.cluster.primary(core.view), request)
+
+
+def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
+    """Tell a client what its request gave."""
+    reply = core.sign(ReplyMessage(core.view, client, timestamp, result, core.index, b""))
+    core.effects.append(Reply(client, encode_message(reply)))
+
+
+# --- proposing ----------------------------------------------------------------------------------
+
+
+def propose_ready(core: Core) -> None:
+    """The primary orders whatever the application finds due, within window and pipeline."""
+    while core.active and core.is_primary and core.restoring is None:
+        sequence = core.next_sequence
+        depth = 1 if core.cluster.sequential else core.cluster.pipeline
+        if sequence > core.high or sequence > core.executed + depth:
+            return
+        waiting = [r for key, r in core.pending.items() if key not in core.in_flight]
+        payload = core.application.propose(sequence, waiting)
+        if payload is None:
+            return
+        digest = core.application.digest(payload)
+        proposal = core.sign(PrePrepare(core.view, sequence, digest, payload, b""))
+        # record
+        core.next_sequence = sequence + 1
+        core.in_flight.update(core.application.requests(payload))
+        slot = core.log.at(sequence)
+        slot.propose(proposal, carried=False)
+        slot.voted = True
+        core.tell("pre-prepare", sequence=sequence)
+        # send
+        core.persist(Voted(proposal, carried=False))  # Rule 10b
+        core.broadcast(proposal)
+        advance(core, slot)
+
+
+# --- the three phases ---------------------------------------------------------------------------
+
+
+def is_for_later(core: Core, message: PrePrepare | Prepare | Commit) -> bool:
+    """Whether a vote must wait for its view; raises for views that are over (Rule 4a)."""
+    if message.view < core.view:
+        raise MessageError(f"view {message.view} is over")
+    return message.view > core.view or not core.active  # Rule 4b: nor during a view change
+
+
+def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
+    """Rule 7d: keep a vote that arrives before its view's NEW-VIEW, bounded for each sender."""
+    # accept?
+    sender = (core.cluster.primary(message.view) if isinstance(message, PrePrepare)
+              else message.replica)
+    held = core.buffer.get(sender, [])
+    if len(held) >= 3 * core.cluster.window:
+        raise MessageError(f"replica {sender} has {len(held)} messages waiting for a later view")
+    if message in held:
+        return
+    verify_message(message, core.cluster, core.signing)
+    # record
+    core.buffer[sender] = [*held, message]
+    core.tell("buffered", sequence=message.sequence)
+
+
+def on_pre_prepare(core: Core, message: PrePrepare) -> None:
+    """Rule 1: the primary proposes a payload for a sequence number."""
+    # accept?
+    if is_for_later(core, message):
+        return hold_back(core, message)
+    refuse_outside_window(core, message.sequence)
+    slot = core.log.get(message.sequence)
+    if slot is not None and slot.pre_prepare is not None:
+        if slot.pre_prepare.digest != message.digest:  # Rule 1c
+            raise MessageError(f"the primary proposed another digest at {message.sequence}")
+        if slot.body(message.digest) is not None or message.payload is None:
+            return None
+    if message.payload is None or message.payload == NULL_PAYLOAD:
+        raise MessageError("a PRE-PREPARE without a payload")  # null requests come from O alone
+    if core.is_primary:
+        raise MessageError("a PRE-PREPARE of this replica's own view came from elsewhere")
+    verify_message(message, core.cluster, core.signing)  # Rule 1a
+    if core.application.digest(message.payload) != message.digest:  # Rule 1b
+        raise MessageError("the PRE-PREPARE's digest is not its payload's")
+    if slot is not None and slot.pre_prepare is not None:  # a carried proposal's missing body
+        return receive_body(core, slot, message.payload)
+    ready = is_acceptable(core, message.sequence, message.digest, message.payload, carried=False)
+    # record
+    slot = core.log.at(message.sequence)
+    slot.propose(message, carried=False)
+    core.tell("pre-prepare", sequence=message.sequence)
+    # send
+    if ready:
+        vote(core, slot)
+    else:
+        core.unvoted.add(message.sequence)
+        core.tell("deferred", sequence=message.sequence)
+    return None
+
+
+def refuse_outside_window(core: Core, sequence: int) -> None:
+    """Rule 1d: h < n ≤ H, so that a faulty primary cannot exhaust the numbers."""
+    if not core.low < sequence <= core.high:
+        raise MessageError(f"sequence {sequence} is outside ({core.low}, {core.high}]")
+
+
+def is_acceptable(
+    core: Core, sequence: int, digest: bytes, payload: bytes, carried: bool
+) -> bool:
+    """True: vote for it. False: not yet. Raises `PeerError`: never."""
+    if sequence <= core.executed:  # Rule 7e: run the phases again, for what was executed only
+        slot = core.log.get(sequence)
+        if slot is None or slot.seal is None or slot.seal.digest != digest:
+            raise MessageError(f"something else was executed as {sequence}")
+        return True
+    if payload == NULL_PAYLOAD:
+        return True
+    if sequence <= core.application.height():
+        return False  # a durable application is ahead of a restarted log, until it has caught up
+    if core.cluster.sequential and sequence != core.executed + 1:
+        return False
+    try:
+        core.application.accepts(sequence, payload, carried)
+    except NotYet:
+        return False
+    return True
+
+
+def reconsider(core: Core) -> None:
+    """Ask again about proposals that could not be voted for yet."""
+    for sequence in sorted(core.unvoted):
+        slot = core.log.get(sequence)
+        if slot is None or slot.pre_prepare is None or slot.voted:
+            core.unvoted.discard(sequence)
+            continue
+        payload = slot.body(slot.pre_prepare.digest)
+        if payload is None:
+            continue
+        try:
+            ready = is_acceptable(core, sequence, slot.pre_prepare.digest, payload, slot.carried)
+        except PeerError as error:
+            core.unvoted.discard(sequence)
+            slot.withdraw()
+            core.tell("rejected", reason=str(error), sequence=sequence)
+            continue
+        if ready:
+            vote(core, slot)
+
+
+def receive_body(core: Core, slot: Slot, payload: bytes) -> None:
+    """The missing payload of a carried proposal arrived, verified against its digest."""
+    assert slot.pre_prepare is not None
+    slot.keep(slot.pre_prepare.digest, payload)
+    core.unvoted.add(slot.sequence)
+    core.in_flight.update(core.application.requests(payload))
+    core.tell("fetched-payload", sequence=slot.sequence)
+    reconsider(core)
+
+
+def vote(core: Core, slot: Slot) -> None:
+    """PREPARE an accepted proposal; the primary's vote is the PRE-PREPARE itself."""
+    proposal = slot.pre_prepare
+    assert proposal is not None
+    payload = slot.body(proposal.digest)
+    # record
+    slot.voted = True
+    core.unvoted.discard(slot.sequence)
+    # send
+    recorded = PrePrepare(proposal.view, proposal.sequence, proposal.digest, payload,
+                          proposal.signature)
+    core.persist(Voted(recorded, slot.carried))  # Rule 10c: written before it is sent
+    if not core.is_primary:
+        own = own_prepare(core, proposal)
+        slot.prepares[core.index] = own
+        core.broadcast(own)
+    advance(core, slot)
+
+
+def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
+    """This backup's PREPARE for a proposal."""
+    return core.sign(Prepare(proposal.view, proposal.sequence, proposal.digest, core.index, b""))
+
+
+def own_commit(core: Core, proposal: PrePrepare) -> Commit:
+    """This replica's COMMIT for a proposal."""
+    return core.sign(Commit(proposal.view, proposal.sequence, proposal.digest, core.index, b""))
+
+
+def on_prepare(core: Core, message: Prepare) -> None:
+    """Rule 2: a backup accepts a proposal."""
+    # accept?
+    if is_for_later(core, message):
+        return hold_back(core, message)
+    refuse_outside_window(core, message.sequence)
+    if message.replica == core.cluster.primary(message.view):  # Rule 2d
+        raise MessageError("a primary's PREPARE counts for nothing")
+    slot = core.log.get(message.sequence)
+    if slot is not None:
+        if slot.committing or message.replica in slot.prepares:
+            return None  # votes after the quorum need no check, because nobody counts them
+        if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2e
+            raise MessageError(f"a PREPARE for another digest at {message.sequence}")
+    verify_message(message, core.cluster, core.signing)
+    # record
+    slot = slot or core.log.at(message.sequence)
+    slot.prepares[message.replica] = message
+    # send
+    advance(core, slot)
+    return None
+
+
+def on_commit(core: Core, message: Commit) -> None:
+    """Rule 2: a replica saw a proposal prepared."""
+    # accept?
+    if is_for_later(core, message):
+        return hold_back(core, message)
+    refuse_outside_window(core, message.sequence)
+    slot = core.log.get(message.sequence)
+    if slot is not None:
+        if slot.seal is not None or message.replica in slot.commits:
+            return None  # as in on_prepare
+        if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2f
+            raise MessageError(f"a COMMIT for another digest at {message.sequence}")
+    verify_message(message, core.cluster, core.signing)
+    # record
+    slot = slot or core.log.at(message.sequence)
+    slot.commits[message.replica] = message
+    # send
+    advance(core, slot)
+    return None
+
+
+def advance(core: Core, slot: Slot) -> None:
+    """Take a slot as far as its votes reach."""
+    q = core.cluster.q
+    if not slot.committing and slot.is_prepared(q):
+        proposal = slot.pre_prepare
+        assert proposal is not None
+        votes = [slot.prepares[i] for i in sorted(slot.prepares)]
+        # record
+        slot.certificate = Prepared(proposal, tuple(votes[:q - 1]))
+        slot.committing = True
+        own = own_commit(core, proposal)
+        slot.commits[core.index] = own
+        core.tell("prepared", sequence=slot.sequence)
+        # send
+        core.persist(slot.certificate)  # Rule 10d: P survives a restart
+        core.broadcast(own)
+    if slot.seal is None and slot.is_committed(q):
+        proposal = slot.pre_prepare
+        assert proposal is not None
+        signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)]
+        slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures[:q]))
+        core.tell("committed", sequence=slot.sequence)
+
+
+def forget_held_back(core: Core) -> None:
+    """Drop what waited for views that will never come."""
+    for sender, held in list(core.buffer.items()):
+        core.buffer[sender] = [m for m in held if m.view >= core.view]
+
+
+def take_held_back(core: Core) -> list[PrePrepare | Prepare | Commit]:
+    """The messages that waited for the view just entered, in the order of their senders."""
+    due = [m for i in sorted(core.buffer) for m in core.buffer[i] if m.view == core.view]
+    core.buffer = {i: later for i, held in core.buffer.items()
+                   if (later := [m for m in held if m.view > core.view])}
+    return due

@@ -1,0 +1,194 @@
+"""The judges: what must hold after every step of every replica that is not Byzantine.
+
+=============  ====================================================================================
+agreement      no two replicas execute different payloads at one sequence number
+order          a replica executes 1, 2, 3, … without a gap, or jumps to a certified checkpoint
+validity       what is executed was asked for by a client, and each operation is the client's
+at-most-once   no replica executes a (client, timestamp) twice
+state          replicas that executed the same number are in the same state
+vote           no replica votes for two digests at one (view, sequence), restarts included
+certificate    every seal, checkpoint proof, VIEW-CHANGE and NEW-VIEW is verified once more
+monotone       view, stable checkpoint and last execution never go back, restarts included
+bounded        the log holds no more than the window allows
+crash          no message makes a replica raise
+=============  ====================================================================================
+
+The judges see the wire and the applications, and share no code with the core but the messages and
+their signed statements.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bdn.errors import PeerError
+from bdn.pbft.application import AppendLog
+from bdn.pbft.cluster import Cluster
+from bdn.pbft.events import Decided
+from bdn.pbft.messages import (
+    NULL_DIGEST,
+    Commit,
+    Message,
+    NewView,
+    Prepare,
+    PrePrepare,
+    ViewChange,
+)
+from bdn.pbft.signing import Signing
+from bdn.pbft.simulator.audit import audit_new_view, audit_seal, audit_view_change
+
+MOST_VIOLATIONS = 20
+"""One broken rule breaks at every step from then on; more than this teach nothing."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the judges remember of one replica, its restarts included."""
+
+    executed: int = 0
+    view: int = 0
+    stable: int = 0
+    applied: set[tuple[str, int]] = field(default_factory=set)
+    votes: dict[tuple[type, int, int], bytes] = field(default_factory=dict)
+
+
+class Checkers:
+    """One run's judges. ``violations`` fills up with sentences that begin with the rule's name.
+
+    Args:
+        cluster: the parameters and keys.
+        signing: verifies signatures; its key is not used.
+        names: the replicas to judge.
+        now: tells the virtual time in µs.
+    """
+
+    def __init__(self, cluster: Cluster, signing: Signing, names: tuple[str, ...],
+                 now: Callable[[], int]) -> None:
+        self.violations: list[str] = []
+        self._cluster = cluster
+        self._signing = signing
+        self._now = now
+        self._judged = {name: Judged() for name in names}
+        self._asked: dict[tuple[str, int], set[bytes]] = {}
+        self._decided: dict[int, tuple[str, bytes]] = {}
+        self._states: dict[int, tuple[str, bytes]] = {}
+
+    def judges(self, name: str) -> bool:
+        """Whether the replica is held to the rules at all."""
+        return name in self._judged
+
+    # --- what the world tells
+
+    def asked(self, client: str, timestamp: int, operation: bytes) -> None:
+        """A client signed this request."""
+        self._asked.setdefault((client, timestamp), set()).add(operation)
+
+    def applied(self, name: str, client: str, timestamp: int, operation: bytes) -> None:
+        """The application of ``name`` executed one operation."""
+        if operation not in self._asked.get((client, timestamp), ()):
+            self.blame(f"validity: replica {name} executed {operation!r}, which {client} never "
+                       f"asked for as {timestamp}")
+        judged = self._judged[name]
+        if (client, timestamp) in judged.applied:
+            self.blame(f"at-most-once: replica {name} executed {client}/{timestamp} twice")
+        judged.applied.add((client, timestamp))
+
+    def decided(self, name: str, effect: Decided, application: AppendLog) -> None:
+        """``name`` executed a sequence number."""
+        judged, sequence = self._judged[name], effect.sequence
+        if sequence != judged.executed + 1:
+            self.blame(f"order: replica {name} executed {sequence} after {judged.executed}")
+        judged.executed = max(judged.executed, sequence)
+        digest = effect.seal.digest
+        first, other = self._decided.setdefault(sequence, (name, digest))
+        if other != digest:
+            self.blame(f"agreement: at {sequence} replica {first} executed {other.hex()[:8]} "
+                       f"and replica {name} {digest.hex()[:8]}")
+        expected = application.digest(effect.payload) if effect.payload else NULL_DIGEST
+        if expected != digest or effect.seal.sequence != sequence:
+            self.blame(f"certificate: replica {name}'s seal at {sequence} is not the payload's")
+        self._audit(name, f"seal at {sequence}",
+                    lambda: audit_seal(effect.seal, self._cluster, self._signing))
+
+    def executed(self, name: str, sequence: int, application: AppendLog) -> None:
+        """The application of ``name`` has just become the state after ``sequence``."""
+        state = application.state_digest()
+        first, other = self._states.setdefault(sequence, (name, state))
+        if other != state:
+            self.blame(f"state: after {sequence} the states of replicas {first} and {name} differ")
+
+    def restored(self, name: str, sequence: int, application: AppendLog) -> None:
+        """``name`` jumped to the state after ``sequence``, fetched from others."""
+        judged = self._judged[name]
+        if sequence < judged.executed:
+            self.blame(f"order: replica {name} went back from {judged.executed} to {sequence}")
+        judged.executed = max(judged.executed, sequence)
+        judged.applied = {entry[:2] for entry in application.operations}
+        self.executed(name, sequence, application)
+
+    def restarted(self, name: str, executed: int, application: AppendLog) -> None:
+        """``name`` came back from its journal and executes again from ``executed`` on."""
+        judged = self._judged[name]
+        judged.executed = executed
+        judged.applied = {entry[:2] for entry in application.operations}
+
+    def stepped(self, name: str, view: int, stable: int, log_size: int) -> None:
+        """``name`` handled one event; these are its accessors' values now."""
+        judged = self._judged[name]
+        if view < judged.view:
+            self.blame(f"monotone: replica {name} went back from view {judged.view} to {view}")
+        if stable < judged.stable:
+            self.blame(f"monotone: replica {name}'s stable checkpoint went back from "
+                       f"{judged.stable} to {stable}")
+        judged.view, judged.stable = view, stable
+        if log_size > self._log_bound:
+            self.blame(f"bounded: replica {name}'s log holds {log_size} entries, more than "
+                       f"the {self._log_bound} that the window allows")
+
+    def sent(self, name: str, message: Message) -> None:
+        """``name`` sent this, of its own."""
+        match message:
+            case PrePrepare() | Prepare() | Commit():
+                self._voted(name, message)
+            case ViewChange():
+                self._audit(name, f"VIEW-CHANGE to {message.view}",
+                            lambda: audit_view_change(message, self._cluster, self._signing))
+            case NewView():
+                self._audit(name, f"NEW-VIEW of {message.view}",
+                            lambda: audit_new_view(message, self._cluster, self._signing))
+            case _:
+                pass
+
+    def raised(self, name: str, error: Exception) -> None:
+        """A step of ``name`` raised instead of answering."""
+        self.blame(f"crash: replica {name} raised {type(error).__name__}: {error}")
+
+    def blame(self, sentence: str) -> None:
+        """Write a violation down."""
+        if len(self.violations) < MOST_VIOLATIONS:
+            self.violations.append(f"{sentence} (at {self._now() / 1000:.3f} ms)")
+
+    # --- the rules that need some lines
+
+    @property
+    def _log_bound(self) -> int:
+        """L slots, and from each replica 3L held-back votes, a VIEW-CHANGE and CHECKPOINTs."""
+        window = self._cluster.window
+        from_each = 3 * window + window // self._cluster.checkpoint_interval + 3
+        return window + self._cluster.n * from_each
+
+    def _voted(self, name: str, vote: PrePrepare | Prepare | Commit) -> None:
+        votes = self._judged[name].votes
+        kind = Prepare if isinstance(vote, PrePrepare) else type(vote)
+        if isinstance(vote, PrePrepare) and (
+                self._cluster.primary(vote.view) != int(name.rstrip("'"))):
+            return  # it passes on what the primary signed
+        first = votes.setdefault((kind, vote.view, vote.sequence), vote.digest)
+        if first != vote.digest:
+            self.blame(f"vote: replica {name} sent {type(vote).__name__} for {first.hex()[:8]} "
+                       f"and {vote.digest.hex()[:8]} at view {vote.view}, {vote.sequence}")
+
+    def _audit(self, name: str, what: str, audit: Callable[[], None]) -> None:
+        try:
+            audit()
+        except PeerError as error:
+            self.blame(f"certificate: replica {name}'s {what}: {error}")

@@ -1,0 +1,153 @@
+"""The nodes of a simulated cluster: replicas that crash and come back, clients that wait."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from bdn.identity import Identity
+from bdn.pbft.application import AppendLog, Result
+from bdn.pbft.signing import Ed25519Signing, HashSigning, Signing
+from bdn.pbft.simulator.scenario import RequestRule, Scenario
+from bdn.randomness import SeededRandomness
+from bdn.seal import Seal
+
+INSTANCE = b"bdn simulate"
+
+Applied = Callable[[str, int, bytes], None]
+"""Hears of each operation that is executed: (client, timestamp, operation)."""
+Executed = Callable[[int], None]
+"""Hears of each sequence number, once its payload is executed or its checkpoint restored."""
+
+
+class WatchedLog(AppendLog):
+    """`AppendLog` that tells what it does, so that judges need not ask the replica."""
+
+    on_applied: Applied | None = None
+    on_executed: Executed | None = None
+    on_restored: Executed | None = None
+
+    def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:
+        """As `AppendLog.execute`."""
+        before = len(self.operations)
+        results = super().execute(sequence, payload, seal)
+        if self.on_applied is not None:
+            for entry in self.operations[before:]:
+                self.on_applied(*entry)
+        if self.on_executed is not None:
+            self.on_executed(sequence)
+        return results
+
+    def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
+        """As `AppendLog.restore`."""
+        done = super().restore(sequence, snapshot, digest)
+        if self.on_restored is not None:
+            self.on_restored(sequence)
+        return done
+
+
+class BranchCounter:
+    """A trace that counts the core's events by name: the branches that a run reached."""
+
+    def __init__(self, reached: Counter[str], heard: Callable[[str, dict[str, Any]], None]) -> None:
+        self._reached = reached
+        self._heard = heard
+
+    def event(self, name: str, /, **details: Any) -> None:
+        """Count it."""
+        self._reached[name] += 1
+        self._heard(name, details)
+
+    def span(self, name: str, /, **details: Any) -> AbstractContextManager[None]:  # noqa: ARG002 - protocol
+        """Spans measure time, which does not pass here."""
+        return nullcontext()
+
+
+class Remembered:
+    """A `Signing` that verifies no signature twice; all nodes of a run share the memory.
+
+    Verification is a function of its arguments, so the answers are the same; four replicas in one
+    process need not each pay for one COMMIT.
+    """
+
+    LIMIT = 100_000
+
+    def __init__(self, signing: Signing, memory: set[tuple[bytes, str, bytes, bytes]]) -> None:
+        self._signing = signing
+        self._memory = memory
+
+    def sign(self, domain: str, message: bytes) -> bytes:
+        """The wrapped signature."""
+        return self._signing.sign(domain, message)
+
+    def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
+        """As the wrapped one; only what verified is remembered."""
+        claim = (public_key, domain, message, signature)
+        if claim in self._memory:
+            return
+        self._signing.verify(public_key, domain, message, signature)
+        if len(self._memory) >= self.LIMIT:
+            self._memory.clear()
+        self._memory.add(claim)
+
+
+def make_identities(scenario: Scenario) -> dict[str, Identity]:
+    """One identity a replica and client, the same ones for every scenario: names make the keys."""
+    keys = SeededRandomness(b"bdn simulate")
+    names = (*map(str, range(scenario.replicas)), *(f"client {c}" for c in scenario.clients))
+    return {name: _identity(keys, name) for name in names}
+
+
+_known: dict[str, Identity] = {}
+
+
+def _identity(keys: SeededRandomness, name: str) -> Identity:
+    if name not in _known:
+        _known[name] = Identity.generate(keys.substream(name))
+    return _known[name]
+
+
+def make_signings(identities: Mapping[str, Identity], real: bool) -> dict[str, Signing]:
+    """Everyone's signing: Ed25519, or the hash that protects nothing and is quick."""
+    memory: set[tuple[bytes, str, bytes, bytes]] = set()
+    return {name: Remembered(Ed25519Signing(identity), memory) if real
+            else HashSigning(identity.public_key) for name, identity in identities.items()}
+
+
+@dataclass(slots=True)
+class ClientQueue:
+    """What one client of the scenario still wants, in order of time.
+
+    Attributes:
+        name: the client.
+        waiting: the rules not yet begun, soonest first, with rising timestamps.
+        again: rules whose timestamp does not rise; they are sent when their time comes, without
+            waiting for anything, and nothing is owed to them.
+        current: the rule whose request is outstanding, if any.
+        accepted: the operations that f + 1 replicas confirmed, in order.
+        timers: as for a replica.
+    """
+
+    name: str
+    waiting: deque[RequestRule]
+    again: list[RequestRule]
+    current: RequestRule | None = None
+    accepted: list[str] = field(default_factory=list)
+    timers: dict[str, int] = field(default_factory=dict)
+
+
+def make_queues(scenario: Scenario) -> dict[str, ClientQueue]:
+    """Every client's requests; a timestamp left out is one above the client's highest."""
+    queues = {}
+    for client in scenario.clients:
+        rules = sorted((rule for rule in scenario.requests if rule.client == client),
+                       key=lambda rule: rule.at_ms)
+        highest, queue = 0, ClientQueue(client, deque(), [])
+        for rule in rules:
+            stamp = highest + 1 if rule.timestamp is None else rule.timestamp
+            stamped = RequestRule(rule.client, rule.operation, stamp, rule.at_ms, rule.to)
+            (queue.waiting if stamp > highest else queue.again).append(stamped)
+            highest = max(highest, stamp)
+        queues[client] = queue
+    return queues

@@ -1,0 +1,384 @@
+"""The simulated world: virtual time, a queue of events, and everyone's messages (section 10).
+
+One thread, one seed, no wall clock. An event is what happens at one node at one instant; what it
+sends becomes later events through `bdn.pbft.simulator.faults` and `bdn.pbft.simulator.fates`.
+Ties are broken by the order of scheduling, so that a file gives one run, byte for byte.
+"""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from bdn.pbft import events
+from bdn.pbft.client import Accepted, Client, ClientEffect
+from bdn.pbft.cluster import Cluster
+from bdn.pbft.core import BRANCHES
+from bdn.pbft.messages import Request
+from bdn.pbft.replica import Replica
+from bdn.pbft.simulator.checkers import Checkers
+from bdn.pbft.simulator.deeds import deed_of
+from bdn.pbft.simulator.fates import MICROS, micros
+from bdn.pbft.simulator.faults import Faults
+from bdn.pbft.simulator.forgery import Forger
+from bdn.pbft.simulator.goal import Goal
+from bdn.pbft.simulator.links import Links
+from bdn.pbft.simulator.nodes import (
+    INSTANCE,
+    BranchCounter,
+    ClientQueue,
+    WatchedLog,
+    make_identities,
+    make_queues,
+    make_signings,
+)
+from bdn.pbft.simulator.outcome import Outcome
+from bdn.pbft.simulator.record import Deed, Record
+from bdn.pbft.simulator.scenario import RequestRule, Scenario
+from bdn.pbft.wire import decode_message, encode_message, signed
+
+MOST_EVENTS = 5_000_000
+"""A run with more events than this is stopped: something sends without end."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One replica's process: what survives a crash, and what does not.
+
+    Attributes:
+        name, index: ``1'`` and 1 for the twin of replica 1.
+        journal: the disk.
+        replica, application: memory; the replica is None while crashed.
+        timers: the running ones, each with the number of its latest setting.
+        life: counts restarts, so that timers of a former life do not fire.
+    """
+
+    name: str
+    index: int
+    journal: list[bytes] = field(default_factory=list)
+    replica: Replica | None = None
+    application: WatchedLog | None = None
+    timers: dict[str, int] = field(default_factory=dict)
+    life: int = 0
+
+
+class World:
+    """One run of one scenario. Use `bdn.pbft.simulator.simulate`.
+
+    Args:
+        scenario: what happens.
+        real_signatures: Ed25519, or the hash that protects nothing (searches).
+        keep_record: whether messages are written down.
+        stop_at_violation: end the run when a checker complains.
+    """
+
+    def __init__(self, scenario: Scenario, real_signatures: bool = True,
+                 keep_record: bool = True, stop_at_violation: bool = False) -> None:
+        self.now = 0
+        self._scenario = scenario
+        self._stop_at_violation = stop_at_violation
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._scheduled = 0
+        self._identities = make_identities(scenario)
+        self._signings = make_signings(self._identities, real_signatures)
+        self._cluster = make_cluster(scenario, self._identities)
+        faults = Faults(scenario)
+        self._record = Record(keep_record)
+        self._reached: Counter[str] = Counter(dict.fromkeys(BRANCHES, 0))
+        self._nodes = {name: Node(name, int(name.rstrip("'"))) for name in scenario.replica_names}
+        self._homes: defaultdict[int, list[Node]] = defaultdict(list)
+        for node in self._nodes.values():
+            self._homes[node.index].append(node)
+        correct = tuple(n for n in scenario.replica_names if n not in scenario.byzantine)
+        self._checkers = Checkers(self._cluster, self._signings["0"], correct, lambda: self.now)
+        by_name = {name: self._signings[name.rstrip("'")] for name in scenario.replica_names}
+        by_name |= {name: self._signings[f"client {name}"] for name in scenario.clients}
+        forger = Forger(scenario, faults, self._cluster, by_name, self._new_application())
+        self._links = Links(scenario, faults, forger, self._record,
+                            lambda at, *letter: self._at(at, self._arrive, *letter))
+        self._queues = make_queues(scenario)
+        self._clients = {name: self._new_client(name) for name in scenario.clients}
+        self._goal = Goal(scenario, self._queues)
+
+    # --- the run
+
+    def run(self) -> Outcome:
+        """Let everything happen; the outcome."""
+        for node in self._nodes.values():
+            self._at(0, self._boot, node)
+        for queue in self._queues.values():
+            for rule in queue.waiting:
+                self._at(micros(rule.at_ms), self._ask, queue)
+            for rule in queue.again:
+                self._at(micros(rule.at_ms), self._ask_again, rule)
+        self._schedule_faults()
+        limit = micros(self._scenario.limit_ms)
+        end, handled = limit, 0
+        while self._queue and handled < MOST_EVENTS:
+            at, _, act, arguments = heapq.heappop(self._queue)
+            if at > end:
+                break
+            self.now = at
+            handled += 1
+            act(*arguments)
+            if self._checkers.violations and self._stop_at_violation:
+                break
+            if self._goal.settle(self.now):
+                end = min(limit, self.now + self._goal.drain)
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        applications = {name: node.application for name, node in self._nodes.items()}
+        unmet = self._goal.unmet()
+        return Outcome(
+            safe=not self._checkers.violations,
+            live=not unmet,
+            violations=tuple(self._checkers.violations),
+            views={name: node.replica.view if node.replica is not None else self._goal.views[name]
+                   for name, node in self._nodes.items()},
+            executed={name: tuple(entry[2].decode() for entry in found.operations)
+                      if found is not None else () for name, found in applications.items()},
+            accepted={name: tuple(queue.accepted) for name, queue in self._queues.items()},
+            reached=self._reached,
+            unmet=tuple(unmet),
+            ended_at_ms=self.now / MICROS,
+            settled_at_ms=(None if self._goal.settled_at is None
+                           else self._goal.settled_at / MICROS),
+            messages=self._links.messages,
+            record=self._record,
+        )
+
+    def _at(self, at: int, act: Callable[..., None], *arguments: Any) -> None:
+        self._scheduled += 1
+        heapq.heappush(self._queue, (at, self._scheduled, act, arguments))
+
+    def _schedule_faults(self) -> None:
+        """The rules that strike at an instant; from the healing on, none does."""
+        heal = self._scenario.heal_at_ms
+        for suspect in self._scenario.suspect:
+            if heal is None or suspect.at_ms < heal:
+                self._at(micros(suspect.at_ms), self._suspect, suspect.replica, suspect.view)
+        for crash in self._scenario.crash:
+            if heal is not None and crash.at_ms >= heal:
+                continue
+            self._at(micros(crash.at_ms), self._crash, self._nodes[crash.replica])
+            if crash.restart_ms is not None:
+                self._at(micros(crash.restart_ms), self._restart, self._nodes[crash.replica],
+                         crash.amnesia)
+        for i, replay in enumerate(self._scenario.replay):
+            if heal is None or replay.at_ms < heal:
+                self._at(micros(replay.at_ms), self._replay, i)
+
+    # --- replicas
+
+    def _new_application(self) -> WatchedLog:
+        keys = {name: self._identities[f"client {name}"].public_key
+                for name in self._scenario.clients}
+        return WatchedLog(INSTANCE, keys, self._signings["0"], self._cluster.batch_size)
+
+    def _boot(self, node: Node) -> None:
+        """A fresh process on what the disk holds."""
+        node.life += 1
+        node.timers.clear()
+        application = node.application = self._new_application()
+        trace = BranchCounter(self._reached, lambda name, details: self._told(node, name, details))
+        original = node.name.rstrip("'")
+        node.replica = Replica(node.index, self._cluster, self._identities[original], application,
+                               list(node.journal), trace, self._signings[original], node.name)
+        if self._checkers.judges(node.name):
+            name = node.name
+            self._checkers.restarted(name, node.replica.executed, application)
+            application.on_applied = lambda *entry: self._checkers.applied(name, *entry)
+            application.on_executed = lambda sequence: self._checkers.executed(
+                name, sequence, application)
+            application.on_restored = lambda sequence: self._checkers.restored(
+                name, sequence, application)
+        self._step(node, events.Start())
+
+    def _step(self, node: Node, event: events.Event) -> None:
+        """Feed one event, carry out its effects in order, and let the judges look."""
+        if node.replica is None:
+            return
+        replica, judged = node.replica, self._checkers.judges(node.name)
+        try:
+            effects = replica.step(event)
+        except Exception as error:
+            if not judged:
+                raise
+            self._checkers.raised(node.name, error)
+            self._crash(node)
+            return
+        for effect in effects:
+            self._carry_out(node, effect, judged)
+        if judged:
+            self._checkers.stepped(node.name, replica.view, replica.stable, replica.log_size())
+        self._goal.progressed(node.name, replica.view, node.application)
+
+    def _carry_out(self, node: Node, effect: events.Effect, judged: bool) -> None:
+        match effect:
+            case events.Broadcast() | events.Send() | events.Reply():
+                self._post(node, effect, judged)
+            case events.SetTimer(name, after_ms):
+                self._set_timer(node, name, after_ms)
+            case events.CancelTimer(name):
+                node.timers.pop(name, None)
+            case events.Persist(record):
+                node.journal.append(record)
+            case events.Decided():
+                assert node.application is not None
+                words = ", ".join(self._operations(node, effect.payload)) or "nothing"
+                self._note(node.name, f"executes n{effect.sequence}: {words}")
+                if judged:
+                    self._checkers.decided(node.name, effect, node.application)
+            case _:
+                assert_never(effect)
+
+    def _operations(self, node: Node, payload: bytes) -> list[str]:
+        assert node.application is not None
+        if not payload or not self._record.keep:
+            return []
+        return [f"{client}/{stamp}" for client, stamp in node.application.requests(payload)]
+
+    def _set_timer(self, node: Node, name: str, after_ms: int) -> None:
+        self._scheduled += 1
+        setting = node.timers[name] = self._scheduled
+        self._at(self.now + micros(after_ms), self._ring, node, name, setting, node.life)
+
+    def _ring(self, node: Node, name: str, setting: int, life: int) -> None:
+        if node.life == life and node.timers.get(name) == setting:
+            del node.timers[name]
+            self._told(node, f"timeout {name}", {})
+            self._step(node, events.Timeout(name))
+
+    def _told(self, node: Node, name: str, details: dict[str, Any]) -> None:
+        if self._record.keep and (words := deed_of(name, details)):
+            self._note(node.name, words)
+
+    def _note(self, name: str, words: str) -> None:
+        if self._record.keep:
+            self._record.note(Deed(self.now, name, words))
+
+    # --- faults of replicas
+
+    def _suspect(self, name: str, view: int | None) -> None:
+        node = self._nodes[name]
+        if node.replica is not None:
+            wanted = node.replica.view + 1 if view is None else view
+            self._note(name, f"suspects everyone below view {wanted}")
+            self._step(node, events.Suspect(wanted))
+
+    def _crash(self, node: Node) -> None:
+        if node.replica is not None:
+            self._goal.progressed(node.name, node.replica.view, node.application)
+            self._note(node.name, "crashes")
+            node.replica = None
+            node.life += 1
+
+    def _restart(self, node: Node, amnesia: bool) -> None:
+        self._crash(node)
+        self._note(node.name, "restarts" + (" with amnesia" if amnesia else ""))
+        if amnesia:
+            node.journal.clear()
+        self._boot(node)
+
+    def _replay(self, number: int) -> None:
+        self._links.replay(self.now, number)
+
+    # --- clients
+
+    def _new_client(self, name: str) -> Client:
+        identity = self._identities[f"client {name}"]
+        return Client(name, identity, self._cluster, self._signings[f"client {name}"],
+                      self._scenario.request_timeout_ms)
+
+    def _ask(self, queue: ClientQueue) -> None:
+        """The client's next request, when its time has come and none is outstanding."""
+        if queue.current is not None or not queue.waiting:
+            return
+        if micros(queue.waiting[0].at_ms) > self.now:
+            return
+        rule = queue.current = queue.waiting.popleft()
+        operation = self._asked(rule)
+        effects = self._clients[queue.name].submit(operation, rule.timestamp)
+        self._client_effects(queue, effects, rule)
+
+    def _ask_again(self, rule: RequestRule) -> None:
+        """A request whose timestamp was used or passed already, signed by hand."""
+        operation = self._asked(rule)
+        name = f"client {rule.client}"
+        bare = Request(rule.client, self._identities[name].public_key, rule.timestamp or 0,
+                       operation, b"")
+        request = signed(bare, INSTANCE, self._signings[name])
+        self._links.spread(self.now, rule.client, rule.to or tuple(self._nodes),
+                           encode_message(request), request)
+
+    def _asked(self, rule: RequestRule) -> bytes:
+        operation = rule.operation.encode()
+        self._checkers.asked(rule.client, rule.timestamp or 0, operation)
+        self._note(rule.client, f"asks for {rule.operation} as {rule.client}/{rule.timestamp}")
+        return operation
+
+    def _client_effects(self, queue: ClientQueue, effects: Sequence[ClientEffect],
+                        rule: RequestRule | None = None) -> None:
+        """Carry out what a client wants; ``rule`` names whom it asks first."""
+        for effect in effects:
+            match effect:
+                case events.Send(_, data) | events.Broadcast(data):
+                    targets = tuple(self._nodes)
+                    if rule is not None and rule.to is not None:
+                        targets = rule.to
+                    self._links.spread(self.now, queue.name, targets, data, decode_message(data))
+                case events.SetTimer(name, after_ms):
+                    self._scheduled += 1
+                    setting = queue.timers[name] = self._scheduled
+                    self._at(self.now + micros(after_ms), self._client_ring, queue, name, setting)
+                case events.CancelTimer(name):
+                    queue.timers.pop(name, None)
+                case Accepted(timestamp, operation, _):
+                    queue.accepted.append(operation.decode())
+                    queue.current = None
+                    self._note(queue.name, f"accepts {queue.name}/{timestamp}")
+                    self._ask(queue)
+                case _:
+                    assert_never(effect)
+
+    def _client_ring(self, queue: ClientQueue, name: str, setting: int) -> None:
+        if queue.timers.get(name) == setting:
+            del queue.timers[name]
+            self._client_effects(queue, self._clients[queue.name].timeout())
+
+    # --- messages
+
+    def _post(self, node: Node, effect: events.Broadcast | events.Send | events.Reply,
+              judged: bool) -> None:
+        """Put a replica's message on every link that it is meant for."""
+        message = decode_message(effect.data)
+        if judged:
+            self._checkers.sent(node.name, message)
+        if isinstance(effect, events.Reply):
+            targets = [effect.client] if effect.client in self._clients else []
+        elif isinstance(effect, events.Send):
+            targets = [home.name for home in self._homes[effect.to]]
+        else:
+            targets = [home.name for index in range(self._cluster.n) if index != node.index
+                       for home in self._homes[index]]
+        self._links.spread(self.now, node.name, targets, effect.data, message)
+
+    def _arrive(self, source: str, target: str, data: bytes) -> None:
+        if target in self._clients:
+            queue = self._queues[target]
+            self._client_effects(queue, self._clients[target].receive(data))
+            return
+        sender: str | int = self._nodes[source].index if source in self._nodes else source
+        self._step(self._nodes[target], events.Receive(sender, data))
+
+
+def make_cluster(scenario: Scenario, identities: dict[str, Any]) -> Cluster:
+    """The cluster that the scenario describes."""
+    return Cluster(
+        INSTANCE, tuple(identities[str(i)].public_key for i in range(scenario.replicas)),
+        checkpoint_interval=scenario.checkpoint_interval, window=scenario.window,
+        request_timeout_ms=scenario.request_timeout_ms, view_timeout_ms=scenario.view_timeout_ms,
+        status_ms=max(1, scenario.request_timeout_ms),
+    )

@@ -1,0 +1,336 @@
+"""What sealing, adding and opening a model costs, beside the libraries that one would use instead.
+
+The paper's model (252,398 parameters, 16-bit values), ten devices of 2,745 samples, a 2048-bit key,
+three of five parties open. Issue 4's figures for the ring-masked cipher, issue 3's for the packed
+one, in one run with medians::
+
+    python benchmarks/sealing.py [--quick] [--json FILE]
+
+What is measured whole and what is scaled: everything is whole for the ring-masked cipher and
+TenSEAL. phe encrypts 200 values, scaled to all. `PackedCipher` seals the whole vector; its partial
+decryptions and openings are measured on 96 of its 3,825 ciphertexts and scaled.
+
+TenSEAL is not a like for like: CKKS is approximate, one holder of the secret key opens everything,
+and nothing proves anything. Its parameters are the cheapest that its library accepts here
+(N = 4096, two 40-bit primes, scale 2^24).
+"""
+
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import gmpy2
+import numpy as np
+from gmpy2 import mpz
+from harness import Report, Timing, duration, main, paired, timed
+
+from bdn.paillier import KeyShare, PackedCipher, PublicKey, RingMaskedCipher, deal
+from bdn.paillier.batch import weighted_product
+from bdn.paillier.numbers import power_each
+from bdn.paillier.ring import public_cache
+from bdn.paillier.sealed import SealedSum
+
+PARAMETERS = 252_398
+SAMPLES, DEVICES = 2745, 10
+TOTAL = SAMPLES * DEVICES
+SCALED_CIPHERTEXTS = 96
+PHE_VALUES = 200
+
+LIMITS = {
+    "seal, with proof": 0.050,
+    "partial decryption, with proof": 0.35,
+    "open, all proofs checked": 0.35,
+    "weighted sum, an update": 0.005,
+}
+"""Issue 4, point 1, in seconds. It asks for 0.05 without the proof and 0.1 with it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key, ten updates, and how often to repeat."""
+
+    public_key: PublicKey
+    shares: list[KeyShare]
+    updates: list[np.ndarray]
+    repeats: int
+
+    @property
+    def update(self) -> np.ndarray:
+        return self.updates[0]
+
+
+def setting(quick: bool) -> Setting:
+    """A fresh 2048-bit key; updates drawn from ±clip."""
+    public_key, shares = deal(parties=5, threshold=3, bits=2048)
+    rng = np.random.default_rng(0)
+    updates = [rng.uniform(-1, 1, PARAMETERS) for _ in range(DEVICES)]
+    public_key.encrypt(0)  # builds the table of h, once per process
+    return Setting(public_key, list(shares), updates, 3 if quick else 9)
+
+
+# --- the three ciphers --------------------------------------------------------------------------
+
+
+def ring_masked(s: Setting) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """The steps of the ring-masked cipher, all whole, and its sealing for paired timing."""
+    cipher = RingMaskedCipher(s.public_key, PARAMETERS, total_weight=TOTAL, seed=b"phase",
+                              contributors=DEVICES)
+    sealed = [cipher.seal(update, SAMPLES, context=b"device") for update in s.updates]
+    weights = [SAMPLES] * DEVICES
+    total = cipher.weighted_sum(sealed, weights)
+    parts = [cipher.partially_decrypt(share, total) for share in s.shares[:3]]
+    opened = cipher.open_integers(total, parts)
+    expected = sum(SAMPLES * cipher.quantise(update) for update in s.updates)
+    if not (opened == expected).all():
+        raise SystemExit("the ring-masked sum is wrong; nothing is measured")
+
+    def seal() -> Any:
+        return cipher.seal(s.update, SAMPLES, context=b"device")
+
+    def seal_cold() -> Any:
+        public_cache.cache_clear()
+        return seal()
+
+    add = timed(lambda: cipher.weighted_sum(sealed, weights), s.repeats)
+    data = sealed[0].to_bytes()
+    rows = {
+        "seal, with proof": timed(seal, s.repeats),
+        "seal, first of a phase": timed(seal_cold, s.repeats),
+        "verify": timed(lambda: cipher.verify(sealed[0], b"device", SAMPLES), s.repeats),
+        "weighted sum, an update": scaled(add, 1 / DEVICES),
+        "partial decryption, with proof": timed(
+            lambda: cipher.partially_decrypt(s.shares[0], total), s.repeats),
+        "open, all proofs checked": timed(lambda: cipher.open(total, parts), s.repeats),
+        "parse an upload": timed(lambda: cipher.sealed_from_bytes(data), s.repeats),
+        "upload, bytes": len(data),
+    }
+    return rows, seal
+
+
+def packed(s: Setting) -> dict[str, Any]:
+    """The steps of the packed cipher; decryptions on a part, scaled."""
+    cipher = PackedCipher(s.public_key, PARAMETERS, total_weight=TOTAL)
+    sealed = [cipher.seal(update, SAMPLES, context=b"device") for update in s.updates[:2]]
+    part = PackedCipher(s.public_key, SCALED_CIPHERTEXTS * cipher.slots, total_weight=TOTAL)
+    updates = [update[: part.length] for update in s.updates]
+    few = [part.seal(update, SAMPLES, context=b"device") for update in updates]
+    weights = [SAMPLES - k for k in range(DEVICES)]
+    total = part.weighted_sum(few, weights)
+    parts = [part.partially_decrypt(share, total) for share in s.shares[:3]]
+    whole = cipher.ciphertext_count / SCALED_CIPHERTEXTS
+    few_times = min(s.repeats, 3)
+    add = timed(lambda: part.weighted_sum(few, weights), few_times)
+    data = sealed[0].to_bytes()
+    return {
+        "seal, with proof": timed(
+            lambda: cipher.seal(s.update, SAMPLES, context=b"device"), few_times),
+        "seal, first of a phase": "",
+        "verify": timed(lambda: cipher.verify(sealed[0], b"device"), few_times),
+        "weighted sum, an update": scaled(add, whole / DEVICES),
+        "partial decryption, with proof": scaled(
+            timed(lambda: part.partially_decrypt(s.shares[0], total), few_times), whole),
+        "open, all proofs checked": scaled(
+            timed(lambda: part.open(total, parts), few_times), whole),
+        "parse an upload": timed(lambda: cipher.sealed_from_bytes(data), few_times),
+        "upload, bytes": len(data),
+    }
+
+
+def tenseal(s: Setting) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """Encrypt, add and decrypt the same vector with TenSEAL's CKKS, and its encryption."""
+    import tenseal as ts
+
+    context = ts.context(ts.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[40, 40])
+    context.global_scale = 2**24
+    values = s.update
+
+    def encrypt() -> Any:
+        return ts.ckks_vector(context, values)
+
+    with quiet():
+        one, two = encrypt(), encrypt()
+    with quiet():
+        rows = {
+            "seal, with proof": timed(encrypt, s.repeats),
+            "weighted sum, an update": timed(lambda: one + two, s.repeats),
+            "open, all proofs checked": timed(one.decrypt, s.repeats),
+            "upload, bytes": len(one.serialize()),
+        }
+    return rows, encrypt
+
+
+class quiet:  # noqa: N801 - reads as a word in a with statement
+    """TenSEAL writes a warning to the process's stdout for every long vector."""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        self._kept = os.dup(1)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 1)
+        os.close(self._kept)
+
+
+def scaled(timing: Timing, factor: float) -> Timing:
+    """The timing of ``factor`` times as much."""
+    return Timing(timing.median * factor, timing.low * factor, timing.high * factor, timing.repeats)
+
+
+def verdict(step: str, measured: Any) -> str:
+    """How a figure stands to issue 4's limit."""
+    if step == "upload, bytes":
+        return f"≤ 1,400,000: {'yes' if measured <= 1_400_000 else 'NO'}"
+    if step not in LIMITS:
+        return ""
+    holds = measured.median <= LIMITS[step]
+    return f"≤ {duration(LIMITS[step])}: {'yes' if holds else 'NO'}"
+
+
+# --- what the issues ask ------------------------------------------------------------------------
+
+
+def steps(report: Report, s: Setting) -> dict[str, Timing]:
+    """Issue 4, point 1: every step, three ciphers beside each other."""
+    ours, seal = ring_masked(s)
+    theirs: dict[str, Any] = {}
+    if report.peer("tenseal"):
+        theirs, encrypt = tenseal(s)
+        with quiet():
+            a, b = paired(seal, encrypt, s.repeats)
+        report.notes.append(
+            f"sealing, alternating: ring-masked {duration(a.median)}, TenSEAL "
+            f"{duration(b.median)}, ratio {b.median / a.median:.2f}")
+    slow = packed(s)
+    for step, measured in ours.items():
+        report.add(step=step, ring_masked=measured, packed=slow[step],
+                   tenseal=theirs.get(step, ""), limit=verdict(step, measured))
+    bare = timed(lambda: [gmpy2.powmod(3, s.shares[0].exponent, s.public_key.N2)], s.repeats)
+    report.notes.append(
+        f"one bare power of a partial decryption: {duration(bare.median)}; twelve of them on "
+        f"{os.cpu_count()} cores are the floor of a ring-masked partial decryption")
+    return {"ring-masked": ours["seal, with proof"], "packed, one core": slow["seal, with proof"]}
+
+
+def beside_phe(report: Report, s: Setting, sealing: dict[str, Timing]) -> None:
+    """Issue 4, point 2 and issue 3, point 1: sealing beside phe's value-by-value encryption."""
+    if not report.peer("phe"):
+        return
+    import phe
+
+    peer = phe.PaillierPublicKey(s.public_key.N)
+    values = s.update[:PHE_VALUES].tolist()
+    timing = timed(lambda: [peer.encrypt(value) for value in values], 3, warm_up=0)
+    whole = timing.median * PARAMETERS / PHE_VALUES
+    wanted = {"ring-masked": 50_000, "packed, one core": 1000}
+    sealing = {**sealing, "packed, two processes": packed_on_two(s)}
+    for name, seconds in sealing.items():
+        report.add(sealing=name, seconds=seconds, phe_seconds=whole,
+                   times_faster=round(whole / seconds.median), wanted=wanted.get(name, "more"))
+    report.notes.append(
+        f"phe {phe.__version__}: {PHE_VALUES} values measured ({duration(timing.median)}), "
+        f"scaled to {PARAMETERS}")
+
+
+def packed_on_two(s: Setting) -> Timing:
+    """The packed sealing on two processes, their tables built beforehand."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn) as pool:
+        cipher = PackedCipher(s.public_key, PARAMETERS, total_weight=TOTAL, executor=pool)
+        return timed(lambda: cipher.seal(s.update, SAMPLES), 3, warm_up=2)
+
+
+def products(report: Report, s: Setting) -> None:
+    """Issue 3, point 3: the weighted product of ten vectors beside one power per ciphertext."""
+    rng = np.random.default_rng(1)
+    N2 = mpz(s.public_key.N2)
+    vectors = [[mpz(int.from_bytes(rng.bytes(512), "big")) % N2 for _ in range(64)]
+               for _ in range(DEVICES)]
+    weights = [int(w) for w in rng.integers(2048, 4096, DEVICES)]
+
+    def plain() -> list[mpz]:
+        result = [mpz(1)] * 64
+        for vector, weight in zip(vectors, weights, strict=True):
+            powers = power_each(vector, weight, s.public_key.N2, threads=1)
+            result = [a * b % N2 for a, b in zip(result, powers, strict=True)]
+        return result
+
+    if plain() != weighted_product(s.public_key, vectors, weights):
+        raise SystemExit("the weighted product is wrong; nothing is measured")
+    fast, slow = paired(lambda: weighted_product(s.public_key, vectors, weights), plain, s.repeats)
+    report.add(product="ten vectors, 12-bit weights", a_position=scaled(fast, 1 / 64),
+               one_power_each=scaled(slow, 1 / 64), ratio=slow.median / fast.median,
+               wanted="≥ 1.6")
+
+
+def many_devices(report: Report, s: Setting) -> None:
+    """Issue 4, point 4: cost per device from 10 to 1,000; every update sealed and added.
+
+    Each count under the parameters of its own budget (27,450 samples in all, so the noise of more
+    contributors takes six bytes a value), and under those of the largest.
+    """
+    largest = 100 if report.quick else 1000
+    for fixed in (False, True):
+        for count in (10, 100, 1000):
+            if count <= largest:
+                report.add(**one_count(s, count, largest if fixed else count))
+
+
+def one_count(s: Setting, count: int, contributors: int) -> dict[str, Any]:
+    """Seal ``count`` updates and add them; the sum is opened and compared."""
+    cipher = RingMaskedCipher(s.public_key, PARAMETERS, total_weight=TOTAL, seed=b"many",
+                              contributors=contributors)
+    weight = TOTAL // count
+    cipher.seal(s.update, weight)
+    sealed, seconds = [], []
+    for k in range(count):
+        start = time.perf_counter()
+        sealed.append(cipher.seal(s.updates[k % DEVICES], weight))
+        seconds.append(time.perf_counter() - start)
+    weights = [weight] * count
+    add = timed(lambda: cipher.weighted_sum(sealed, weights), 3)
+    total = cipher.weighted_sum(sealed, weights)
+    check_sum(s, cipher, total, weight * count // DEVICES)
+    p = cipher.parameters
+    return {"devices": count, "ring": f"N {p.N}, q 2^{p.q_bits}, for {contributors}",
+            "seal_a_device": Timing.of(seconds), "sum_a_device": scaled(add, 1 / count),
+            "upload": len(sealed[0].to_bytes())}
+
+
+def check_sum(s: Setting, cipher: RingMaskedCipher, total: SealedSum, each: int) -> None:
+    """Raise unless the opened sum is exact."""
+    parts = [cipher.partially_decrypt(share, total) for share in s.shares[:3]]
+    expected = sum(each * cipher.quantise(update) for update in s.updates)
+    if not (cipher.open_integers(total, parts) == expected).all():
+        raise SystemExit("the sum of many devices is wrong")
+
+
+def measure(report: Report) -> None:
+    """All of it."""
+    warnings.simplefilter("ignore")
+    s = setting(report.quick)
+    sealing = steps(report, s)
+    beside_phe(report, s, sealing)
+    products(report, s)
+    many_devices(report, s)
+    spread = [row for row in report.rows if "devices" in row]
+    for name in {row["ring"] for row in spread}:
+        same = [row["seal_a_device"].median + row["sum_a_device"].median
+                for row in spread if row["ring"] == name]
+        if len(same) > 1:
+            report.notes.append(
+                f"{name}: cost per device within {max(same) / statistics.fmean(same) - 1:.1%} of "
+                "the mean over the counts")
+
+
+if __name__ == "__main__":
+    main("Sealing: ring-masked, packed, TenSEAL, phe", measure, packages=("phe", "tenseal"))

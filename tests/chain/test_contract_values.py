@@ -1,0 +1,137 @@
+"""Values and their encoding (DESIGN.md sections 8 and 9): one value, one encoding."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.chain.contracts.receipt import Event, Receipt
+from bdn.chain.contracts.values import (
+    check_value,
+    decode_value,
+    encode_value,
+    from_plain,
+    storage_key,
+    to_plain,
+)
+from bdn.encoding import decode, encode
+from bdn.errors import EncodingError, UsageError
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+keys = st.one_of(st.integers(-(2**60) + 1, 2**60 - 1), texts, st.binary(max_size=8))
+integers = st.one_of(
+    st.integers(), st.integers(-(2**8191), 2**8191),
+    st.sampled_from([23, 24, 255, 256, 65535, 65536, 2**32, 2**64 - 1, 2**64, -(2**64), -24, -25]))
+scalars = st.one_of(st.none(), st.booleans(), integers, texts, st.binary(max_size=40))
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12)
+
+
+@given(values)
+def test_our_encoding_is_the_strict_cbor_of_cbor2(value: object) -> None:
+    """The encoder written out for bare Pythons gives cbor2's bytes for the plain form."""
+    assert encode_value(value) == encode(to_plain(value))
+
+
+@given(values)
+def test_decoding_gives_the_value_back_with_its_types(value: object) -> None:
+    again = decode_value(encode_value(value))
+    assert again == value
+    assert encode_value(again) == encode_value(value)
+    assert from_plain(decode(encode_value(value))) == value
+
+
+@given(st.dictionaries(keys, scalars, max_size=6), st.randoms())
+def test_the_order_of_insertion_does_not_show(entries: dict, random: object) -> None:
+    """Section 8: contract dicts are sorted key–value pairs."""
+    shuffled = list(entries.items())
+    random.shuffle(shuffled)
+    assert encode_value(dict(shuffled)) == encode_value(entries)
+
+
+def test_true_and_one_are_different_values() -> None:
+    assert encode_value(True) != encode_value(1)
+    assert encode_value([False]) != encode_value([0])
+
+
+@given(st.binary(max_size=24))
+def test_any_bytes_decode_to_their_own_value_or_raise_one_error(data: bytes) -> None:
+    try:
+        value = decode_value(data)
+    except EncodingError:
+        return
+    assert encode_value(value) == data
+
+
+@given(values, st.integers(0, 10**6), st.integers(0, 255))
+def test_a_changed_byte_never_decodes_to_the_same_value(value: object, at: int, by: int) -> None:
+    data = bytearray(encode_value(value))
+    data[at % len(data)] ^= by
+    try:
+        other = decode_value(bytes(data))
+    except EncodingError:
+        return
+    assert encode_value(other) == bytes(data)
+
+
+@pytest.mark.parametrize("data", [
+    b"\x18\x17", b"\x9f\xff", b"\xf9\x3c\x00", b"\xa1\x64dict\x82\x82\x02\x00\x82\x01\x00",
+    b"\xa1\x64dict\x82\x82\x01\x00\x82\x01\x00", b"\xa1\x64dict\x81\x82\xf5\x00", b"\xa0",
+    b"\xc2\x41\x01", b"\xc1\x00", b"", b"\x00\x00", b"\x81" * 40 + b"\x00", b"\x62\xff\xff",
+    b"\x9b" + b"\xff" * 8,
+])
+def test_other_encodings_are_refused(data: bytes) -> None:
+    """Non-minimal, indefinite, float, unsorted, duplicate, bool key, bare map, bignum, tags, …"""
+    with pytest.raises(EncodingError):
+        decode_value(data)
+
+
+@pytest.mark.parametrize("value", [
+    1.5, {1, 2}, (1,), object(), {True: 1}, {None: 1}, {2**60: 1}, 1 << 8192, "\ud800", [[1.0]],
+    {"a": {"b": 0.5}}, bytearray(b"x"),
+])
+def test_what_is_no_value_is_refused(value: object) -> None:
+    with pytest.raises(UsageError):
+        check_value(value)
+
+
+def test_nesting_is_limited() -> None:
+    value: object = 1
+    for _ in range(16):
+        value = [value]
+    check_value(value)
+    assert decode_value(encode_value(value)) == value
+    with pytest.raises(UsageError):
+        check_value([value])
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    value: list = []
+    value.append(value)
+    with pytest.raises(UsageError):
+        check_value(value)
+
+
+@given(st.lists(keys, min_size=1, max_size=3), st.lists(keys, min_size=1, max_size=3))
+def test_different_keys_have_different_places(one: list, other: list) -> None:
+    assert (storage_key("m", *one) == storage_key("m", *other)) == (
+        [(type(k), k) for k in one] == [(type(k), k) for k in other])
+
+
+@given(values, st.dictionaries(texts, values, max_size=3), st.sampled_from([None, "line 3: no"]))
+def test_a_receipt_survives_its_encoding(value: object, fields: dict, error: str | None) -> None:
+    fields = dict(sorted(fields.items()))
+    receipt = Receipt(error is None, value, 12, (Event("token", "moved", fields),), error, 3,
+                      "ok" if error is None else "reverted")
+    assert Receipt.decode(receipt.encode()) == receipt
+
+
+@pytest.mark.parametrize("change", [
+    {"ok": 1}, {"gas_used": -1}, {"status": "fine"}, {"status": "failed"}, {"error": 4},
+    {"events": [["a", "b"]]}, {"events": [[1, "b", []]]}, {"more": 1}, {"result": {"x": 1}},
+])
+def test_a_receipt_of_the_wrong_form_is_refused(change: dict) -> None:
+    plain = Receipt(True, None, 5, (), None, None, "ok").to_plain()
+    assert Receipt.from_plain(plain).gas_used == 5
+    with pytest.raises((EncodingError, UsageError)):
+        Receipt.from_plain({**plain, **change})

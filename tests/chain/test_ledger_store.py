@@ -1,0 +1,377 @@
+"""The stores (section 8, issue 6): atomic per block, kill -9 safe, clear when the disk is not."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bdn.chain import (
+    Ledger,
+    LedgerError,
+    LightClientError,
+    LightStore,
+    MissingError,
+    Store,
+    StoreError,
+    header_digest,
+    pack_blob,
+    verify_ledger,
+)
+from bdn.chain.contracts import decode_value, storage_key
+from bdn.errors import UsageError
+
+NOBODY = 65534
+
+
+def test_a_ledger_reopens_where_it_stopped(make_chain: Callable[..., Any], tmp_path: Path) -> None:
+    """Issue 6: state, blocks, seals, receipts and blobs come back as they were."""
+    path = tmp_path / "ledger.sqlite"
+    chain = make_chain(path)
+    chain.add_epoch(1)
+    candidate = chain.add([chain.note(0, "a", b"one")], epoch=1)
+    seal = chain.ledger.store.seal(2)
+    chain.ledger.close()
+    chain.ledger = Ledger.open(path)
+    assert chain.ledger.head == candidate.block.header
+    assert chain.ledger.state.root == candidate.state.root
+    assert chain.ledger.store.block(2) == candidate.block
+    assert chain.ledger.store.seal(2) == seal
+    assert chain.ledger.store.receipts(2) == candidate.receipts
+    chain.add([chain.note(0, "a", b"two")], epoch=1)
+    verify_ledger(chain.ledger.store)
+    chain.ledger.close()
+
+
+def test_state_is_kept_by_height(chain: Any) -> None:
+    """Section 8: state by (contract, key, height): every past value can be shown."""
+    for text in (b"one", b"two"):
+        chain.add([chain.note(0, "a", text)])
+    chain.add([])
+    history = chain.ledger.store.history("learning", storage_key("notes", "a"))
+    assert [(height, decode_value(value)) for height, value in history] == [(1, b"one"),
+                                                                           (2, b"two")]
+
+
+def test_what_is_missing_is_said(chain: Any) -> None:
+    """A store names what it lacks."""
+    store = chain.ledger.store
+    for ask in (store.header, store.block, store.seal, store.raw):
+        with pytest.raises(MissingError, match="there is no block 9"):
+            ask(9)
+    for ask in (store.blob, store.blob_shape):
+        with pytest.raises(MissingError, match="there is no blob 00"):
+            ask(bytes(32))
+    assert store.blob_size(bytes(32)) is None
+    with pytest.raises(MissingError):
+        chain.ledger.proof(0, 99)
+
+
+def test_damaged_blobs_are_never_handed_out(chain: Any) -> None:
+    """Section 8: a blob is its root's, at every reading."""
+    root = chain.ledger.put_blob(pack_blob([b"one", b"two"]))
+    assert chain.ledger.blob(root) == pack_blob([b"one", b"two"])
+    chain.ledger.store._db.execute("UPDATE blobs SET data = x'8143616263'")
+    with pytest.raises(LedgerError, match="another Merkle root"):
+        chain.ledger.blob(root)
+    chain.ledger.store.drop_blobs([root])
+    with pytest.raises(MissingError):
+        chain.ledger.blob(root)
+
+
+def test_other_files_are_refused(make_chain: Callable[..., Any], tmp_path: Path) -> None:
+    """A clear error instead of a strange one."""
+    with pytest.raises(StoreError, match="there is no ledger at none"):
+        Store.open(tmp_path / "none")
+    (tmp_path / "text").write_text("no database at all, but long enough to be read as one" * 50)
+    with pytest.raises(LedgerError, match="not readable as a ledger"):
+        Store.open(tmp_path / "text")
+    chain = make_chain(tmp_path / "full")
+    chain.ledger.close()
+    with pytest.raises(StoreError, match="no ledger of a light node"):
+        LightStore.open(tmp_path / "full")
+    with pytest.raises(StoreError):
+        Store.create(tmp_path / "no" / "such" / "folder", chain.genesis)
+
+
+def test_a_damaged_state_is_noticed_at_opening(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Issue 6: resuming on a damaged state would only delay the failure."""
+    chain = make_chain(tmp_path / "ledger")
+    chain.add([chain.note(0, "a", b"one")])
+    chain.ledger.close()
+    db = sqlite3.connect(tmp_path / "ledger")
+    db.execute("UPDATE state SET value = x'00' WHERE height = 1")
+    db.commit()
+    db.close()
+    with pytest.raises(LedgerError, match="state after block 1"):
+        Ledger.open(tmp_path / "ledger")
+
+
+# --- when the disk is not as one would like -----------------------------------------------------
+
+
+def test_a_full_disk_loses_nothing_sealed(make_chain: Callable[..., Any], tmp_path: Path) -> None:
+    """Issue 6: SQLITE_FULL gives a clear error; the chain is as before and goes on later."""
+    chain = make_chain(tmp_path / "ledger")
+    chain.add([chain.note(0, "a", b"one")])
+    root = chain.ledger.state.root
+    db = chain.ledger.store._db
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    big = chain.note(0, "b", bytes(50_000))
+    block = chain.propose([big]).block
+    with pytest.raises(StoreError, match="the disk is full"):
+        chain.ledger.commit(block, chain.seal(block))
+    with pytest.raises(StoreError, match="the disk is full"):
+        chain.ledger.put_blob(pack_blob([bytes(100_000)]))
+    assert (chain.ledger.height, chain.ledger.state.root) == (1, root)
+    assert chain.ledger.store.height() == 1
+    db.execute("PRAGMA max_page_count = 100000")
+    chain.ledger.commit(block, chain.seal(block))
+    verify_ledger(chain.ledger.store)
+    chain.ledger.close()
+
+
+def test_a_disk_that_fails_beneath_sqlite(make_chain: Callable[..., Any], tmp_path: Path) -> None:
+    """Issue 6: a file-size limit of the system, met in the middle of a block, loses nothing."""
+    chain = make_chain(tmp_path / "ledger.sqlite")
+    chain.add([chain.note(0, "a", b"one")])
+    chain.ledger.close()
+    script = textwrap.dedent("""
+        import resource, signal, sys
+        from bdn.chain import Store, StoreError, pack_blob
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        store = Store.open(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            store.put_blob(pack_blob([bytes(1_000_000)]))
+        except StoreError as error:
+            print("clear:", error)
+    """)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "ledger.sqlite")],
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("clear: the ledger's file: the disk")
+    with Store.open(tmp_path / "ledger.sqlite") as store:
+        verify_ledger(store)
+        assert store.height() == 1
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Callable[[str], str]:
+    """Run a script as a user for whom permissions count (root ignores them)."""
+    if os.geteuid() != 0:
+        drop = ""
+    else:
+        drop = f"import os; os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+    for folder in (tmp_path, *tmp_path.parents):
+        if os.geteuid() == 0 and folder.is_relative_to(tmp_path.parents[2]):
+            folder.chmod(0o755)
+
+    def run(script: str) -> str:
+        # everything is imported before the rights are dropped: the interpreter may be root's alone
+        text = "import sys, bdn.chain\nfrom bdn.chain import *\n" + drop + textwrap.dedent(script)
+        done = subprocess.run([sys.executable, "-c", text, str(tmp_path / "ledger.sqlite")],
+                              capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_a_read_only_folder_gives_a_clear_error(
+    make_chain: Callable[..., Any], tmp_path: Path, as_nobody: Callable[[str], str]
+) -> None:
+    """Issue 6: verifying works on a read-only medium; writing says what is wrong."""
+    path = tmp_path / "ledger.sqlite"
+    chain = make_chain(path)
+    chain.add([chain.note(0, "a", b"one")])
+    chain.ledger.close()
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        said = as_nobody("""
+            with Store.open(sys.argv[1], read_only=True) as store:
+                verify_ledger(store)
+                print("verified", store.height())
+            try:
+                ledger = Ledger.open(sys.argv[1])
+                ledger.put_blob(pack_blob([b"x"]))
+                print("written")
+            except StoreError as error:
+                print("clear:", error)
+        """)
+    finally:
+        tmp_path.chmod(0o755)
+    first, second = said.splitlines()[:2]
+    assert first == "verified 1", said
+    assert second.startswith("clear: the ledger's file: it cannot be"), said
+
+
+def test_writing_through_a_read_only_store_is_refused(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """`bdn verify` and `bdn show` cannot change what they look at."""
+    chain = make_chain(tmp_path / "ledger")
+    chain.ledger.close()
+    with Store.open(tmp_path / "ledger", read_only=True) as store, pytest.raises(
+        StoreError, match="cannot be written"
+    ):
+        store.put_blob(pack_blob([b"x"]))
+
+
+def test_two_writers_are_told(make_chain: Callable[..., Any], tmp_path: Path) -> None:
+    """A second process that writes waits, then says so; the first loses nothing."""
+    chain = make_chain(tmp_path / "ledger")
+    other = Store.open(tmp_path / "ledger")
+    other._db.execute("PRAGMA busy_timeout = 10")
+    chain.ledger.store._db.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another process writes"):
+        other.put_blob(pack_blob([b"x"]))
+    chain.ledger.store._db.execute("ROLLBACK")
+    other.put_blob(pack_blob([b"x"]))
+    other.close()
+    chain.ledger.close()
+
+
+def test_a_failed_append_leaves_no_trace(chain: Any) -> None:
+    """Section 8: a block goes in whole or not at all."""
+    candidate = chain.add([chain.note(0, "a", b"one")])
+    before = chain.ledger.store.counts()
+    with pytest.raises(StoreError, match="holds that already"):
+        chain.ledger.store.append(candidate.block, None, candidate.receipts, candidate.writes)
+    header = replace(candidate.block.header, height=2)
+    with pytest.raises(ValueError, match="zip"):
+        chain.ledger.store.append(replace(candidate.block, header=header), None, (), {})
+    assert chain.ledger.store.counts() == before
+    verify_ledger(chain.ledger.store)
+
+
+# --- kill -9 ------------------------------------------------------------------------------------
+
+def kill_while_writing(path: Path, after: float) -> int:
+    """Let a process add blocks, kill it ``after`` seconds; returns the height that it had told."""
+    child = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("ledger_writer.py")), str(path)],
+        stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    told = int(child.stdout.readline())
+    time.sleep(after)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    for line in child.stdout:
+        if line.endswith("\n"):
+            told = int(line)
+    child.stdout.close()
+    return told
+
+
+def test_kill_9_at_random_instants_loses_nothing_sealed(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Section 8: `kill -9` at any point; what was told as stored is there, and all verifies.
+
+    A handful of kills here; ``python tests/chain/ledger_writer.py --kills 100`` does many.
+    """
+    path = tmp_path / "ledger.sqlite"
+    make_chain(path).ledger.close()
+    rng = random.Random(9)
+    height = 0
+    for _ in range(4):
+        told = kill_while_writing(path, rng.uniform(0.0, 0.15))
+        with Store.open(path) as store:
+            assert store.height() >= told >= height
+            verify_ledger(store)
+            height = store.height()
+    assert height > 0
+
+
+# --- light nodes --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def light(chain: Any, tmp_path: Path) -> tuple[Path, bytes]:
+    """A light node's file with four headers and the proofs of its own transactions."""
+    trusted = header_digest(chain.ledger.head)
+    store = LightStore.create(tmp_path / "light", chain.genesis)
+    chain.add([chain.transfer(0, b"bob", 1)])
+    chain.add_epoch(1)
+    chain.add([chain.transfer(0, b"bob", 1_000)], epoch=1)
+    full = chain.ledger.store
+    for height in range(4):
+        store.append(full.header(height), full.seal(height))
+    for height, position in ((1, 0), (2, 0), (3, 0)):
+        store.keep(chain.ledger.proof(height, position))
+    store.close()
+    return tmp_path / "light", trusted
+
+
+def test_a_light_node_comes_back(light: tuple[Path, bytes], chain: Any) -> None:
+    """Section 8: headers, seals and own transactions, verified anew at opening."""
+    path, trusted = light
+    with LightStore.open(path) as store:
+        client = store.client(trusted)
+        assert client.head == chain.ledger.head
+        outcomes = [client.verify_transaction(proof)[1].ok for proof in store.proofs()]
+        assert outcomes == [True, True, False]
+        with pytest.raises(UsageError):
+            store.append(client.head, client.seals[-1])
+        wrong = replace(chain.ledger.proof(1, 0), receipt=b"\x00")
+        with pytest.raises(LightClientError):
+            store.keep(wrong)
+        with pytest.raises(LedgerError, match="not the trusted one"):
+            store.client(bytes(32))
+
+
+@pytest.mark.parametrize(("statement", "place"), [
+    ("UPDATE blocks SET header = (SELECT header FROM blocks WHERE height = 1) WHERE height = 2",
+     "block 2"),
+    ("UPDATE blocks SET seal = NULL WHERE height = 1", "block 1, seal"),
+    ("UPDATE blocks SET seal = x'00' WHERE height = 3", "block 3, seal"),
+    ("DELETE FROM blocks WHERE height = 0", "there is no block 0"),
+    ("UPDATE own SET proof = (SELECT proof FROM own WHERE height = 1) WHERE height = 2",
+     "block 2, transaction 0"),
+    ("UPDATE own SET proof = x'00' WHERE height = 3", "block 3, transaction 0"),
+    ("UPDATE own SET position = 7 WHERE height = 3", "block 3, transaction 7"),
+], ids=repr)
+def test_a_light_node_does_not_believe_its_disk(
+    light: tuple[Path, bytes], statement: str, place: str
+) -> None:
+    """Section 8: what is read back is verified from the trusted digest on."""
+    path, trusted = light
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute(statement)
+    db.close()
+    def come_back(store: LightStore) -> None:
+        store.client(trusted)
+        list(store.proofs())
+
+    with LightStore.open(path) as store, pytest.raises((LedgerError, MissingError), match=place):
+        come_back(store)
+
+
+def test_a_light_store_follows_a_longer_branch(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Section 8: under proof of work the tip can change, on disk as well."""
+    one, two = (make_chain(consensus="pow") for _ in range(2))
+    trusted = header_digest(one.ledger.head)
+    store = LightStore.create(tmp_path / "light", one.genesis)
+    one.add()
+    two.add([two.transfer(0, b"bob", 1)])
+    two.add()
+    for height in (0, 1):
+        store.append(one.ledger.store.header(height), one.ledger.store.seal(height))
+    branch = [(two.ledger.store.header(i), two.ledger.store.seal(i)) for i in (1, 2)]
+    store.replace_tip(0, branch)
+    assert store.client(trusted).head == two.ledger.head
+    store.close()

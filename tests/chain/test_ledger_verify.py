@@ -1,0 +1,194 @@
+"""`bdn verify` (section 8, issue 2 point 4): any flipped byte fails and its place is named."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bdn.chain import Header, LedgerError, Store, header_digest, verify_ledger
+
+COLUMNS = [  # what a flip there may be called
+    ("blocks", "header", "header"), ("blocks", "seal", "seal"),
+    ("transactions", "envelope", "transaction"), ("transactions", "receipt", "receipt"),
+    ("state", "contract", "state"), ("state", "key", "state"), ("state", "value", "state"),
+    ("blobs", "data", "blob"), ("blobs", "root", "blob"),
+]
+
+
+def filled(chain: Any, blocks: int = 4) -> Any:
+    """A chain with candidate and auxiliary blocks, failed receipts, deletions and blobs."""
+    chain.add([chain.note(0, "a", b"one"), chain.transfer(0, b"bob", 1_000)])
+    chain.add_epoch(1)
+    for i in range(blocks):
+        chain.add([chain.note(i % 5, "abc"[i % 3], b"text %d" % i), chain.transfer(1, b"bob", 1)],
+                  epoch=1)
+    chain.add_epoch(2)
+    chain.ledger.put_blob(b"\x81\x43abc")
+    return chain
+
+
+@pytest.fixture(scope="module", params=["pbft", "pow"])
+def template(
+    request: Any, make_chain: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A ledger's file under either consensus, made once."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    chain = filled(make_chain(path, consensus=request.param))
+    chain.ledger.close()
+    return path
+
+
+@pytest.fixture
+def stored(template: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copy(template, tmp_path))
+
+
+def verify(path: Path, **options: Any) -> None:
+    """Verify a file as `bdn verify` does."""
+    with Store.open(path, read_only=True) as store:
+        verify_ledger(store, **options)
+
+
+def test_an_untouched_ledger_verifies(stored: Path) -> None:
+    """Every block passes, and the caller hears of each."""
+    heard: list[Header] = []
+    verify(stored, progress=heard.append)
+    assert [header.height for header in heard] == list(range(len(heard)))
+    verify(stored, trusted=header_digest(heard[0]))
+    with pytest.raises(LedgerError, match="not the genesis header that is trusted"):
+        verify(stored, trusted=bytes(32))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_flipped_byte_fails_and_is_placed(stored: Path, data: st.DataObject) -> None:
+    """Issue 2, point 4: in any stored block, seal, receipt, state row or blob."""
+    table, column, place = data.draw(st.sampled_from(COLUMNS))
+    db = sqlite3.connect(stored, isolation_level=None)
+    query = f"SELECT * FROM {table} WHERE LENGTH({column}) > 0"
+    cursor = db.execute(query)
+    names = [description[0] for description in cursor.description]
+    row = data.draw(st.sampled_from(cursor.fetchall()))
+    old = row[names.index(column)]
+    at = data.draw(st.integers(0, len(old) - 1))
+    new = bytearray(old)
+    new[at] ^= data.draw(st.integers(1, 255))
+    keys = {"blocks": ["height"], "transactions": ["height", "position"],
+            "state": ["contract", "key", "height"], "blobs": ["root"]}[table]
+    where = " AND ".join(f"{key} = ?" for key in keys)
+    db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}",
+               (bytes(new), *(row[names.index(key)] for key in keys)))
+    db.commit()
+    try:
+        with pytest.raises(LedgerError) as caught:
+            verify(stored)
+        found = caught.value.place
+        height = row[names.index("height")] if "height" in names else None
+        if height is not None and table != "state":
+            assert found.startswith(f"block {height}")
+        assert place in found, found
+        if table == "transactions":
+            assert f"{place} {row[names.index('position')]}" in found
+    finally:
+        keys_now = [bytes(new) if key == column else row[names.index(key)] for key in keys]
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (old, *keys_now))
+        db.close()
+    verify(stored)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flip_in_the_genesis_record_fails(stored: Path, data: st.DataObject) -> None:
+    """Section 5.0: the record is bound by the chain id in every header."""
+    db = sqlite3.connect(stored, isolation_level=None)
+    (old,) = db.execute("SELECT value FROM meta WHERE name = 'genesis'").fetchone()
+    new = bytearray(old)
+    new[data.draw(st.integers(0, len(old) - 1))] ^= data.draw(st.integers(1, 255))
+    db.execute("UPDATE meta SET value = ? WHERE name = 'genesis'", (bytes(new),))
+    with pytest.raises(LedgerError) as caught:
+        verify(stored)
+    assert caught.value.place == "genesis record"
+    db.execute("UPDATE meta SET value = ? WHERE name = 'genesis'", (old,))
+    db.close()
+
+
+FROM_1 = "FROM transactions WHERE height = 1 AND position = 1"
+FIRST_OF_1 = "height = 1 AND position = 0"
+LAST_OF_1 = f"envelope, receipt {FROM_1}"
+
+DAMAGE = {
+    "a block is missing": ("DELETE FROM blocks WHERE height = 3", "block 3"),
+    "the last block is missing": (
+        "DELETE FROM blocks WHERE height = (SELECT MAX(height) FROM blocks)", "table"),
+    "the genesis block is missing": ("DELETE FROM blocks WHERE height = 0", "block 0"),
+    "a seal is missing": ("UPDATE blocks SET seal = NULL WHERE height = 2", "block 2, seal"),
+    "a seal is another block's": (
+        "UPDATE blocks SET seal = (SELECT seal FROM blocks WHERE height = 3) WHERE height = 2",
+        "block 2, header"),
+    "the genesis block has a seal": (
+        "UPDATE blocks SET seal = (SELECT seal FROM blocks WHERE height = 3) WHERE height = 0",
+        "block 0, seal"),
+    "a transaction is missing": (
+        "DELETE FROM transactions WHERE height = 1 AND position = 0", "block 1, transaction 0"),
+    "the last transaction is missing": (
+        "DELETE FROM transactions WHERE height = 1 AND position = 1", "block 1, transactions"),
+    "a transaction stands twice": (
+        f"INSERT INTO transactions SELECT height, 2, {LAST_OF_1}", "block 1, transactions"),
+    "a transaction of no block": (
+        f"INSERT INTO transactions SELECT 99, 0, {LAST_OF_1}", "table transactions"),
+    "a state row is missing": (
+        "DELETE FROM state WHERE rowid_of = 1", "block 2, state"),
+    "a state row too many": (
+        "INSERT INTO state VALUES (x'61', x'62', 2, x'63')", "block 2, state"),
+    "a state row of no block": (
+        "INSERT INTO state VALUES (x'61', x'62', 77, x'63')", "table state"),
+    "a state row of a negative height": (
+        "INSERT INTO state VALUES (x'61', x'62', -1, x'63')", "table state"),
+    "a value is a number": ("UPDATE state SET value = 5 WHERE height = 2", "block 2, state"),
+    "an envelope is text": (
+        "UPDATE transactions SET envelope = 'text' WHERE height = 1", "block 1, transaction 0"),
+    "a receipt is text": (
+        "UPDATE transactions SET receipt = 'text' WHERE height = 1", "block 1, receipt 0"),
+    "a header is a number": ("UPDATE blocks SET header = 5 WHERE height = 1", "block 1, header"),
+    "receipts change places": (
+        f"UPDATE transactions SET receipt = (SELECT receipt {FROM_1}) WHERE {FIRST_OF_1}",
+        "block 1, receipt 0"),
+    "a blob is missing": ("DELETE FROM blobs WHERE LENGTH(data) > 10", "block 2, transaction"),
+    "an unnamed blob is damaged": (
+        "UPDATE blobs SET data = x'8143616263ff' WHERE data = x'8143616263'", "blob"),
+    "a block too many": (
+        "INSERT INTO blocks SELECT MAX(height) + 1, header, seal FROM blocks", "block"),
+    "the genesis record is missing": ("DELETE FROM meta WHERE name = 'genesis'", "genesis"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE, ids=str)
+def test_damage_beyond_single_bytes_fails_and_is_placed(stored: Path, kind: str) -> None:
+    """Section 8: rows missing, moved, doubled or of a wrong type."""
+    statement, place = DAMAGE[kind]
+    statement = statement.replace(
+        "WHERE rowid_of = 1",
+        "WHERE (contract, key, height) IN (SELECT contract, key, height FROM state "
+        "WHERE height = 2 LIMIT 1)")
+    db = sqlite3.connect(stored, isolation_level=None)
+    changed = db.execute(statement).rowcount
+    db.close()
+    assert changed > 0
+    with pytest.raises(LedgerError) as caught:
+        verify(stored)
+    assert caught.value.place.startswith(place), str(caught.value)
+
+
+def test_a_shortened_chain_verifies_as_what_it_is(stored: Path) -> None:
+    """A prefix of a chain is a chain: only a trusted head could tell that the end is cut off."""
+    db = sqlite3.connect(stored, isolation_level=None)
+    for table in ("blocks", "transactions", "state"):
+        db.execute(f"DELETE FROM {table} WHERE height > 2")
+    db.close()
+    verify(stored)

@@ -1,0 +1,319 @@
+"""DESIGN.md section 6, without a dealer: the protocol, its transcript, and who knows what."""
+
+import inspect
+import math
+from dataclasses import replace
+
+import gmpy2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.paillier import combine, errors, generate_jointly
+from bdn.paillier.joint import Parameters, Party, Private, Public, audit, run_parties
+from bdn.paillier.joint.arithmetic import field_above, share, share_integer, value_at_zero
+from bdn.paillier.joint.public import biprimality_base, passes_test
+from bdn.paillier.numbers import lagrange_at_zero
+from bdn.randomness import SeededRandomness
+
+PARAMETERS = Parameters(3, 2, 256)
+
+
+def primes_of(parties):
+    """p and q: only a test that looks into every party can add their parts up."""
+    parts = [party._candidate for party in parties]
+    return sum(int(p) for p, _ in parts), sum(int(q) for _, q in parts)
+
+
+# --- the result ---------------------------------------------------------------------------------
+
+
+def test_the_modulus_is_a_product_of_two_primes_of_full_length(joint):
+    """N = pq, exactly 256 bits, p ≡ q ≡ 3 mod 4, gcd(N, φ(N)) = 1."""
+    parties, shares, _ = joint
+    key = shares[0].public_key
+    p, q = primes_of(parties)
+    assert p * q == key.N
+    assert key.bits == 256
+    assert gmpy2.is_prime(p, 40)
+    assert gmpy2.is_prime(q, 40)
+    assert p % 12 == q % 12 == 11  # as safe primes are
+    assert math.gcd(key.N, (p - 1) * (q - 1)) == 1
+
+
+def test_the_shares_are_of_minus_delta_phi_beta_over_the_integers(joint):
+    """Nishide–Sakurai: f(0) is a multiple of φ(N), and θ = f(0) mod N with its sign."""
+    parties, shares, _ = joint
+    key = shares[0].public_key
+    p, q = primes_of(parties)
+    for subset in ((1, 2), (1, 3), (2, 3)):
+        weights = lagrange_at_zero(subset, 3)
+        total = sum(w * shares[i - 1].secret for w, i in zip(weights, subset, strict=True))
+        at_zero, rest = divmod(total, key.delta)
+        assert rest == 0
+        assert at_zero < 0
+        assert at_zero % ((p - 1) * (q - 1)) == 0
+        assert at_zero % key.N == key.theta
+
+
+def test_any_t_shares_open(joint):
+    _, shares, _ = joint
+    key = shares[0].public_key
+    for c, m in ((key.encrypt(-40) * 3, -120), (key.encrypt(7, r=5) - 8, -1)):
+        for pair in ((0, 1), (0, 2), (2, 1)):
+            parts = [shares[i].partially_decrypt(c, b"s") for i in pair]
+            assert combine(key, c, parts, b"s") == m
+
+
+@pytest.mark.parametrize(("parties", "threshold", "bits"), [(4, 2, 80), (5, 3, 96), (7, 4, 128)])
+def test_other_numbers_of_parties(parties, threshold, bits):
+    key, shares = generate_jointly(parties, threshold, bits, SeededRandomness(bits), threads=1)
+    assert key.bits == bits
+    assert (key.parties, key.threshold) == (parties, threshold)
+    c = key.encrypt(11)
+    parts = [share.partially_decrypt(c) for share in shares[-threshold:]]
+    assert combine(key, c, parts) == 11
+
+
+def test_generation_repeats_with_its_seed_and_tells_its_progress():
+    told = []
+
+    def progress(name, done, expected):
+        told.append((name, done, expected))
+
+    first = generate_jointly(3, 2, 64, SeededRandomness(5), progress)
+    assert generate_jointly(3, 2, 64, SeededRandomness(5)) == first
+    names = [name for name, _, _ in told]
+    assert names[:4] == ["sieve", "product", "moduli", "test"]
+    assert names[-4:] == ["secret", "theta", "verification-key", "trial"]
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+
+
+@pytest.mark.parametrize(("parties", "threshold", "bits"), [
+    (2, 2, 256), (3, 1, 256), (4, 3, 256), (3, 2, 62), (3, 2, 101), (40, 2, 64),
+])
+def test_impossible_parameters_are_refused(parties, threshold, bits):
+    """t ≥ 2 and ℓ ≥ 2t − 1 (section 6)."""
+    with pytest.raises(errors.KeyParameterError):
+        generate_jointly(parties, threshold, bits)
+
+
+# --- who knows what -----------------------------------------------------------------------------
+
+
+def integers_in(thing, seen=None):
+    """Every integer that can be reached from ``thing`` through fields, items and generators."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen or isinstance(thing, (str, bytes, type)) or inspect.ismodule(thing):
+        return
+    if isinstance(thing, int) or type(thing).__name__ == "mpz":
+        yield int(thing)
+        return
+    seen.add(id(thing))
+    inside = []
+    if isinstance(thing, dict):
+        inside = [*thing.keys(), *thing.values()]
+    elif isinstance(thing, (list, tuple, set)):
+        inside = list(thing)
+    elif inspect.isgenerator(thing) and thing.gi_frame is not None:
+        inside = [*thing.gi_frame.f_locals.values(), thing.gi_yieldfrom]
+    else:
+        inside = list(getattr(thing, "__dict__", {}).values())
+        inside += [getattr(thing, name) for name in getattr(thing, "__slots__", ())
+                   if hasattr(thing, name)]
+    for item in inside:
+        yield from integers_in(item, seen)
+
+
+def test_no_object_ever_holds_p_q_phi_or_two_parties_secrets():
+    """Stepped by hand: after every round, all that hangs on a party, and on the postman."""
+    parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i + 20)) for i in (1, 2, 3)]
+    steps = [party.run() for party in parties]
+    states, everything, shares = [], [], []
+    outboxes = [next(step) for step in steps]
+    while not shares:
+        held = [set(integers_in([party, step])) for party, step in zip(parties, steps, strict=True)]
+        states.append(held)
+        sent = [message for outbox in outboxes for message in outbox]
+        everything.append(sent)
+        try:
+            outboxes = [
+                step.send([m for m in sent if isinstance(m, Public) or m.receiver == i])
+                for i, step in enumerate(steps, 1)
+            ]
+        except StopIteration as end:
+            shares.append(end.value.share)
+    p, q = primes_of(parties)
+    N = shares[0].public_key.N
+    assert p * q == N
+    own = [{int(part) for part in party._candidate} for party in parties]
+    forbidden = {p, q, (p - 1) * (q - 1), (p - 1) * (q - 1) // 4, p + q - 1, p + q,
+                 math.lcm(p - 1, q - 1)}
+    for held in states:
+        for i, mine in enumerate(held):
+            assert not mine & forbidden
+            for j in range(3):
+                if j != i:
+                    assert not mine & own[j]
+    assert any(own[0] <= held[0] for held in states)  # the walk does find what is there
+    for sent in everything:
+        for message in sent:
+            assert not set(map(int, message.values)) & (forbidden | set().union(*own))
+
+
+def test_messages_are_private_or_public_and_say_so(joint):
+    """The transcript has only broadcasts, in rounds in which everybody speaks once."""
+    transcript = joint[2]
+    assert all(type(message) is Public for message in transcript)
+    names = []
+    for k in range(0, len(transcript), 3):
+        rounds = {message.round for message in transcript[k : k + 3]}
+        assert len(rounds) == 1
+        assert [message.sender for message in transcript[k : k + 3]] == [1, 2, 3]
+        names.append(rounds.pop())
+    assert names[-4:] == ["coprime", "theta", "verification-key", "trial"]
+    assert set(names[:-4]) == {"moduli", "test", "confirm"}
+
+
+def test_a_public_transcript_can_be_audited(joint):
+    """Everybody derives the same key from the broadcasts alone."""
+    _, shares, transcript = joint
+    assert audit(PARAMETERS, transcript) == shares[0].public_key
+
+
+@pytest.mark.parametrize(
+    "round_name", ["moduli", "test", "confirm", "theta", "verification-key", "trial"])
+def test_a_changed_broadcast_is_found_or_leads_to_another_key(joint, round_name):
+    _, shares, transcript = joint
+    at = max(k for k, message in enumerate(transcript) if message.round == round_name)
+    changed = list(transcript)
+    values = tuple(value + 1 for value in transcript[at].values)
+    changed[at] = replace(transcript[at], values=values)
+    try:
+        key = audit(PARAMETERS, changed)
+    except errors.PaillierError:
+        return
+    assert key != shares[0].public_key
+
+
+def test_the_audit_repeats_the_test_that_N_and_phi_are_coprime(joint):
+    """A multiple of p + q − 1 that shares a factor with N: opened as 0, it is refused."""
+    transcript = [replace(message, values=(0,)) if message.round == "coprime" else message
+                  for message in joint[2]]
+    with pytest.raises(errors.KeyGenerationError):
+        audit(PARAMETERS, transcript)
+
+
+def test_a_transcript_that_stops_early_is_no_key(joint):
+    for end in (0, 3, len(joint[2]) - 6):
+        with pytest.raises(errors.KeyGenerationError):
+            audit(PARAMETERS, joint[2][:end])
+
+
+def test_a_missing_or_misplaced_message_stops_a_party():
+    """Semi-honest does not mean unchecked: shape, sender and round of every message are."""
+    def outboxes():
+        parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i)) for i in (1, 2, 3)]
+        steps = [party.run() for party in parties]
+        sent = [message for step in steps for message in next(step)]
+        return steps[0], [m for m in sent if m.receiver == 1]
+
+    for spoil in (
+        lambda inbox: inbox[:-1],
+        lambda inbox: [*inbox, inbox[0]],
+        lambda inbox: [replace(inbox[0], receiver=2), *inbox[1:]],
+        lambda inbox: [replace(inbox[0], round="secret"), *inbox[1:]],
+        lambda inbox: [replace(inbox[0], values=inbox[0].values[1:]), *inbox[1:]],
+        lambda inbox: [Public("sieve", 1, ()), *inbox[1:]],
+    ):
+        step, inbox = outboxes()
+        with pytest.raises(errors.KeyGenerationError):
+            step.send(spoil(inbox))
+
+
+def test_parties_that_end_with_different_keys_are_noticed(monkeypatch):
+    def other_key(self, N):
+        key = yield from original(self, N)
+        if self.index == 2:
+            return replace(key, public_key=replace(key.public_key, share_bits=9999))
+        return key
+
+    original = Party._make_key
+    monkeypatch.setattr(Party, "_make_key", other_key)
+    monkeypatch.setattr(Party, "_trial", lambda *_: iter(()))
+    parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i)) for i in (1, 2, 3)]
+    with pytest.raises(errors.KeyGenerationError):
+        run_parties(parties)
+
+
+# --- the parts ----------------------------------------------------------------------------------
+
+
+def test_every_candidate_is_coprime_to_the_sieve_and_of_full_length():
+    """The distributed sieve does what it is for: no small factor, no bit too many or few."""
+    parameters = Parameters(3, 2, 256)
+    M = parameters.sieve_modulus
+    sums = [0] * 8
+    parties = [Party(i, parameters, SeededRandomness(i)) for i in (1, 2, 3)]
+    steps = [party._sieve(8) for party in parties]
+    sent = [message for step in steps for message in next(step)]
+    for i, step in enumerate(steps, 1):
+        with pytest.raises(StopIteration) as end:
+            step.send([m for m in sent if m.receiver == i])
+        for k, part in enumerate(end.value.value):
+            sums[k] += int(part)
+            assert part % 4 == (3 if i == 1 else 0)
+    for p in sums:
+        assert math.gcd(p, M) == 1
+        assert p % 3 == 2
+        assert parameters.prime_floor <= p < 2**128
+    assert len(set(sums)) == 8
+    assert M.bit_length() > 90
+
+
+@given(st.integers(3, 6).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),
+       st.integers(-(10**9), 10**9))
+def test_shamir_sharings_open_and_multiply(sizes, secret):
+    """In a field, and over the integers: Lagrange at 0 gives the secret back."""
+    parties, degree = sizes
+    field = int(field_above(64))
+    rng = SeededRandomness(parties)
+    points = [row[0] for row in share([secret], degree, parties, field, rng)]
+    assert value_at_zero(points, field) == secret % field
+    if 2 * degree < parties:
+        squares = [x * x for x in points]
+        assert value_at_zero(squares, field) == secret**2 % field
+    whole = share_integer(secret, degree, parties, 10**12, rng)
+    indices = list(range(1, degree + 2))
+    total = sum(w * int(whole[i - 1])
+                for w, i in zip(lagrange_at_zero(indices, parties), indices, strict=True))
+    assert total == math.factorial(parties) * secret
+
+
+def test_fields_are_prime_and_large_enough():
+    for bits in (10, 127, 2048, 4400, 40000):
+        field = field_above(bits)
+        assert field.bit_length() > bits
+        assert bits > 5000 or gmpy2.is_prime(field, 5)
+    with pytest.raises(errors.KeyParameterError):
+        field_above(50000)
+
+
+def test_the_biprimality_test_accepts_products_of_two_primes_only():
+    """Boneh–Franklin with one base: 40 composites, each found out; primes pass."""
+    def verdict(p, q, number):
+        N = p * q
+        g = biprimality_base(N, number)
+        parts = [(p // 4 * 4 + 3, q // 4 * 4 + 3), (p % 4 - 3, q % 4 - 3)]
+        first = pow(int(g), (N + 1 - sum(parts[0])) // 4, N)
+        return passes_test(gmpy2.mpz(N), [gmpy2.mpz(first), gmpy2.powmod(g, sum(parts[1]) // 4, N)])
+
+    primes = [p for p in range(10**6 + 3, 10**6 + 900, 4) if gmpy2.is_prime(p)]
+    assert all(verdict(p, q, k) for p in primes[:4] for q in primes[4:8] for k in range(3))
+    wrong = [n for n in range(10**6 + 3, 10**6 + 500, 4) if not gmpy2.is_prime(n)][:40]
+    assert not any(all(verdict(p, primes[0], k) for k in range(40)) for p in wrong)
+
+
+def test_private_messages_name_their_receiver():
+    message = Private("sieve", 1, 2, (3,))
+    assert (message.sender, message.receiver) == (1, 2)

@@ -1,0 +1,178 @@
+"""Fixed point and slots (DESIGN.md section 7): exact at the edge of the budget, loud beyond it."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.errors import PeerError, UsageError
+from bdn.paillier import slots
+from bdn.paillier.fixedpoint import FixedPoint
+from bdn.paillier.vector_errors import (
+    BudgetError,
+    OutOfRangeError,
+    SpoiledSumError,
+    VectorShapeError,
+)
+
+value_bits = st.integers(2, 32)
+clips = st.floats(1e-6, 1e6)
+
+
+@given(bits=value_bits, clip=clips, parts=st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+def test_quantising_rounds_to_the_nearest_level(bits, clip, parts):
+    """|value − q·step| ≤ step/2 (in exact rationals, up to one rounding of the division)."""
+    values = np.array(parts) * clip
+    code = FixedPoint(len(values), clip, bits, 1)
+    step = Fraction(clip) / ((1 << (bits - 1)) - 1)
+    for value, level in zip(values.tolist(), code.quantise(values).tolist(), strict=True):
+        assert abs(level) <= (1 << (bits - 1)) - 1
+        assert abs(Fraction(value) - level * step) <= step * (Fraction(1, 2) + Fraction(1, 2**20))
+
+
+@given(bits=value_bits, clip=clips)
+def test_the_clips_themselves_are_levels(bits, clip):
+    """±clip quantise to ±(2^(v−1) − 1), and m stays in [1, 2^v − 1]."""
+    code = FixedPoint(3, clip, bits, 1)
+    top = (1 << (bits - 1)) - 1
+    assert code.quantise([clip, 0.0, -clip]).tolist() == [top, 0, -top]
+    assert code.encode([clip, 0.0, -clip]).tolist() == [(1 << bits) - 1, 1 << (bits - 1), 1]
+
+
+@given(clip=clips, at=st.integers(0, 4), sign=st.sampled_from([-1, 1]))
+def test_one_ulp_beyond_the_clip_raises_and_names_the_entry(clip, at, sign):
+    """Nothing saturates: the next float beyond the clip is refused."""
+    code = FixedPoint(5, clip, 16, 1)
+    values = np.zeros(5)
+    values[at] = sign * np.nextafter(clip, math.inf)
+    with pytest.raises(OutOfRangeError) as caught:
+        code.quantise(values)
+    assert (caught.value.index, caught.value.clip) == (at, clip)
+    assert isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_refused(strange):
+    """A NaN or infinity is no value, whatever the clip."""
+    values = np.array([0.5, strange, 7.0])
+    with pytest.raises(OutOfRangeError, match="entry 1"):
+        FixedPoint(3, 1.0, 16, 1).quantise(values)
+
+
+def test_each_entry_has_its_own_clip_and_the_worst_is_named():
+    """Weights, gradients and the loss entry have clips of their own."""
+    code = FixedPoint(3, np.array([1.0, 10.0, 100.0]), 8, 5)
+    assert code.quantise([1.0, 10.0, -100.0]).tolist() == [127, 127, -127]
+    assert code.step.shape == (3,)
+    with pytest.raises(OutOfRangeError, match="entry 1"):
+        code.quantise([1.5, 20.0, -150.0])
+
+
+@given(
+    bits=st.integers(2, 16),
+    weights=st.lists(st.integers(1, 3000), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_sums_decode_exactly(bits, weights, data):
+    """Σ s_k q_k comes back from Σ s_k m_k with the weights that were included."""
+    top = (1 << (bits - 1)) - 1
+    levels = [data.draw(st.lists(st.integers(-top, top), min_size=3, max_size=3)) for _ in weights]
+    code = FixedPoint(3, top, bits, sum(weights) + data.draw(st.integers(0, 50)))
+    encoded = [code.encode(np.array(q, dtype=float)) for q in levels]
+    sums = sum(s * m for s, m in zip(weights, encoded, strict=True))
+    expected = [sum(s * q[i] for s, q in zip(weights, levels, strict=True)) for i in range(3)]
+    assert code.decode_sums(sums, sum(weights)).tolist() == expected
+
+
+@pytest.mark.parametrize(("sums", "entry"), [([8, 9], 0), ([9, 9 * 255 + 1], 1)])
+def test_sums_that_no_honest_vectors_give_are_refused(sums, entry):
+    """m ≥ 1 and m ≤ 2^v − 1, so sums with total weight 9 lie in [9, 9·255]."""
+    code = FixedPoint(2, 1.0, 8, 20)
+    with pytest.raises(SpoiledSumError) as caught:
+        code.decode_sums(np.array(sums), 9)
+    assert isinstance(caught.value, PeerError)
+    assert caught.value.entries == (entry,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((0, 1.0, 16, 1), VectorShapeError),
+        ((3, [1.0, 2.0], 16, 1), VectorShapeError),
+        ((3, 0.0, 16, 1), VectorShapeError),
+        ((3, math.inf, 16, 1), VectorShapeError),
+        ((3, 1e-320, 16, 1), VectorShapeError),
+        ((3, 1.0, 1, 1), BudgetError),
+        ((3, 1.0, 33, 1), BudgetError),
+        ((3, 1.0, 32, 1 << 31), BudgetError),
+        ((3, 1.0, 16, 0), VectorShapeError),
+    ],
+)
+def test_impossible_codes_are_refused(arguments, error):
+    """Length, clip, value bits and total weight are checked when the code is made."""
+    with pytest.raises(error):
+        FixedPoint(*arguments)
+
+
+def test_another_shape_is_refused():
+    """A vector of another length or rank is the caller's mistake."""
+    code = FixedPoint(3, 1.0, 16, 1)
+    for wrong in (np.zeros(2), np.zeros((3, 1)), 0.0):
+        with pytest.raises(VectorShapeError):
+            code.quantise(wrong)
+
+
+@pytest.mark.parametrize("weights", [[0], [-1], [11], [5, 6], [1.5], [True]])
+def test_weights_beyond_the_budget_are_refused(weights):
+    """1 ≤ s_k, integers, and Σ s_k ≤ W."""
+    with pytest.raises(BudgetError):
+        FixedPoint(1, 1.0, 16, 10).check_weights(weights)
+
+
+# --- slots --------------------------------------------------------------------------------------
+
+
+@given(width=st.integers(2, 62), per=st.integers(1, 9), data=st.data())
+def test_unsigned_slots_round_trip(width, per, data):
+    """unpack ∘ pack is the identity, and plaintexts stay within their slots."""
+    top = (1 << width) - 1
+    values = data.draw(st.lists(st.integers(0, top), min_size=1, max_size=30))
+    packed = slots.pack(np.array(values, dtype=np.int64), width, per)
+    assert len(packed) == -(-len(values) // per)
+    assert all(0 <= p < 1 << (width * per) for p in packed)
+    assert slots.unpack(packed, width, per, len(values)).tolist() == values
+
+
+@given(width=st.integers(2, 40), per=st.integers(1, 9), count=st.integers(1, 7), data=st.data())
+def test_sums_of_signed_slots_are_sums_of_their_contents(width, per, count, data):
+    """As long as no sum leaves [−2^(w−1), 2^(w−1)), whatever the signs."""
+    top = ((1 << (width - 1)) - 1) // count
+    lists = st.lists(st.integers(-top, top), min_size=11, max_size=11)
+    vectors = np.array([data.draw(lists) for _ in range(count)], dtype=np.int64)
+    packed = [slots.pack_signed(vector, width, per) for vector in vectors]
+    totals = [sum(column) for column in zip(*packed, strict=True)]
+    opened = slots.unpack_signed(totals, width, per, 11)
+    assert opened.tolist() == vectors.sum(axis=0).tolist()
+
+
+def test_a_signed_plaintext_is_the_plain_sum_of_its_shifted_contents():
+    """Independent of the packing code: Σ x_i·2^(wi) over the integers, negative where it is."""
+    (plaintext,) = slots.pack_signed(np.array([-3, 2, -1]), 10, 5)
+    assert plaintext == -3 + 2 * 2**10 - 2**20
+
+
+def test_a_plaintext_beyond_its_slots_is_refused():
+    """A sum that outgrew the last slot cannot come from honest contributors."""
+    for plaintext in (1 << 40, -1):
+        with pytest.raises(SpoiledSumError):
+            slots.unpack([plaintext], 10, 4, 4)
+
+
+def test_slots_fit_below_half_of_the_modulus():
+    """66 slots of 31 bits in a 2048-bit plaintext; none where even one is too wide."""
+    assert slots.slots_in(2048, 31) == 66
+    assert 66 * 31 <= 2046 < 67 * 31
+    assert slots.slots_in(32, 31) == 0
