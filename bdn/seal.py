@@ -16,6 +16,8 @@ from bdn.errors import PeerError, SignatureError, UsageError
 from bdn.identity import Identity, verify_signature
 
 COMMIT_DOMAIN = "bdn/commit"
+MAX_NUMBER = 1 << 64
+"""Views and sequence numbers have eight bytes in the statement."""
 
 
 class SealError(PeerError):
@@ -68,6 +70,8 @@ def verify_commit(
     public_key: bytes, instance: bytes, view: int, sequence: int, digest: bytes, signature: bytes
 ) -> None:
     """Raise `SignatureError` unless ``signature`` commits to these values."""
+    if not (0 <= view < MAX_NUMBER and 0 <= sequence < MAX_NUMBER):
+        raise SignatureError("a view or sequence number lies outside 0 … 2^64 - 1")
     statement = commit_statement(instance, view, sequence, digest)
     verify_signature(public_key, COMMIT_DOMAIN, statement, signature)
 

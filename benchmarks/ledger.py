@@ -242,8 +242,7 @@ def measure_commit(report: Report, folder: Path) -> None:
     report.add(**{"blob of 1.27 MB": "put", "time": put})
     report.add(**{"blob of 1.27 MB": "get, checked", "time": timed(lambda: ledger.blob(root), 9)})
     opened = timed(lambda: Ledger.open(path, read_only=True).close(), 5)
-    report.add(**{"open": f"{ledger.height} blocks, compile and rebuild the state",
-                  "time": opened})
+    report.add(open=f"{ledger.height} blocks, compile and rebuild the state", time=opened)
     ledger.close()
     bare.close()
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, and before numpy
+
 import pytest
 from hypothesis import HealthCheck, settings
 

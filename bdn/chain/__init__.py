@@ -1,6 +1,65 @@
-"""The ledger: transactions, blocks, authenticated state, store, light client, proof of work.
+"""The ledger (paper, sections 3.2 and 4.2; DESIGN section 8): what happened, agreed and provable.
 
-Being deepened; the guide is written below as the parts settle.
+A chain of four edge servers with a contract of three lines; a block is proposed, sealed by a
+quorum and committed; a light client believes it on proof alone::
+
+    >>> from bdn.identity import Identity
+    >>> from bdn.randomness import SeededRandomness
+    >>> from bdn.seal import Seal, sign_commit
+    >>> rng = SeededRandomness(7)
+    >>> edges = [Identity.generate(rng) for _ in range(4)]
+    >>> source = "@public\\ndef hello(name: str):\\n    emit('hello', name=name)\\n"
+    >>> genesis = Genesis("class", b"", PBFT, gas_table=1, gas_limit=10_000, balances=(),
+    ...                   edges=tuple(edge.public_key for edge in edges),
+    ...                   contracts=(("greeter", source),), generation_rate=60_000, time=0)
+    >>> first = build_genesis(genesis, edges[0]).block
+    >>> ledger = Ledger.create(":memory:", genesis, first)
+    >>> call = CallTransaction("greeter", "hello", ("Ada",))
+    >>> envelope = sign_transaction(edges[0], ledger.chain, 1, 10_000, call)
+    >>> block = ledger.propose(kind=AUXILIARY, epoch=1, time=1, proposer=edges[0].address,
+    ...                        transactions=[envelope]).block
+    >>> votes = [(i, sign_commit(edges[i], ledger.chain, 0, 1, block.digest)) for i in range(3)]
+    >>> seal = Seal(0, 1, block.digest, tuple(votes))
+    >>> ledger.commit(block, seal).receipts[0].events[0].fields
+    {'name': 'Ada'}
+    >>> light = LightClient(genesis, first.header, trusted=first.digest)
+    >>> light.accept(block.header, seal, now=1)
+    >>> light.verify_transaction(ledger.proof(1, 0))[1].ok
+    True
+    >>> verify_ledger(ledger.store)
+
+**Reading order.** `merkle` and `blobs` (trees, and bytes named by their root), `transactions` and
+`blocks` (what is signed, and what is sealed), `genesis` (what everybody agreed on before), `state`
+(the authenticated map), `rules` and `execution` (what makes a block valid: a pure function of
+parent state and block), `seals` and `pow` (signatures or work), `ledger` (a full node), `light`
+and `inclusion` (a light node), `sync` (catching up), `database`, `store`, `light_store` (SQLite),
+`verify` (everything again from the beginning), `contracts` (the language, a package of its own).
+
+**A transaction** is an envelope that binds a payload to a chain, a sender and the sender's next
+nonce. Payloads are a closed set of records; the table `transactions.CALLS` says which contract
+function each one calls. A bad envelope makes a block invalid; a failing call leaves a failed
+receipt. Inclusion is not success.
+
+**A block** is [Tx, Tx_co, β, ℵ] of the paper, with its roots in a header; the header's digest is
+what edge servers agree on. Bulky ciphertexts stay outside, as blobs named by a Merkle root. A
+proposer executes on trial (`Ledger.propose`), the others repeat it (`Ledger.check`), and only
+`Ledger.commit`, which wants the seal, writes. A Tx_co that fails makes its block invalid.
+
+**The state** is a map from (contract, key) to bytes in a Merkle tree of its own. It is immutable:
+a proposal is tried on it and thrown away. Light nodes get proofs of presence and of absence.
+
+**The store** takes a block as one SQLite transaction. Only canonical bytes are stored, and
+`verify_ledger` recomputes each of them, streaming, in bounded memory; it names the place of the
+first fault ("block 7, transaction 2, signature").
+
+**A light client** trusts one digest and checks the rest: seals, links, times, proofs. Two valid
+seals at one height convict more than f edge servers; it keeps the evidence.
+
+**Proof of work** replaces the seal, and nothing else, to reproduce the paper's section 5.
+
+Where we differ: the paper's h + S·n counts neither Tx_co nor the seal; `block_size` does. The
+header holds the chain id, an epoch and three roots besides β and ℵ. Local times are integer
+milliseconds, because a ledger must not depend on how a machine rounds.
 """
 
 from bdn.chain import merkle

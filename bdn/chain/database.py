@@ -75,11 +75,14 @@ def translated() -> Iterator[None]:
     """Turn SQLite's errors into ours: `StoreError` for circumstances, `LedgerError` for damage."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # damaged names come in odd letters
         code = getattr(error, "sqlite_errorname", "") or ""
         for prefix, meaning in _MEANING.items():
             if code.startswith(prefix):
                 raise StoreError(f"the ledger's file: {meaning} ({error})") from error
+        if isinstance(error, sqlite3.ProgrammingError):
+            raise StoreError(f"the ledger's file is closed, or another thread's ({error})"
+                             ) from error
         if isinstance(error, sqlite3.IntegrityError):
             raise StoreError(f"the ledger holds that already ({error})") from error
         raise LedgerError("the ledger's file", f"not readable as a ledger ({error})") from error

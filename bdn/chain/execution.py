@@ -27,7 +27,14 @@ from bdn.chain.blocks import (
 from bdn.chain.contracts import Contract, HostFunction, compile_contract
 from bdn.chain.contracts.values import check_value, to_plain
 from bdn.chain.errors import BlockError, TransactionError
-from bdn.chain.genesis import LEDGER, Genesis, chain_id, source_digest
+from bdn.chain.genesis import (
+    LEDGER,
+    Genesis,
+    chain_id,
+    decode_genesis,
+    encode_genesis,
+    source_digest,
+)
 from bdn.chain.rules import verify_body, verify_signatures, verify_successor
 from bdn.chain.state import Overlay, State
 from bdn.chain.transactions import (
@@ -97,6 +104,7 @@ class Machine:
     @classmethod
     def build(cls, genesis: Genesis, host: HostFactory = no_host) -> "Machine":
         """Compile the contracts of ``genesis``; raises `ContractError` for a bad source."""
+        genesis = decode_genesis(encode_genesis(genesis))  # as everybody else will read it
         contracts = {name: compile_contract(source, name, gas_version=genesis.gas_table)
                      for name, source in genesis.contracts}
         return cls(genesis, chain_id(genesis), contracts, host)

@@ -11,7 +11,8 @@ from typing import Any
 
 from bdn.chain import merkle
 from bdn.chain.blocks import Block, Header, encode_receipt
-from bdn.chain.errors import BlockError, LedgerError, MissingError, TransactionError
+from bdn.chain.database import MEMORY
+from bdn.chain.errors import BlockError, LedgerError, MissingError, StoreError, TransactionError
 from bdn.chain.execution import (
     Candidate,
     HostFactory,
@@ -104,8 +105,11 @@ class Ledger:
         again = make_genesis_block(machine, block.transactions, ())
         if again.block != block:
             raise BlockError("executing the genesis block gives another one")
-        store = Store.create(path, genesis)
-        store.append(block, None, again.receipts, again.writes)
+        if str(path) == MEMORY:
+            store = Store.create(path, genesis)
+            store.append(block, None, again.receipts, again.writes)
+        else:
+            store = _create_whole(Path(path), genesis, again)
         return cls(machine, store, block.header, again.state)
 
     @classmethod
@@ -308,6 +312,22 @@ class Ledger:
                     raise BlockError(
                         f"transaction {position}: its blob has {shape[0]} leaves in {shape[1]} "
                         f"bytes, not {payload.chunks} in {payload.size}")
+
+
+def _create_whole(path: Path, genesis: Genesis, first: Candidate) -> Store:
+    """A store with its genesis block under ``path``; a killed attempt leaves nothing there."""
+    if path.exists():
+        raise StoreError(f"{path.name} exists already; choose another folder")
+    draft = path.with_name(path.name + ".new")
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+        with Store.create(draft, genesis) as store:
+            store.append(first.block, None, first.receipts, first.writes)
+        draft.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path.name} cannot be made: {error.strerror}") from error
+    return Store.open(path)
 
 
 def named_blobs(block: Block) -> Mapping[bytes, int]:

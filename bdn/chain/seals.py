@@ -37,6 +37,10 @@ class ProofOfWork:
     nonce: int
     work: bytes
 
+    def __post_init__(self) -> None:
+        if not (0 < self.difficulty < 1 << 256 and 0 <= self.nonce < 1 << 8 * NONCE_BYTES):
+            raise ValueError("a proof of work's difficulty or nonce is out of range")
+
 
 BlockSeal = Seal | ProofOfWork
 
@@ -105,8 +109,6 @@ def verify_work(seal: ProofOfWork, difficulty: int) -> None:
     """Raise `WorkError` unless the proof was made with ``difficulty`` and meets it."""
     if seal.difficulty != difficulty:
         raise WorkError(f"difficulty {seal.difficulty}; the chain asks for {difficulty}")
-    if not 0 <= seal.nonce < 1 << 8 * NONCE_BYTES or difficulty >= 1 << 256:
-        raise WorkError("the nonce or the difficulty is out of range")
     if work_of(seal.digest, seal.difficulty, seal.nonce) != seal.work:
         raise WorkError("the stated hash is not the hash of header, difficulty and nonce")
     if not is_enough(seal.work, seal.difficulty):

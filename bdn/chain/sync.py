@@ -12,7 +12,7 @@ from bdn.chain.blocks import Block, decode_block, encode_block
 from bdn.chain.errors import BlockError
 from bdn.chain.execution import Candidate
 from bdn.chain.ledger import Ledger, named_blobs
-from bdn.chain.seals import BlockSeal, decode_seal, encode_seal
+from bdn.chain.seals import BlockSeal, decode_seal, encode_seal, verify_block_seal
 from bdn.chain.store import Store
 from bdn.encoding import decode_record, encode_record
 
@@ -66,7 +66,8 @@ def apply_sealed_block(
 ) -> Candidate | None:
     """Check and commit the next block with the ``blobs`` that it names.
 
-    A block that the ledger has already gives None. Raises `EncodingError`, `MerkleError`,
+    Blobs are stored only once the seal holds, so a liar cannot fill the disk. A block that the
+    ledger has already gives None. Raises `EncodingError`, `MerkleError`,
     `BlockError` (`MissingBlobsError` when a blob lacks), `SealError` or `WorkError`; the chain is
     then as before.
     """
@@ -75,6 +76,8 @@ def apply_sealed_block(
         if ledger.store.header(block.header.height) == block.header:
             return None
         raise BlockError(f"block {block.header.height} differs from the one that is held")
+    parent_seal = ledger.store.seal(ledger.height)
+    verify_block_seal(seal, block.header, ledger.head, parent_seal, ledger.genesis)
     wanted = set(ledger.missing_blobs(block))
     for blob in blobs:
         if wanted:

@@ -26,6 +26,9 @@ DIGEST_BYTES = 32
 MAX_NUMBER = 1 << 63
 """Counts, sizes, epochs and nonces stay below this; a ledger need not count further."""
 
+MAX_TRANSACTION_BYTES = 1 << 18
+"""Bulky bytes travel as blobs."""
+
 
 # --- payloads -----------------------------------------------------------------------------------
 
@@ -357,13 +360,16 @@ def transaction_digest(envelope: Envelope) -> bytes:
 
 
 def verify_envelope(envelope: Envelope, chain: bytes) -> None:
-    """Raise `TransactionError` unless the envelope is for ``chain`` and its signature verifies."""
+    """Raise `TransactionError` unless the envelope is for ``chain`` and rightly signed."""
     if envelope.chain != chain:
         raise TransactionError("the transaction is for another chain")
     e = envelope
-    body = _body(e.chain, e.sender, e.nonce, e.gas_limit, e.payload)
+    body = encode(_body(e.chain, e.sender, e.nonce, e.gas_limit, e.payload))
+    if len(body) > MAX_TRANSACTION_BYTES:
+        raise TransactionError(f"a transaction of {len(body)} bytes is over the limit of "
+                               f"{MAX_TRANSACTION_BYTES}; bulky bytes belong into a blob")
     try:
-        verify_signature(e.sender, DOMAIN, encode(body), e.signature)
+        verify_signature(e.sender, DOMAIN, body, e.signature)
     except SignatureError as error:
         raise TransactionError("the transaction's signature does not verify") from error
 

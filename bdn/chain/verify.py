@@ -139,7 +139,7 @@ class _Walk:
         seal: BlockSeal = decoded(decode_seal, raw.seal, f"{place}, seal")
         try:
             verify_block_seal(seal, header, self.parent, self.parent_seal, self.machine.genesis)
-        except (SealError, WorkError) as error:
+        except (SealError, WorkError, BlockError) as error:
             if seal.digest != header_digest(header) and self._is_whole(seal):
                 field = self._damaged_field(header, raw)
                 reason = "not the header whose digest its seal holds"

@@ -9,6 +9,10 @@ import os
 import sys
 from typing import Any
 
+# Before numpy is imported: the CNN's matrices are small, and threads that spin for them steal the
+# cores from the big-integer arithmetic. One thread also fixes the last bit of every sum.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import click
 
 from bdn.errors import BdnError

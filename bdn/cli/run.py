@@ -24,7 +24,7 @@ HELP = {
     "key_holders": "Devices that hold a part of the key  [default: all]",
     "epochs": "Epochs, P.",
     "iterations": "Local iterations in an epoch, T.",
-    "step_size": "Step size, λ.",
+    "step_size": "Step size, λ  [default: 0.1 for sgd, 1.0 for svrg, 0.5 for svrg-literal]",
     "batch_size": "Samples in a local step.",
     "rule": "Local update rule.",
     "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
@@ -53,8 +53,10 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if field.name not in HELP:
             continue
         default = getattr(DEFAULTS, field.name)
-        kind: Any = click.Choice(CHOICES[field.name]) if field.name in CHOICES else (
+        kind: Any = float if "float" in str(field.type) else (
             type(default) if default is not None else int)
+        if field.name in CHOICES:
+            kind = click.Choice(CHOICES[field.name])
         command = click.option(
             f"--{field.name.replace('_', '-')}", field.name, type=kind, default=default,
             show_default=default is not None, help=HELP[field.name],

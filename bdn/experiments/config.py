@@ -12,7 +12,9 @@ from bdn.nodes.settings import CIPHERS, RULES
 
 SPLITS = ("iid", "size", "dirichlet", "class")
 KEYS = ("dealer", "joint")
-SMALLEST_SECURE_KEY = 2048
+
+STEP_SIZES = {"sgd": 0.1, "svrg": 1.0, "svrg-literal": 0.5}
+"""λ by rule: what trains the digits well; 0.5 for Eq. (3) as printed is the paper's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class RunConfig:
         edges: n_e = 3f + 1 edge servers.
         threshold: t, shares that open an aggregate.
         key_holders: ℓ; all devices where it is None.
-        epochs, iterations, step_size, batch_size, rule, tolerance: Algorithm 1's P, T, λ, b, local
-            rule and ε.
+        epochs, iterations, batch_size, rule, tolerance: Algorithm 1's P, T, b, local rule and ε.
+        step_size: λ; where it is None, `STEP_SIZES` has the rule's.
         data: "digits", "idx:DIR", "voc:DIR" or "scenes".
         split: how the samples are spread over devices, one of `SPLITS`.
         alpha: of the Dirichlet split.
@@ -50,8 +52,8 @@ class RunConfig:
     key_holders: int | None = None
     epochs: int = 10
     iterations: int = 20
-    step_size: float = 0.1
-    batch_size: int = 32
+    step_size: float | None = None
+    batch_size: int = 64
     rule: str = "sgd"
     tolerance: float = 0.0
     data: str = "digits"
@@ -60,7 +62,7 @@ class RunConfig:
     samples: int | None = None
     cipher: str = "ring-masked"
     value_bits: int = 16
-    weight_clip: float = 0.5
+    weight_clip: float = 1.0
     gradient_clip: float = 1.0
     loss_clip: float = 16.0
     key_bits: int = 2048
@@ -97,7 +99,7 @@ class RunConfig:
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))
         _demand(self.epochs >= 1 and self.iterations >= 1 and self.batch_size >= 1,
                 "epochs, iterations and batch size must be at least 1")
-        _demand(self.step_size > 0, "the step size λ must be positive")
+        _demand(self.step_size is None or self.step_size > 0, "the step size λ must be positive")
         _demand(self.tolerance >= 0, "the tolerance ε must not be negative")
         _demand(min(self.weight_clip, self.gradient_clip, self.loss_clip) > 0,
                 "clips must be positive")
@@ -110,6 +112,11 @@ class RunConfig:
     def holders(self) -> int:
         """ℓ."""
         return self.devices if self.key_holders is None else self.key_holders
+
+    @property
+    def rate(self) -> float:
+        """λ."""
+        return STEP_SIZES[self.rule] if self.step_size is None else self.step_size
 
     @property
     def minimum(self) -> int:

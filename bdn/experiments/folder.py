@@ -4,7 +4,7 @@
 |---|---|
 | `config.json` | what was asked for |
 | `ledger.sqlite` | edge server 0's ledger: what `bdn verify` recomputes |
-| `edges/` | the other edge servers' ledgers |
+| `edges/` | the other edge servers' ledgers, while the run lasts: at its end they are equal |
 | `nodes.sqlite` | identities, key shares and journals: everything secret, for `bdn resume` |
 | `history.json` | figures by epoch and device |
 | `model.npz` | the best model, and the last one |
@@ -79,6 +79,11 @@ class RunFolder:
         """Where an edge server's ledger lies."""
         return self.path / LEDGER if edge == 0 else self.path / "edges" / f"edge-{edge}.sqlite"
 
+    def drop_copies(self) -> None:
+        """Remove the other edge servers' ledgers, which a finished run has compared."""
+        for path in (self.path / "edges").glob("edge-*.sqlite*"):
+            path.unlink()
+
     def write_text(self, name: str, text: str) -> None:
         """Write a file as a whole: readers see the old one or the new one, never a half."""
         target = self.path / name
@@ -122,7 +127,8 @@ class NodeStore:
             self._database.execute("CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, "
                                    "value BLOB NOT NULL)")
             self._database.execute("CREATE TABLE IF NOT EXISTS journal (number INTEGER PRIMARY "
-                                   "KEY, node TEXT NOT NULL, record BLOB NOT NULL)")
+                                   "KEY, node TEXT NOT NULL, slot TEXT NOT NULL, "
+                                   "record BLOB NOT NULL)")
             self._database.execute("CREATE INDEX IF NOT EXISTS by_node ON journal (node, number)")
 
     def keep(self, secrets: Iterable[tuple[str, bytes]]) -> None:
@@ -135,11 +141,14 @@ class NodeStore:
         row = self._database.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def append(self, node: str, record: bytes) -> None:
-        """Add a record to a node's journal."""
+    def append(self, node: str, record: bytes, slot: str = "") -> None:
+        """Add a record to a node's journal, in place of the earlier one in the same slot."""
         with self._database:
-            self._database.execute("INSERT INTO journal (node, record) VALUES (?, ?)",
-                                   (node, record))
+            if slot:
+                self._database.execute("DELETE FROM journal WHERE node = ? AND slot = ?",
+                                       (node, slot))
+            self._database.execute("INSERT INTO journal (node, slot, record) VALUES (?, ?, ?)",
+                                   (node, slot, record))
 
     def journal(self, node: str) -> list[bytes]:
         """A node's records in order."""

@@ -105,7 +105,7 @@ def make_settings(config: RunConfig, cnn: PaperCNN, datasets: tuple[Dataset, ...
     total = sum(map(len, datasets))
     return Settings(
         rule=config.rule, iterations=config.iterations, epochs=config.epochs,
-        step_size=config.step_size, batch_size=config.batch_size, tolerance=config.tolerance,
+        step_size=config.rate, batch_size=config.batch_size, tolerance=config.tolerance,
         classes=cnn.classes, model_size=cnn.size, cipher=config.cipher,
         value_bits=config.value_bits, weight_clip=config.weight_clip,
         gradient_clip=config.gradient_clip, loss_clip=config.loss_clip, total_weight=total,

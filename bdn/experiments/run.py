@@ -98,7 +98,21 @@ class Run:
             progress = self.reference.progress
             self.folder.write_model(progress.best, progress.w, self.material.cnn.classes)
             self.folder.write_history(history)
+            self._drop_copies(self.folder)
         return history
+
+    def _drop_copies(self, folder: RunFolder) -> None:
+        """Keep one ledger, once all edge servers are found to agree on every block."""
+        first = self.edges[0].ledger
+        for edge in self.edges[1:]:
+            height = min(edge.ledger.height, first.height)
+            if edge.ledger.store.header(height) != first.store.header(height):
+                return  # keep the evidence
+            if edge.ledger.height > first.height:
+                return  # ledger.sqlite is behind: `bdn resume` can still catch up
+        for edge in self.edges[1:]:
+            edge.ledger.close()
+        folder.drop_copies()
 
     @property
     def reference(self) -> Device:
@@ -136,7 +150,7 @@ class Run:
     def close(self) -> None:
         """Release files and workers; what was sealed stays."""
         for edge in self.edges:
-            edge.ledger.close()
+            edge.ledger.close()  # closing twice does no harm
         self.store.close()
         self._executor.close()
         if self._stream is not None:

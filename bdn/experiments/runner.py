@@ -80,7 +80,7 @@ class Runner:
     Args:
         nodes: the nodes, started in this order at time zero.
         network: the fate of messages; one millisecond everywhere by default.
-        persist: called with (node name, record) before later effects of the same step.
+        persist: called with (node name, record, slot) before later effects of the same step.
         measured: whether work advances the virtual clock by the time it really took.
         executor: runs work marked ``parallel``; in this process, one by one, by default.
         start_ms: the virtual clock at the start (blocks carry it).
@@ -91,7 +91,7 @@ class Runner:
         self,
         nodes: Iterable[Node],
         network: Network | None = None,
-        persist: Callable[[str, bytes], None] | None = None,
+        persist: Callable[[str, bytes, str], None] | None = None,
         measured: bool = True,
         executor: Executor | None = None,
         start_ms: int = 0,
@@ -101,7 +101,7 @@ class Runner:
         self._queue: list[_Entry] = []
         self._order = itertools.count()
         self._network = network if network is not None else (lambda _s, _t, _d, _n: 1)
-        self._persist = persist if persist is not None else (lambda _node, _record: None)
+        self._persist = persist if persist is not None else (lambda _node, _record, _slot: None)
         self._measured = measured
         self._executor = executor
         self._trace = trace
@@ -202,8 +202,8 @@ class Runner:
 
     def _carry_out(self, machine: _Machine, name: str, effect: Effect) -> None:
         match effect:
-            case Persist(record):
-                self._persist(name, record)
+            case Persist(record, slot):
+                self._persist(name, record, slot)
             case Send(target, data):
                 machine.sent_bytes += len(data)
                 self._deliver(name, target, data, machine.free_ms)

@@ -87,6 +87,8 @@ class LedgerApplication:
         """Devices whose own update for the open phase was refused: they have answered."""
         self.missing: tuple[bytes, ...] = ()
         """Blobs that a proposed block names and this server lacks."""
+        self.behind = False
+        """Whether the others have sealed blocks that this server must fetch."""
         self._trace = trace
         self._decoded: dict[bytes, Envelope] = {}
         self._awaited: tuple[int, Awaited] | None = None
@@ -169,15 +171,19 @@ class LedgerApplication:
         return self._awaited[1]
 
     def is_due(self, pending: Sequence[Request]) -> bool:
-        """Whether a block should be made of what waits."""
-        return self._due(self._envelopes(pending)) is not None
+        """Whether the primary should have made a block of what waits.
 
-    def _due(self, pending: Sequence[Envelope]) -> str | None:
+        Only what all servers see alike counts here: a device that was refused by this server alone
+        is no reason to suspect the primary before the deadline.
+        """
+        return self._due(self._envelopes(pending), set()) is not None
+
+    def _due(self, pending: Sequence[Envelope], refused: set[bytes]) -> str | None:
         """``"aggregate"``, ``"auxiliary"``, or None where it is better to wait for more."""
         updates = [e for e in pending if isinstance(e.payload, UpdateTransaction)]
         awaited = self.awaited
         if awaited.what == UPDATES:
-            answered = {e.address for e in updates} | self.refused
+            answered = {e.address for e in updates} | refused
             complete = answered.issuperset(awaited.who)
             enough = len(updates) >= self.settings.minimum_contributors
             return "aggregate" if enough and (complete or self.deadline_passed) else None
@@ -196,7 +202,7 @@ class LedgerApplication:
         if sequence != self.ledger.height + 1:
             return None
         envelopes = self._envelopes(pending)
-        due = self._due(envelopes)
+        due = self._due(envelopes, self.refused)
         if due is None:
             return None
         with self._trace.span("propose", node=self.name, height=sequence):
@@ -400,8 +406,18 @@ class LedgerApplication:
         return self.state_digest()
 
     def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
-        """Whether we are there; if not, the edge server fetches sealed blocks and says so later."""
-        return self.ledger.height >= sequence and bool(snapshot) and bool(digest)
+        """Whether we are there; if not, the edge server fetches sealed blocks and says so later.
+
+        Raises `PeerError` where our own block at ``sequence`` is not the one of the snapshot.
+        """
+        if snapshot != digest:
+            raise PeerError("a ledger's snapshot is the digest of its head")
+        if self.ledger.height < sequence:
+            self.behind = True
+            return False
+        if self.ledger.store.block(sequence).digest != digest:
+            raise PeerError(f"our block {sequence} is not the one that a quorum certified")
+        return True
 
 
 def _samples(envelope: Envelope) -> int:

@@ -168,6 +168,7 @@ class Device:
         self._aggregates: dict[tuple[int, str], Aggregate] = {}
         self._promised: dict[tuple[int, str], bytes] = {}
         self._working = False
+        self._polled_height = -1
         self._refused_height = -1
         """Where the chain was when a transaction of ours was refused: try again after that."""
         self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
@@ -187,7 +188,7 @@ class Device:
             case Started():
                 kept = memory.KeptExchange(self._keyring.exchange.secret)
                 effects: list[Effect] = [
-                    Persist(memory.encode(kept)),
+                    Persist(memory.encode(kept), "exchange"),
                     *self._interface.ask(GetHeaders(self.light.height)),
                     self._poll_later(),
                 ]
@@ -254,8 +255,15 @@ class Device:
             self._current.turn = True
             return []
         if timer == POLL:
-            return [*self._interface.ask(GetHeaders(self.light.height)), self._poll_later()]
+            return self._poll()
         return self._interface.on_timeout(timer)
+
+    def _poll(self) -> list[Effect]:
+        """Ask for new headers; an edge server that has had none for a deadline may be stuck."""
+        stuck = self.light.height == self._polled_height and self._interface.question is None
+        self._polled_height = self.light.height
+        turn = self._interface.distrust("no new block") if stuck else []
+        return [*turn, *self._interface.ask(GetHeaders(self.light.height)), self._poll_later()]
 
     def _poll_later(self) -> Effect:
         return SetTimer(POLL, self.settings.deadline_ms)
@@ -550,7 +558,7 @@ class Device:
         self._trace.event("opened", node=self.name, epoch=at.epoch, phase=at.phase)
         del self._aggregates[at.epoch, at.phase]
         self.blobs = {root: self.blobs[root] for root in [self._keyring.root] if root in self.blobs}
-        effects = [*self._interface.withdraw(), Persist(memory.encode(self._memory()))]
+        effects = [*self._interface.withdraw(), Persist(memory.encode(self._memory()), "model")]
         if self.progress.finished:
             self.stage = Stage.FINISHED
         elif self._current is not None:  # we are behind: the next aggregate is there already

@@ -256,9 +256,13 @@ class EdgeServer:
     # --- catching up ----------------------------------------------------------------------------
 
     def _fetch_missing(self) -> list[Effect]:
-        """Ask the other servers for blobs that a proposed block names."""
+        """Ask the other servers for blobs that a proposed block names, and for sealed blocks."""
         missing, self.application.missing = self.application.missing, ()
-        return [send for root in missing for send in self._to_edges(GetBlob(root))]
+        effects = [send for root in missing for send in self._to_edges(GetBlob(root))]
+        if self.application.behind:
+            self.application.behind = False
+            effects += self._to_edges(GetBlocks(self.ledger.height))
+        return effects
 
     def _on_blob(self, message: Blob, _source: str) -> list[Effect]:
         self.ledger.put_blob(message.data)

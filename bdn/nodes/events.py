@@ -87,9 +87,13 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Append ``record`` to the node's journal, durably, before any later effect."""
+    """Append ``record`` to the node's journal, durably, before any later effect.
+
+    A record with a ``slot`` takes the place of the node's earlier record in that slot.
+    """
 
     record: bytes
+    slot: str = ""
 
 
 Effect = Send | SetTimer | CancelTimer | Compute | Persist

@@ -44,8 +44,8 @@ Where we differ
   and of all devices.
 - *Jointly made keys* have primes that are not safe. A share that is wrong by an element of small
   order d passes its proof with chance 1/d: robustness degrades, correctness does not, since
-  combining checks N | c′ − 1. That the fast mode hides under such keys is an assumption of its own
-  (`bdn.paillier.keys`); ``encrypt(m, r=…)`` needs none.
+  combining checks N | c′ − 1. That gcd(p − 1, q − 1) = 2, which the fast mode asks for, is tested
+  by the parties; DESIGN.md left it open.
 - *Not constant time*: Python's big integers take a time that depends on their values. Do not hold a
   key share where an attacker can time you.
 """

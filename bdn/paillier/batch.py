@@ -197,7 +197,11 @@ def partially_decrypt_many(
 def verify_vector(
     public_key: PublicKey, ciphertexts: Sequence[mpz], part: PartialVector, session: bytes = b""
 ) -> None:
-    """Raise a `ShareError` unless ``part`` holds a right share of every ciphertext."""
+    """Raise a `ShareError` unless ``part`` holds a right share of every ciphertext.
+
+    Raises a `CiphertextError` if one of ``ciphertexts`` is none.
+    """
+    check_ciphertexts(public_key, list(ciphertexts))
     check_index(public_key, part.index)
     part.label.check(Label.of(public_key, ciphertexts, session), part.index)
     if len(part.values) != len(ciphertexts):
@@ -222,7 +226,6 @@ def combine_many(
 
     Raises as `bdn.paillier.combine`.
     """
-    check_ciphertexts(public_key, list(ciphertexts))
     check_indices(public_key, [part.index for part in parts])
     right, errors = [], []
     for part in parts:

@@ -8,8 +8,10 @@ Two ways to encrypt (DESIGN.md section 6). *Reference*: c = (1 + N)^M r^N (Paill
 1999). *Fast*: c = (1 + N)^M h^a with h = (−x²)^N and a of half the length of N (Damgård, Jurik,
 Nielsen, Int. J. Inf. Secur. 9, 2010). x is hashed from the key's seed, so that whoever
 uses the key derives h and need not trust it. Hiding then rests on DJN's assumption that h^a looks
-like a random N-th residue, which they state for p ≡ q ≡ 3 mod 4 and gcd(p − 1, q − 1) = 2: true for
-safe primes, not assured for jointly made ones, for which it remains an assumption.
+like a random N-th residue, which they state for p ≡ q ≡ 3 mod 4 and gcd(p − 1, q − 1) = 2. `deal`
+has that from safe primes, `bdn.paillier.joint` tests it; for primes given to `deal_from_primes`
+with ``require_safe_primes=False``, and for a foreign modulus, it remains the caller's to know, and
+the reference mode asks for nothing but Paillier's own assumption.
 """
 
 import functools

@@ -23,7 +23,7 @@ SIEVE_BOUND = 1 << 20
 """Candidates with a prime factor below this never reach a power."""
 
 SIEVE_SPAN = 1 << 17
-"""Candidates p′ in one sieved interval; p′ runs over odd numbers."""
+"""Candidates p′ in one sieved interval; p′ runs over odd numbers. Short primes need fewer."""
 
 PRIME_ROUNDS = 40
 """Miller–Rabin rounds (after the Baillie–PSW test): error below 4^−40 on any composite."""
@@ -58,7 +58,7 @@ def safe_prime(bits: int, rng: Randomness) -> int:
     high = 1 << (bits - 1)
     while True:
         start = (low + rng.below(high - low)) | 1
-        span = min(SIEVE_SPAN, (high - start + 1) // 2)
+        span = min(SIEVE_SPAN, bits * bits // 2, (high - start + 1) // 2)
         offsets = _sieved(start, span)
         while offsets:
             at = rng.below(len(offsets))
@@ -71,7 +71,8 @@ def safe_prime(bits: int, rng: Randomness) -> int:
 def _sieved(start: int, span: int) -> list[int]:
     """The k < ``span`` for which neither ``start`` + 2k nor its double plus one has a factor."""
     alive = np.ones(span, dtype=bool)
-    bound = min(SIEVE_BOUND, 1 << (math.isqrt(start).bit_length() - 1))  # below √start
+    root = 1 << (math.isqrt(start).bit_length() - 1)  # below √start: no candidate strikes itself
+    bound = min(SIEVE_BOUND, 1 << (8 * span).bit_length(), root)
     for prime in small_primes(bound)[1:].tolist():
         half = (prime + 1) // 2  # the inverse of 2
         residue = start % prime

@@ -87,7 +87,7 @@ class FixedBase:
         return (product + N * (product * total % N)) % N2
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def fixed_base(base: int, N: int, exponent_bits: int) -> FixedBase:
     """The table of ``base``, built on first use and shared by everybody in the process."""
     return FixedBase(base, N, exponent_bits)

@@ -149,7 +149,11 @@ class PartialDecryption:
 def verify_share(
     public_key: PublicKey, c: Ciphertext, part: PartialDecryption, session: bytes = b""
 ) -> None:
-    """Raise a `ShareError` unless ``part`` is a right share of ``c`` in ``session``."""
+    """Raise a `ShareError` unless ``part`` is a right share of ``c`` in ``session``.
+
+    Raises a `CiphertextError` if ``c`` is none.
+    """
+    check_ciphertexts(public_key, [mpz(c.value)])
     check_index(public_key, part.index)
     part.label.check(Label.of(public_key, [mpz(c.value)], session), part.index)
     check_values(public_key, part.index, [mpz(part.value)])
@@ -169,6 +173,7 @@ def combine(
 
     Raises:
         KeyMismatchError: c is of another key.
+        CiphertextRangeError, CiphertextUnitError: c is no ciphertext.
         ZeroIndexError, ForeignShareError, DuplicateShareError: indices that cannot be.
         TooFewSharesError: fewer than t shares were given.
         WrongKeyError, WrongCiphertextError, WrongSessionError, ShareRangeError, ShareProofError,
@@ -177,7 +182,6 @@ def combine(
     """
     if c.public_key != public_key:
         raise KeyMismatchError("the ciphertext is of another key")
-    check_ciphertexts(public_key, [mpz(c.value)])
     check_indices(public_key, [part.index for part in parts])
     right, errors = [], []
     for part in parts:

@@ -108,8 +108,9 @@ def _send_checkpoints(core: Core, message: Status) -> None:
 
 
 def _send_votes(core: Core, message: Status) -> None:
-    """This replica's votes, in their common view, for what is not executed there."""
-    slots = [slot for slot in core.log if slot.sequence > message.executed and slot.voted]
+    """This replica's votes, in their common view, for what is decided at neither."""
+    slots = [slot for slot in core.log
+             if slot.sequence > message.executed and slot.voted and slot.seal is None]
     for slot in slots[:RESENT_SLOTS]:
         proposal = slot.pre_prepare
         assert proposal is not None

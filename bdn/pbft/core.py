@@ -124,6 +124,14 @@ class Core:
             self.view_timer, self.application.state_digest(),
         )
 
+    def clone(self, application: Application) -> "Core":
+        """An independent copy over ``application``, a copy of this one's; messages are shared."""
+        twin = Core(self.index, self.cluster, self.signing, application, self.trace, self.name)
+        for name, value in vars(self).items():
+            if name not in ("application", "trace", "signing", "cluster"):
+                setattr(twin, name, _copied(value))
+        return twin
+
     # --- ways to speak
 
     def sign(self, message: M) -> M:
@@ -139,7 +147,7 @@ class Core:
         self.effects.append(Broadcast(encode_message(message)))
 
     def persist(self, record: Record) -> None:
-        """Rule 10a: the record is durable before whatever is sent after it."""
+        """The record is durable before whatever is sent after it (Rules 10b to 10e)."""
         self.effects.append(Persist(encode_journal(record)))
 
     def set_timer(self, name: str, after_ms: int) -> None:
@@ -157,3 +165,16 @@ class Core:
     def doubled(self, milliseconds: int, times: int) -> int:
         """Rule 8d: a timeout after ``times`` failures in a row."""
         return milliseconds << min(times, MAX_DOUBLINGS)
+
+
+def _copied(value: Any) -> Any:
+    """Containers anew, two levels deep; everything inside them is immutable."""
+    if isinstance(value, Log):
+        return value.copy()
+    if isinstance(value, Counter):
+        return Counter(value)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, set)):
+        return type(value)(value)
+    return value

@@ -38,8 +38,8 @@ def _execute(core: Core, seal: Seal, payload: bytes) -> None:
         waited |= core.pending.pop(key, None) is not None
         core.in_flight.discard(key)
     drop_unwanted(core)
-    if payload != NULL_PAYLOAD:
-        core.failures = 0  # Rule 8e: timeouts are short again after progress
+    if payload != NULL_PAYLOAD and core.active:
+        core.failures = 0  # Rule 8e: timeouts are short again after a view made progress
     core.progress |= waited  # only a request that waited here restarts its timer
     core.recheck = True
     core.tell("null-request" if payload == NULL_PAYLOAD else "executed", sequence=seal.sequence)

@@ -99,7 +99,8 @@ def _replay_execution(core: Core, record: Executed) -> None:
     if payload is None or seal.sequence != core.executed + 1:
         raise JournalError(f"the journal has no body for number {core.executed + 1}")
     apply(core, seal, payload)
-    core.failures = 0
+    if core.active:
+        core.failures = 0
     for key in core.application.requests(payload) if payload else ():
         core.in_flight.discard(key)
     if (seal.sequence % core.cluster.checkpoint_interval == 0

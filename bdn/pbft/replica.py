@@ -156,6 +156,12 @@ class Replica:
         """Equal for two replicas of one index that will behave equally ever after."""
         return self._core.key()
 
+    def clone(self, application: Application) -> "Replica":
+        """An independent replica in the same state, over a copy of the application."""
+        twin = object.__new__(Replica)
+        twin._core = self._core.clone(application)
+        return twin
+
     # --- transitions
 
     def step(self, event: Event) -> list[Effect]:

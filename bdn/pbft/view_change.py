@@ -100,8 +100,7 @@ def consider(core: Core) -> None:
     reached = sum(m.view >= core.view for m in core.view_changes.values())
     if reached >= core.cluster.q and not core.view_timer:
         core.view_timer = True
-        failures = max(0, core.failures - 1)  # a fetched entry may have reset them meanwhile
-        core.set_timer(VIEW_TIMER, core.doubled(core.cluster.view_timeout_ms, failures))
+        core.set_timer(VIEW_TIMER, core.doubled(core.cluster.view_timeout_ms, core.failures - 1))
 
 
 # --- NEW-VIEW (Rule 7) --------------------------------------------------------------------------

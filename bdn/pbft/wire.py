@@ -2,8 +2,9 @@
 
 A message is `bdn.encoding.encode_union` of its dataclass: one message, one encoding. PREPARE and
 COMMIT are nine tenths of the traffic and have a second, hand-laid codec (`_encode_vote`,
-`_decode_vote`) that writes and accepts exactly the same bytes; a test holds the two together, and
-`benchmarks/pbft.py` shows why the second exists.
+`_decode_vote`) that writes and accepts exactly the same bytes (of votes whose signature has an
+Ed25519 signature's 64); a test holds the two together, and `benchmarks/pbft.py` shows why the
+second exists.
 """
 
 from dataclasses import fields, replace
@@ -151,7 +152,7 @@ def _decode_vote(data: bytes) -> Prepare | Commit:
         vote = cls(view, sequence, payload_digest, replica, data[at:at + _SIGNATURE_BYTES])
     except (IndexError, ValueError) as error:
         raise EncodingError(f"not a vote: {error}") from error
-    if _encode_vote(vote) != data:
+    if len(vote.signature) != _SIGNATURE_BYTES or _encode_vote(vote) != data:
         raise EncodingError("not strict CBOR: the same vote has a different encoding")
     return vote
 

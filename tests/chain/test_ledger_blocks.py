@@ -91,7 +91,7 @@ RECEIPT = st.builds(
 SEAL = st.one_of(
     st.builds(Seal, view=COUNT, sequence=COUNT, digest=ROOT,
               signatures=st.lists(st.tuples(COUNT, st.binary(max_size=64)), max_size=3).map(tuple)),
-    st.builds(ProofOfWork, digest=ROOT, difficulty=COUNT, nonce=COUNT, work=ROOT))
+    st.builds(ProofOfWork, digest=ROOT, difficulty=COUNT.filter(bool), nonce=COUNT, work=ROOT))
 
 CODECS = [
     (ENVELOPE, encode_envelope, decode_envelope), (HEADER, encode_header, decode_header),
@@ -139,6 +139,13 @@ def test_a_signature_covers_every_field(envelope: Envelope, data: st.DataObject)
         verify_envelope(envelope, bytes(32))
     with pytest.raises(TransactionError, match="signature"):
         verify_envelope(replace(envelope, chain=bytes(32)), bytes(32))
+
+
+def test_transactions_have_a_size_limit() -> None:
+    """STYLE: limits on everything; ciphertexts are blobs."""
+    call = CallTransaction("a", "b", (bytes(1 << 18),))
+    with pytest.raises(TransactionError, match="belong into a blob"):
+        verify_envelope(sign_transaction(ALICE, CHAIN, 0, 1, call), CHAIN)
 
 
 def test_a_signature_counts_only_as_a_transaction() -> None:

@@ -13,12 +13,14 @@ from bdn.chain import (
     Evidence,
     LightClient,
     LightClientError,
-    encode_receipt,
     header_digest,
+    merkle,
     mine,
     verify_evidence,
+    verify_inclusion,
 )
 from bdn.chain.contracts import encode_value, storage_key
+from bdn.encoding import decode_record, encode_record
 from bdn.errors import UsageError
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
@@ -131,6 +133,8 @@ def test_bad_seals_are_refused(light: LightClient, chain: Any) -> None:
         (replace(good, signatures=good.signatures[::-1]), "not distinct"),
         (replace(good, signatures=(*two, *other_view)), "replica 3's signature"),
         (replace(good, view=7), "replica 0's signature"),
+        (replace(good, view=-1), "replica 0's signature"),
+        (replace(good, view=1 << 70), "replica 0's signature"),
         (replace(good, sequence=2), "sequence 2"),
         (replace(good, digest=bytes(32)), "another header"),
         (chain.sign_seal(bytes(32), 1), "another header"),
@@ -173,6 +177,7 @@ def test_what_is_no_evidence_is_refused(light: LightClient, chain: Any) -> None:
     assert isinstance(first_seal, Seal)
     good = Evidence(first, first_seal, second, second_seal)
     verify_evidence(good, chain.genesis)
+    assert decode_record(Evidence, encode_record(good)) == good
     weak = replace(second_seal, signatures=second_seal.signatures[:2])
     for change in (
         {"second": first, "second_seal": first_seal},
@@ -231,6 +236,15 @@ def test_altered_inclusion_proofs_are_refused(
         light.verify_transaction(replace(proof, **{name: new}))
 
 
+def test_a_proof_is_for_its_own_block(light: LightClient, chain: Any) -> None:
+    """Section 5.6: a proof names its height, and a caller with another header is told."""
+    feed(light, chain)
+    proof = chain.ledger.proof(1, 0)
+    verify_inclusion(proof, light.header(1))
+    with pytest.raises(LightClientError, match="for block 2, not 1"):
+        verify_inclusion(replace(proof, height=2), light.header(1))
+
+
 def test_a_receipt_cannot_be_shown_for_another_transaction(
     light: LightClient, chain: Any
 ) -> None:
@@ -238,9 +252,17 @@ def test_a_receipt_cannot_be_shown_for_another_transaction(
     feed(light, chain)
     good, bad = chain.ledger.proof(1, 0), chain.ledger.proof(1, 1)
     mixed = replace(bad, receipt=good.receipt, receipt_path=good.receipt_path)
-    with pytest.raises(LightClientError):
+    with pytest.raises(LightClientError, match="another root"):
         light.verify_transaction(mixed)
-    assert encode_receipt(chain.ledger.store.receipts(1)[0]) == good.receipt
+    receipts = [bad.receipt, good.receipt]
+    header, seal = sealed(chain, {"receipts_root": merkle.root(receipts)})
+    deceived = LightClient(chain.genesis, light.header(0), header_digest(light.header(0)))
+    deceived.accept(header, seal, NOW)
+    for proof in (good, bad):
+        path = tuple(merkle.inclusion_proof(receipts, proof.position))
+        swapped = replace(proof, receipt=receipts[proof.position], receipt_path=path)
+        with pytest.raises(LightClientError, match="another transaction's"):
+            deceived.verify_transaction(swapped)
 
 
 def test_state_entries_are_proven(light: LightClient, chain: Any) -> None:

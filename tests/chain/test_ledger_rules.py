@@ -19,6 +19,7 @@ from bdn.chain import (
     build_genesis,
     sign_transaction,
 )
+from bdn.chain.contracts import Receipt as Outcome
 from bdn.errors import UsageError
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
@@ -75,6 +76,22 @@ def test_out_of_gas_takes_all_gas_and_changes_nothing(chain: Any) -> None:
     (receipt,) = chain.add([envelope]).receipts
     assert (receipt.status, receipt.gas_used) == ("out-of-gas", 50)
     assert chain.ledger.call("learning", "balance_of", b"bob") == 0
+
+
+def test_a_failed_call_is_undone_whatever_its_engine_wrote(chain: Any) -> None:
+    """Section 9: revert is atomic; the ledger does not rely on the engine for it."""
+
+    class Careless:
+        def call(self, function: str, args: Any, *, state: Any, **_: Any) -> Outcome:
+            state.put("learning", b"half", b"done")
+            return Outcome(False, None, 7, (), "stopped half way", 1, "failed")
+
+    machine = replace(chain.ledger.machine, contracts={"learning": Careless()})
+    chain.ledger.machine = machine
+    candidate = chain.propose([chain.transfer(0, b"bob", 1)])
+    assert candidate.receipts[0].error == "stopped half way"
+    assert candidate.state.get("learning", b"half") is None
+    assert list(candidate.writes) == [("ledger", b"nonce/" + chain.devices[0].address)]
 
 
 def test_nonces_are_exactly_one_after_another(chain: Any) -> None:

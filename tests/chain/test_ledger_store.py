@@ -118,6 +118,21 @@ def test_a_damaged_state_is_noticed_at_opening(
         Ledger.open(tmp_path / "ledger")
 
 
+def test_a_ledger_is_made_whole_or_not_at_all(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Issue 6: killed while it makes the ledger, a run leaves none, and can begin again."""
+    path = tmp_path / "ledger.sqlite"
+    (tmp_path / "ledger.sqlite.new").write_bytes(b"what a killed attempt left")
+    (tmp_path / "ledger.sqlite.new-wal").write_bytes(b"and this")
+    chain = make_chain(path)
+    assert sorted(file.name for file in tmp_path.iterdir() if ".new" in file.name) == []
+    verify_ledger(chain.ledger.store)
+    chain.ledger.close()
+    with pytest.raises(StoreError, match="closed"):
+        chain.ledger.store.height()
+
+
 # --- when the disk is not as one would like -----------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from bdn.chain import (
     header_digest,
     mine,
     next_difficulty,
+    seal_block,
     verify_ledger,
 )
 from bdn.chain.seals import (
@@ -94,10 +95,16 @@ def test_a_lying_helper_gets_nowhere(make_chain: Callable[..., Any]) -> None:
 
 
 def test_blobs_that_nobody_asked_for_are_not_stored(make_chain: Callable[..., Any]) -> None:
-    """A helper cannot fill the disk with blobs that no block names."""
+    """A helper cannot fill the disk with blobs that no sealed block names."""
     ahead, behind = make_chain(), make_chain()
     ahead.add([])
     apply_sealed_block(behind.ledger, sealed_of(ahead, 1), [b"\x81\x41a", b"junk"])
+    assert behind.ledger.store.counts()["blobs"] == 0
+    candidate = ahead.propose([ahead.update(0, 0, 1, [b"x"])])
+    blob = ahead.ledger.blob(candidate.block.transactions[0].payload.root)
+    unsealed = seal_block(candidate.block, ahead.sign_seal(candidate.block.digest, 2, signers=(0,)))
+    with pytest.raises(SealError):
+        apply_sealed_block(behind.ledger, unsealed, [blob])
     assert behind.ledger.store.counts()["blobs"] == 0
 
 
@@ -116,7 +123,6 @@ def test_a_proof_of_work_is_checked_in_every_part(make_chain: Callable[..., Any]
     for wrong, error in (
         (replace(seal, difficulty=63), WorkError),
         (replace(seal, nonce=seal.nonce + 1), WorkError),
-        (replace(seal, nonce=-1), WorkError),
         (replace(seal, work=bytes(32)), WorkError),
         (replace(seal, digest=bytes(32)), SealError),
         (replace(seal, nonce=bad_nonce, work=work_of(block.digest, 64, bad_nonce)), WorkError),
@@ -125,6 +131,9 @@ def test_a_proof_of_work_is_checked_in_every_part(make_chain: Callable[..., Any]
     ):
         with pytest.raises(error):
             chain.ledger.commit(block, wrong)
+    for change in ({"nonce": -1}, {"nonce": 1 << 64}, {"difficulty": 0}, {"difficulty": 1 << 256}):
+        with pytest.raises(ValueError, match="out of range"):
+            replace(seal, **change)
     chain.ledger.commit(block, seal)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bdn.paillier import combine, errors, generate_jointly
 from bdn.paillier.joint import Parameters, Party, Private, Public, audit, run_parties
 from bdn.paillier.joint.arithmetic import field_above, share, share_integer, value_at_zero
-from bdn.paillier.joint.public import biprimality_base, passes_test
+from bdn.paillier.joint.public import biprimality_base, common_modulus, passes_test
 from bdn.paillier.numbers import lagrange_at_zero
 from bdn.randomness import SeededRandomness
 
@@ -39,6 +39,7 @@ def test_the_modulus_is_a_product_of_two_primes_of_full_length(joint):
     assert gmpy2.is_prime(q, 40)
     assert p % 12 == q % 12 == 11  # as safe primes are
     assert math.gcd(key.N, (p - 1) * (q - 1)) == 1
+    assert math.gcd(p - 1, q - 1) == 2
 
 
 def test_the_shares_are_of_minus_delta_phi_beta_over_the_integers(joint):
@@ -171,8 +172,8 @@ def test_messages_are_private_or_public_and_say_so(joint):
         assert len(rounds) == 1
         assert [message.sender for message in transcript[k : k + 3]] == [1, 2, 3]
         names.append(rounds.pop())
-    assert names[-4:] == ["coprime", "theta", "verification-key", "trial"]
-    assert set(names[:-4]) == {"moduli", "test", "confirm"}
+    assert names[-5:] == ["coprime", "common", "theta", "verification-key", "trial"]
+    assert set(names[:-5]) <= {"moduli", "test", "confirm", "coprime", "common"}
 
 
 def test_a_public_transcript_can_be_audited(joint):
@@ -196,9 +197,10 @@ def test_a_changed_broadcast_is_found_or_leads_to_another_key(joint, round_name)
     assert key != shares[0].public_key
 
 
-def test_the_audit_repeats_the_test_that_N_and_phi_are_coprime(joint):
-    """A multiple of p + q − 1 that shares a factor with N: opened as 0, it is refused."""
-    transcript = [replace(message, values=(0,)) if message.round == "coprime" else message
+@pytest.mark.parametrize(("name", "count"), [("coprime", 1), ("common", 8)])
+def test_the_audit_repeats_the_tests_of_common_factors(joint, name, count):
+    """Multiples of p + q − 1 (or p + q − 2) that share a factor: opened as 0, they are refused."""
+    transcript = [replace(message, values=(0,) * count) if message.round == name else message
                   for message in joint[2]]
     with pytest.raises(errors.KeyGenerationError):
         audit(PARAMETERS, transcript)
@@ -312,6 +314,19 @@ def test_the_biprimality_test_accepts_products_of_two_primes_only():
     assert all(verdict(p, q, k) for p in primes[:4] for q in primes[4:8] for k in range(3))
     wrong = [n for n in range(10**6 + 3, 10**6 + 500, 4) if not gmpy2.is_prime(n)][:40]
     assert not any(all(verdict(p, primes[0], k) for k in range(40)) for p in wrong)
+
+
+@pytest.mark.parametrize(("p", "q", "fits"), [
+    (11, 23, True),      # gcd(10, 22) = 2
+    (31, 71, False),     # gcd(30, 70) = 10
+    (43, 71, False),     # gcd(42, 70) = 14
+    (23, 31, True), (43, 107, True), (67, 23, False),
+])
+def test_an_odd_common_factor_of_p_minus_1_and_q_minus_1_is_found(p, q, fits):
+    """gcd(p − 1, q − 1) = 2 exactly when p + q − 2 is coprime to the odd part of N − 1."""
+    modulus = common_modulus(Parameters(3, 2, 64), p * q)
+    assert (math.gcd(p - 1, q - 1) == 2) == fits
+    assert (math.gcd(int(modulus), p + q - 2) == 1) == fits
 
 
 def test_private_messages_name_their_receiver():

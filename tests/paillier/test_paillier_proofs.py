@@ -1,6 +1,7 @@
 """DESIGN.md section 6, proofs: of shares, single and batched, and of plaintext knowledge."""
 
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 from gmpy2 import mpz
@@ -16,6 +17,7 @@ from bdn.paillier import (
     proofs,
     verify_share,
 )
+from bdn.paillier.numbers import safe_prime
 from bdn.paillier.powers import product_of_powers
 from bdn.randomness import SeededRandomness
 
@@ -73,16 +75,18 @@ def test_a_proof_replayed_elsewhere_is_refused_by_the_proof_itself(other, replay
     assert caught.value.indices == (index,)
 
 
-def test_the_challenge_covers_session_N_v_i_v_i_c_c_i_and_commitments(other):
+def test_the_challenge_covers_session_N_v_i_v_i_c_c_i_and_commitments():
     """Section 6's list: each of them changes e (Fiat–Shamir over the whole statement)."""
-    def challenge(key=KEY, index=3, c=4, c_i=9, session=b"", commitments=(16, 25)):
-        return proofs._share_challenge(key, index, c, c_i, session, commitments)
+    key = {"N": 77, "v": 4, "verification_keys": (9, 16, 25, 36), "width": 2, "bits": 256}
 
-    keys = [replace(KEY, N=KEY.N - 2), replace(KEY, v=4),
-            replace(KEY, verification_keys=(1,) * 5), other[0]]
+    def challenge(change=None, index=3, c=4, c_i=9, session=b"", commitments=(16, 25)):
+        stand_in = SimpleNamespace(**{**key, **(change or {})})
+        return proofs._share_challenge(stand_in, index, c, c_i, session, commitments)
+
+    keys = [{"N": 91}, {"v": 9}, {"verification_keys": (9, 16, 49, 36)}]
     variants = [challenge(), challenge(index=4), challenge(c=5), challenge(c_i=8),
                 challenge(session=b"x"), challenge(commitments=(17, 25)),
-                challenge(commitments=(16, 24)), *[challenge(key) for key in keys]]
+                challenge(commitments=(16, 24)), *[challenge(change) for change in keys]]
     assert len(set(variants)) == len(variants)
 
 
@@ -98,6 +102,20 @@ def test_v_and_v_i_come_from_the_verifiers_key_never_from_the_proof():
     with pytest.raises(errors.ShareProofError):
         proofs.verify_share(KEY, 3, C.value, c_i, b"", proof)
     assert {field.name for field in fields(proofs.ShareProof)} == {"challenge", "response"}
+
+
+def test_responses_of_any_length_are_not_read():
+    """z + k·(group order) would hold as well; beyond its bound a response is refused unread."""
+    p, q = safe_prime(40, SeededRandomness(1)), safe_prime(40, SeededRandomness(2))
+    key, shares = deal_from_primes(p, q, 3, 2)
+    c = key.encrypt(1)
+    part = shares[0].partially_decrypt(c)
+    order = key.N * (p - 1) * (q - 1)
+    longer = replace(part.proof, response=part.proof.response + (order << 500))
+    with pytest.raises(errors.ShareProofError, match="too long"):
+        verify_share(key, c, replace(part, proof=longer))
+    fitting = replace(part.proof, response=part.proof.response + order)
+    verify_share(key, c, replace(part, proof=fitting))  # who knows the order knows the key
 
 
 class Longest:
@@ -210,6 +228,20 @@ def test_errors_that_cancel_in_the_product_do_not_cancel_in_the_proof(vector):
         batch.verify_vector(KEY, ciphertexts, replace(parts[0], values=swapped), b"s")
 
 
+@pytest.mark.parametrize(("i", "j", "factor"), [(0, 1, 4), (3, 9, 7**4)])
+def test_a_prover_who_makes_a_new_proof_for_balanced_errors_fails_too(vector, i, j, factor):
+    """It knows the secret and hashes its false shares itself; only the combiners stop it."""
+    ciphertexts, parts = vector
+    values = list(parts[0].values)
+    values[i] = values[i] * factor % KEY.N2
+    values[j] = values[j] * pow(factor, -1, KEY.N2) % KEY.N2
+    C, D, seed = proofs.combined_statement(KEY, 1, ciphertexts, values, b"s")
+    proof = proofs.prove_share(KEY, 1, SHARES[0].secret, C, D, seed, SeededRandomness(1))
+    with pytest.raises(errors.ShareProofError):
+        batch.verify_vector(
+            KEY, ciphertexts, replace(parts[0], values=tuple(values), proof=proof), b"s")
+
+
 def test_combiners_depend_on_every_ciphertext_and_every_share(vector):
     """Derived after all shares are fixed (section 6): each of them changes the seed."""
     ciphertexts, parts = vector
@@ -304,6 +336,44 @@ def test_one_unknown_plaintext_among_many_cannot_be_hidden(sealed):
             KEY, vector, [*plaintexts[:-1], guess[0]], [*nonces[:-1], guess[1]], b"d")
         with pytest.raises(errors.PlaintextProofError):
             batch.verify_plaintexts(KEY, vector, proof, b"d")
+
+
+def test_knowing_only_the_sum_of_two_plaintexts_is_not_enough(sealed):
+    """Plaintexts and nonces known in the wrong order: their sums are right, each is not."""
+    ciphertexts, plaintexts, nonces, _ = sealed
+    proof = batch.prove_plaintexts(
+        KEY, ciphertexts, [plaintexts[1], plaintexts[0], *plaintexts[2:]],
+        [nonces[1], nonces[0], *nonces[2:]], b"d")
+    with pytest.raises(errors.PlaintextProofError):
+        batch.verify_plaintexts(KEY, ciphertexts, proof, b"d")
+
+
+def test_combiners_of_plaintexts_depend_on_everything(sealed):
+    """Key, context, count, every ciphertext and the commitment: none can be chosen afterwards."""
+    ciphertexts, *_ = sealed
+    variants = [(ciphertexts, b"a", 4), (ciphertexts, b"b", 4), (ciphertexts, b"a", 5),
+                (ciphertexts[:-1], b"a", 4)]
+    for k in range(len(ciphertexts)):
+        variants.append(([*ciphertexts[:k], mpz(2), *ciphertexts[k + 1 :]], b"a", 4))
+    seeds = {proofs._plaintext_seed(KEY, *variant) for variant in variants}
+    seeds.add(proofs._plaintext_seed(replace(KEY, seed=bytes(32)), ciphertexts, b"a", 4))
+    assert len(seeds) == len(variants) + 1
+
+
+def test_a_plaintext_proof_has_one_form():
+    """z + N, A + N² and u ± φ(N) satisfy the same equation and are refused by their range."""
+    p, q = safe_prime(40, SeededRandomness(1)), safe_prime(40, SeededRandomness(2))
+    key, _ = deal_from_primes(p, q, 3, 2)
+    order = (p - 1) * (q - 1)
+    ciphertexts, nonces = batch.encrypt_many(key, [1, 2])
+    proof = batch.prove_plaintexts(key, ciphertexts, [1, 2], nonces, b"")
+    for change in ({"z": proof.z + key.N}, {"z": proof.z - key.N},
+                   {"commitment": proof.commitment + key.N2},
+                   {"commitment": proof.commitment - key.N2},
+                   {"u": proof.u - (order << 400)}, {"u": proof.u + (order << 400)}):
+        with pytest.raises(errors.PlaintextProofError, match="out of range"):
+            batch.verify_plaintexts(key, ciphertexts, replace(proof, **change), b"")
+    batch.verify_plaintexts(key, ciphertexts, proof, b"")
 
 
 def test_two_transcripts_reveal_the_plaintext_as_the_extractor_says():

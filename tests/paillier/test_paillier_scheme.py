@@ -178,7 +178,7 @@ def test_a_key_of_another_length_than_demanded_is_refused():
         (7, 7, 3, 2, True),           # equal
         (7, 9, 3, 2, True),           # composite
         (7, 13, 3, 2, True),          # prime but not safe
-        (5, 11, 5, 2, True),          # p ≤ ℓ
+        (5, 7, 5, 2, True),           # p ≤ ℓ
         (11, 23, 3, 2, True),         # 11 divides 22: gcd(N, φ(N)) ≠ 1
         (7, 43, 3, 2, False),         # 7 divides 42
         (7, 11, 3, 4, True),          # t > ℓ

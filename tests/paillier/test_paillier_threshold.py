@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.paillier import combine, deal, deal_from_primes, errors, verify_share
+from bdn.paillier import Ciphertext, combine, deal, deal_from_primes, errors, verify_share
 from bdn.paillier.numbers import lagrange_at_zero, safe_prime
 from bdn.paillier.threshold import open_shares
 from bdn.randomness import SeededRandomness
@@ -127,6 +127,17 @@ def test_shares_that_do_not_fit_together_raise_even_if_proofs_hold(small, monkey
         combine(key, c, [bad, *parts[1:3]])
     assert caught.value.indices == (1, 2, 3)
     assert combine(key, c, [bad, *parts[1:]]) == 321
+
+
+def test_what_is_no_ciphertext_is_not_opened(small):
+    """A Ciphertext made without its check is still checked before any share of it."""
+    key = small[0]
+    parts = parts_of(small, key.encrypt(1))
+    for value in (0, key.N2 + 1, key.N * 2):
+        with pytest.raises(errors.CiphertextError):
+            combine(key, Ciphertext(key, value), parts)
+        with pytest.raises(errors.CiphertextError):
+            small[1][0].partially_decrypt(Ciphertext(key, value))
 
 
 def test_a_sign_on_a_share_changes_nothing(small):

@@ -263,7 +263,7 @@ class World:
         return [type_name(m) for _, m in self.sent[source]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world() -> Callable[..., World]:
     """Makes worlds: ``world(n=4, checkpoint_interval=4, …)``."""
 

@@ -32,14 +32,12 @@ SHORT = 32
 
 _LINEAR: Mapping[str, Native] = {
     "+": operator.add, "-": operator.sub, "&": operator.and_, "|": operator.or_,
-    "^": operator.xor,
+    "^": operator.xor, "*": operator.mul,
 }
-"""On ints, priced by nothing but a large result."""
+"""On ints, priced by nothing but a large result when the right operand is small."""
 
-_PRODUCT: Mapping[str, Native] = {
-    "*": operator.mul, "//": operator.floordiv, "%": operator.mod,
-}
-"""On ints, priced by the product of the operands' words: nothing when the right one is small."""
+_DIVISION: Mapping[str, Native] = {"//": operator.floordiv, "%": operator.mod}
+"""On ints, priced by nothing when the left operand is small."""
 
 _ORDER: Mapping[str, Native] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -56,18 +54,26 @@ _CONTAINERS = frozenset({list, dict})
 def binary(name: str, left: Value, right: Value, slot: int | None, literal: Any) -> Value:
     """``left name right``; ``slot`` if the left is a variable, ``literal`` if the right is one."""
     full = op.BINARY[name]
-    native = _LINEAR.get(name) or _PRODUCT.get(name)
+    native = _LINEAR.get(name) or _DIVISION.get(name)
     if native is None:
         return lambda m, f: full(m, left(m, f), right(m, f))
-    if type(literal) is int and MINUS < literal < SMALL and (literal or name in _LINEAR):
+    if name in _DIVISION and _small(literal) and literal:
+        return _divided(native, full, left, literal)
+    if name not in _DIVISION and _small(literal):
         if slot is not None:
             return _variable_literal(native, full, slot, literal)
         return _with_literal(native, full, left, literal)
-    if name in _PRODUCT:
-        return _product(native, full, left, right)
+    if name in _DIVISION:
+        return _quotient(native, full, left, right)
+    if name == "*":
+        return _product(full, left, right)
     if name == "+":
         return _plus(left, right) if slot is None else _plus_variable(slot, right)
     return _linear(native, full, left, right)
+
+
+def _small(value: Any) -> bool:
+    return type(value) is int and MINUS < value < SMALL
 
 
 def _variable_literal(native: Native, full: op.Operation, slot: int, literal: int) -> Value:
@@ -94,11 +100,34 @@ def _with_literal(native: Native, full: op.Operation, left: Value, literal: int)
     return run
 
 
-def _product(native: Native, full: op.Operation, left: Value, right: Value) -> Value:
+def _divided(native: Native, full: op.Operation, left: Value, literal: int) -> Value:
+    """``//`` or ``%`` by a small literal that is not zero."""
+
+    def run(m: Machine, f: list[Any]) -> Any:
+        a = left(m, f)
+        if type(a) is int and MINUS < a < SMALL:
+            return native(a, literal)
+        return full(m, a, literal)
+
+    return run
+
+
+def _quotient(native: Native, full: op.Operation, left: Value, right: Value) -> Value:
     def run(m: Machine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
-        if type(a) is int and type(b) is int and MINUS < b < SMALL and b:
-            result = native(a, b)
+        if (type(a) is int and type(b) is int and MINUS < a < SMALL and MINUS < b < SMALL
+                and b):
+            return native(a, b)
+        return full(m, a, b)
+
+    return run
+
+
+def _product(full: op.Operation, left: Value, right: Value) -> Value:
+    def run(m: Machine, f: list[Any]) -> Any:
+        a, b = left(m, f), right(m, f)
+        if type(a) is int and type(b) is int and MINUS < b < SMALL:
+            result = a * b
             if MINUS < result < SMALL:
                 return result
         return full(m, a, b)

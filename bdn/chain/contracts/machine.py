@@ -16,9 +16,9 @@ from bdn.chain.contracts.receipt import Event
 from bdn.chain.contracts.syntax import Function, Module, Storage
 from bdn.chain.contracts.values import (
     check_value,
-    decode_value,
     encode_value,
     kind_of,
+    read_value,
     storage_key,
 )
 from bdn.errors import BdnError
@@ -261,8 +261,9 @@ class Machine:
         self.writes[self.contract, key] = None
 
     def _decoded(self, data: bytes) -> Any:
-        charge(self, len(data) >> 3)
-        return decode_value(data)
+        simple = data[0] >> 5 in (2, 3)  # one byte string or text
+        charge(self, len(data) >> 4 if simple else len(data) * self.table.decoded)
+        return read_value(data)
 
     def _charge_written(self, value: Any) -> None:
         size = sizes.measure(self, value)

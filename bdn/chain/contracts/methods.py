@@ -105,7 +105,7 @@ def _join(m: Meter, separator: Any, args: Sequence[Any]) -> Any:
     (items,) = args
     if type(items) is not list:
         raise Failure(f"join takes a list, not {kind_of(items)}")
-    charge(m, len(items))
+    charge(m, 3 * len(items))
     _same(separator, *items)
     length = sum(map(len, items)) + len(separator) * max(0, len(items) - 1)
     sizes.allocate(m, type(separator), length)
@@ -131,7 +131,7 @@ def _extend(m: Meter, items: Any, args: Sequence[Any]) -> None:
     if type(more) is not list:
         raise Failure(f"extend takes a list, not {kind_of(more)}")
     _room(items, len(more))
-    charge(m, len(more) >> 1)
+    charge(m, 3 * len(more))
     for item in more:
         sizes.link(m, items, item)
     items.extend(more)
@@ -157,14 +157,14 @@ def _list_pop(m: Meter, items: Any, args: Sequence[Any]) -> Any:
 
 def _index(m: Meter, items: Any, args: Sequence[Any]) -> int:
     for at, item in enumerate(items):
-        charge(m, 2)
+        charge(m, 8)
         if op.equal(m, item, args[0]):
             return at
     raise Failure("the list does not hold it")
 
 
 def _count(m: Meter, items: Any, args: Sequence[Any]) -> int:
-    charge(m, 2 * len(items))
+    charge(m, 8 * len(items))
     return sum(1 for item in items if op.equal(m, item, args[0]))
 
 
@@ -217,7 +217,7 @@ def _update(m: Meter, entries: Any, args: Sequence[Any]) -> None:
     (more,) = args
     if type(more) is not dict:
         raise Failure(f"update takes a dict, not {kind_of(more)}")
-    charge(m, 4 * len(more))
+    charge(m, 8 * len(more))
     for key, value in list(more.items()):
         op.set_entry(m, entries, key, value)
 

@@ -118,7 +118,7 @@ def _divisor(m: Meter, what: str, a: Any, b: Any) -> None:
     _integers(what, a, b)
     if b == 0:
         raise Failure("division by zero")
-    charge(m, words(a) * words(b))
+    charge(m, words(a) * (1 + words(b)))
 
 
 def _shift(what: str, a: Any, b: Any) -> None:
@@ -169,7 +169,7 @@ def equal(m: Meter, a: Any, b: Any, depth: int = 0) -> bool:
         raise Failure(f"values are nested at most {MAX_DEPTH} deep")
     if len(a) != len(b):
         return False
-    charge(m, 1 + 2 * len(a))
+    charge(m, 6 + 6 * len(a))
     if kind is list:
         return all(equal(m, x, y, depth + 1) for x, y in zip(a, b, strict=True))
     return all(key in b and equal(m, item, b[key], depth + 1) for key, item in a.items())
@@ -220,7 +220,7 @@ def contains(m: Meter, item: Any, container: Any) -> bool:
         return item in container
     if kind is list:
         for other in container:
-            charge(m, 2)
+            charge(m, 8)
             if equal(m, item, other):
                 return True
         return False

@@ -81,7 +81,7 @@ def measure(m: Meter, value: Any, depth: int = 0, inside: Any = None) -> int:
             raise Failure("a container cannot contain itself")
         if depth >= MAX_DEPTH:
             raise Failure(f"values are nested at most {MAX_DEPTH} deep")
-        charge(m, 1 + len(value))
+        charge(m, 5 + 5 * len(value))
         items: Iterable[Any] = value.values() if kind is dict else value
         size = 9 + sum(map(len_of, value)) if kind is dict else 9
         for item in items:

@@ -154,6 +154,11 @@ def decode_value(data: bytes) -> Any:
     return value
 
 
+def read_value(data: bytes) -> Any:
+    """What `encode_value` wrote as ``data``, without checking that it did; for the state."""
+    return _read(data, 0, 0)[0]
+
+
 def _count(data: bytes, at: int) -> tuple[int, int, int]:
     """(major type, count, offset after the head) of the item at ``at``."""
     major, info = data[at] >> 5, data[at] & 31

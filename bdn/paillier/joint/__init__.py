@@ -9,6 +9,8 @@ section 6):
    *product*, *moduli*: N = (Σ p_i)(Σ q_i) by BGW, opened. *test*, *confirm*: the biprimality test
    g^((N + 1 − p_1 − q_1)/4) = ± ∏ g^((p_i + q_i)/4), one base for every candidate that survives
    public trial division, then 39 more. *coprime*: gcd(N, p + q − 1) = 1 on a random multiple.
+   *common*: gcd(p − 1, q − 1) = 2 on random multiples of p + q − 2 modulo N − 1, which is what the
+   fast mode of encryption asks for.
 2. **The shares** (Nishide and Sakurai 2010). *secret*, *theta*: θ′ = NΔR + Δφβ is opened, whose
    residue is public anyway and whose quotient R hides; everybody's s_i = N(ΔR + …)(i) − θ′ is a
    share over the integers of −Δφβ, degree t − 1.
@@ -21,9 +23,9 @@ sockets. `run_parties` is the postman of one process; its public transcript can 
 anybody with `audit`.
 
 What is given up against a dealer: the primes are not safe, so share proofs are weaker (see
-`bdn.paillier.proofs`), p ≡ q ≡ −1 modulo 4 and the odd primes up to ℓ is public (as it is modulo 12
-for safe primes), and gcd(p − 1, q − 1) = 2 is likely but not assured. A party that lies can spoil
-the key or learn about it; only its messages' shape is checked.
+`bdn.paillier.proofs`), and p ≡ q ≡ −1 modulo 4 and the odd primes up to ℓ is public (as it is
+modulo 12 for safe primes). A party that lies can spoil the key or learn about it; only the shape of
+its messages is checked.
 """
 
 from bdn.paillier.joint.generate import audit, generate_jointly, run_parties

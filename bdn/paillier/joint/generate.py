@@ -17,6 +17,7 @@ from bdn.paillier.joint import public
 from bdn.paillier.joint.arithmetic import field_above
 from bdn.paillier.joint.messages import (
     BATCH,
+    MULTIPLES,
     TEST_ROUNDS,
     Message,
     Parameters,
@@ -106,7 +107,7 @@ def _inbox(index: int, sent: Sequence[Message]) -> list[Message]:
 # --- the auditor --------------------------------------------------------------------------------
 
 
-LENGTHS = {"moduli": BATCH, "confirm": TEST_ROUNDS - 1, "coprime": 1, "theta": 2,
+LENGTHS = {"moduli": BATCH, "confirm": TEST_ROUNDS - 1, **MULTIPLES, "theta": 2,
            "verification-key": 1, "trial": 3}
 """How many values each party says in a round; in "test", one for every candidate still alive."""
 
@@ -132,9 +133,11 @@ def audit(parameters: Parameters, transcript: Sequence[Public]) -> PublicKey:
             candidate = alive.pop(0)
             if len(public.passing([candidate] * count, heard)) != count:
                 candidate = mpz(0)
-        elif name == "coprime" and (not candidate or not public.is_coprime(candidate, heard)):
-            candidate = mpz(0)
-    if not candidate or not {"coprime", "theta", "verification-key", "trial"} <= opened.keys():
+        elif name in MULTIPLES and candidate:
+            modulus = (candidate if name == "coprime"
+                       else public.common_modulus(parameters, candidate))
+            candidate = candidate if public.is_coprime(modulus, heard) else mpz(0)
+    if not candidate or not {*MULTIPLES, "theta", "verification-key", "trial"} <= opened.keys():
         raise KeyGenerationError("the transcript ends before there is a key")
     N = int(candidate)
     field = field_above(public.theta_field_bits(parameters, N))

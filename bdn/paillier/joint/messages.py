@@ -23,6 +23,10 @@ BATCH = 128
 TEST_ROUNDS = 40
 """Bases of the biprimality test: a bad N passes each with chance at most 1/2."""
 
+MULTIPLES = {"coprime": 1, "common": 8}
+"""Random multiples opened by the two tests of p + q; a factor r of one of them is a false alarm
+with chance r^−8 in "common", whose modulus may have small factors."""
+
 HIDING_BITS = 128
 """By how much an integer mask is longer than what it hides."""
 
@@ -35,7 +39,7 @@ class Private:
     """A message for one party's eyes.
 
     Attributes:
-        round: what it belongs to: "sieve", "reshare", "product", "coprime", "secret".
+        round: what it belongs to: "sieve", "reshare", "product", "coprime", "common", "secret".
         sender: the party's index, 1 … ℓ.
         receiver: likewise.
         values: the shares, in the order that the round fixes.
@@ -52,7 +56,8 @@ class Public:
     """A broadcast; all of them in order are the public transcript.
 
     Attributes:
-        round: "moduli", "test", "confirm", "coprime", "theta", "verification-key", "trial".
+        round: "moduli", "test", "confirm", "coprime", "common", "theta", "verification-key",
+            "trial".
         sender: the party's index, 1 … ℓ.
         values: what the round opens.
     """

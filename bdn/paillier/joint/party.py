@@ -30,6 +30,7 @@ from bdn.paillier.joint.arithmetic import (
 )
 from bdn.paillier.joint.messages import (
     BATCH,
+    MULTIPLES,
     TEST_ROUNDS,
     Message,
     Parameters,
@@ -195,15 +196,31 @@ class Party:
         return list(gmpy2.powmod_base_list(bases, exponent, N))
 
     def _is_coprime(self, N: mpz) -> Generator[list[Message], list[Message], bool]:
-        """gcd(N, p + q − 1) = 1, tested on a random multiple; so gcd(N, φ(N)) = 1 too."""
-        parameters = self.parameters
+        """gcd(N, p + q − 1) = 1, so gcd(N, φ(N)) = 1 too; and gcd(p − 1, q − 1) = 2."""
+        first = yield from self._opens_coprime("coprime", N, 1)
+        if not first:
+            return False
+        modulus = public.common_modulus(self.parameters, N)
+        return (yield from self._opens_coprime("common", modulus, 2))
+
+    def _opens_coprime(
+        self, round_name: str, modulus: mpz, minus: int
+    ) -> Generator[list[Message], list[Message], bool]:
+        """gcd(modulus, p + q − minus) = 1, seen from random multiples modulo ``modulus``.
+
+        If it is 1, the multiples are uniform and tell nothing more.
+        """
+        parameters, count = self.parameters, MULTIPLES[round_name]
         p, q = self._candidate
-        own = [self._rng.below(int(N)), p + q - (1 if self.index == 1 else 0)]
-        held = share(own, parameters.degree, parameters.parties, N, self._rng)
-        inbox = yield self._private("coprime", held, self._zeros(1, N))
-        r, total, zero = sum_lists(self._received(inbox, "coprime", 3), N)
-        heard = yield from self._broadcast("coprime", [(r * total + zero) % N])
-        return public.is_coprime(N, heard)
+        term = p + q - (minus if self.index == 1 else 0)
+        own = [*uniform(count, modulus, self._rng), term]
+        held = share(own, parameters.degree, parameters.parties, modulus, self._rng)
+        inbox = yield self._private(round_name, held, self._zeros(count, modulus))
+        sums = sum_lists(self._received(inbox, round_name, 2 * count + 1), modulus)
+        points = [(r * sums[count] + zero) % modulus
+                  for r, zero in zip(sums[:count], sums[count + 1 :], strict=True)]
+        heard = yield from self._broadcast(round_name, points)
+        return public.is_coprime(modulus, heard)
 
     # --- the key ---
 

@@ -95,9 +95,24 @@ def passing(moduli: Sequence[mpz], heard: Sequence[Sequence[int]]) -> list[mpz]:
     return [N for N, column in zip(moduli, columns, strict=True) if passes_test(N, column)]
 
 
-def is_coprime(N: mpz, heard: Sequence[Sequence[int]]) -> bool:
-    """gcd(N, p + q − 1) = 1, from everybody's points of a random multiple of p + q − 1."""
-    return bool(gmpy2.gcd(value_at_zero([row[0] for row in heard], int(N)), N) == 1)
+def is_coprime(modulus: mpz, heard: Sequence[Sequence[int]]) -> bool:
+    """gcd(modulus, x) = 1, from everybody's points of random multiples of x."""
+    divisor = mpz(modulus)
+    for column in zip(*heard, strict=True):
+        divisor = gmpy2.gcd(divisor, value_at_zero(column, int(modulus)))
+    return bool(divisor == 1)
+
+
+def common_modulus(parameters: Parameters, N: int) -> mpz:
+    """N − 1 without its factors 2 and r ≤ ℓ: what an odd common factor of p − 1 and q − 1 divides.
+
+    An odd prime r divides both exactly when it divides N − 1 and p + q − 2. Primes up to ℓ divide
+    neither, since p ≡ q ≡ −1 there, and leaving them out makes BGW possible.
+    """
+    rest = mpz(N - 1)
+    for prime in small_primes(max(3, parameters.parties + 1)).tolist():
+        rest = gmpy2.remove(rest, prime)[0]
+    return rest
 
 
 def _trial_product(N: mpz) -> mpz:

@@ -20,13 +20,14 @@ class Sighting:
         type: its name, such as ``PRE-PREPARE``.
         view: the view that it is for, if it names one.
         sequence: the sequence number that it is for, if it names one.
-        digest: the first bytes of the digest that it carries, in hexadecimal, or "".
+        about: the first bytes of its digest in hexadecimal, or the request that it is about
+            (``c0/1``), or "".
     """
 
     type: str
     view: int | None = None
     sequence: int | None = None
-    digest: str = ""
+    about: str = ""
 
 
 class Faults:

@@ -27,7 +27,7 @@ Generator = Callable[[int, int, int], Plain]
 ROUNDS = 3
 SPLITS = 16
 TWINS_TOTAL = 4 * SPLITS**ROUNDS
-ROUND_MS = 300
+ROUND_MS = 200
 """Length of a Twins round: a request's timeout and a view change fit in."""
 
 BYZZFUZZ_ROUNDS: tuple[tuple[tuple[str, int], ...], ...] = (
@@ -44,7 +44,7 @@ BYZZFUZZ_FIELDS = {
     "VIEW-CHANGE": ("view", "p-forge", "p-view", "p-outside", "p-omit", "c-short"),
     "NEW-VIEW": ("view", "o-omit", "o-null", "o-digest", "o-extra", "v-omit", "v-duplicate"),
 }
-TIMEOUTS = {"request_timeout_ms": 60, "view_timeout_ms": 100, "checkpoint_interval": 2,
+TIMEOUTS = {"request_timeout_ms": 40, "view_timeout_ms": 160, "checkpoint_interval": 2,
             "window": 4}
 
 
@@ -108,7 +108,7 @@ def byzzfuzz_scenario(replicas: int, seed: int, index: int) -> Plain:
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 5]},
         "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, 40, "b")],
-        "drop": drop, "mutate": mutate, "heal_at_ms": 900, "limit_ms": 20_000,
+        "drop": drop, "mutate": mutate, "heal_at_ms": 500, "limit_ms": 20_000,
     }
 
 
@@ -123,15 +123,15 @@ def random_scenario(replicas: int, seed: int, index: int) -> Plain:
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 1 + rng.below(20)], "loss": rng.below(3) * 0.05,
                     "duplicate": rng.below(3) * 0.05},
-        "requests": [_request(f"c{i % 3}", 1 + i // 3, 60 * i, f"op{i}")
+        "requests": [_request(f"c{i % 3}", 1 + i // 3, 50 * i, f"op{i}")
                      for i in range(2 + rng.below(8))],
         "twins": twins,
         "silent": [], "equivocate": [], "partitions": [], "drop": [], "slow": [], "replay": [],
-        "mutate": [], "suspect": [], "crash": [], "heal_at_ms": 1200, "limit_ms": 30_000,
+        "mutate": [], "suspect": [], "crash": [], "heal_at_ms": 700, "limit_ms": 20_000,
     }
     for liar in liars:
         _lie(rng, scenario, liar, names)
-    for _ in range(rng.below(5)):
+    for _ in range(1 + rng.below(6)):
         _disturb(rng, scenario, names, nodes)
     _crash(rng, scenario, names)
     return scenario
@@ -155,8 +155,8 @@ def _lie(rng: Randomness, scenario: Plain, liar: str, names: list[str]) -> None:
 
 def _disturb(rng: Randomness, scenario: Plain, names: list[str], nodes: list[str]) -> None:
     """One fault of the network, or a replica that loses patience."""
-    start = rng.below(900)
-    window = {"from_ms": start, "to_ms": start + 1 + rng.below(500)}
+    start = rng.below(600)
+    window = {"from_ms": start, "to_ms": start + 1 + rng.below(400)}
     some = _sample(rng, names, 1 + rng.below(2))
     kind = TYPES[rng.below(len(TYPES))]
     match rng.below(6):
@@ -181,9 +181,9 @@ def _disturb(rng: Randomness, scenario: Plain, names: list[str], nodes: list[str
 def _crash(rng: Randomness, scenario: Plain, names: list[str]) -> None:
     """Crashes of any replicas, each of which comes back from its journal."""
     for name in _sample(rng, names, rng.below(3)):
-        at = rng.below(800)
+        at = rng.below(500)
         scenario["crash"].append({"replica": name, "at_ms": at,
-                                  "restart_ms": at + 1 + rng.below(300)})
+                                  "restart_ms": at + 1 + rng.below(200)})
 
 
 def _request(client: str, timestamp: int, at_ms: int, operation: str) -> Plain:

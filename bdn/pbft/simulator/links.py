@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from bdn.pbft.messages import Message, type_name
+from bdn.pbft.messages import Message, Reply, Request, type_name
 from bdn.pbft.simulator.fates import draw_fate, link_key
 from bdn.pbft.simulator.faults import Faults, Sighting
 from bdn.pbft.simulator.forgery import Forger
@@ -99,6 +99,9 @@ class Links:
 
 def sight(message: Message) -> Sighting:
     """What an observer of the wire sees of ``message``."""
-    digest: bytes = getattr(message, "digest", b"")
+    if isinstance(message, (Request, Reply)):
+        about = f"{message.client}/{message.timestamp}"
+    else:
+        about = getattr(message, "digest", b"").hex()[:4]
     return Sighting(type_name(message), getattr(message, "view", None),
-                    getattr(message, "sequence", None), digest.hex()[:4])
+                    getattr(message, "sequence", None), about)

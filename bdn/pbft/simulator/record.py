@@ -60,6 +60,6 @@ def label(seen: Sighting) -> str:
         parts.append(f"v{seen.view}")
     if seen.sequence is not None:
         parts.append(f"n{seen.sequence}")
-    if seen.digest:
-        parts.append(seen.digest)
+    if seen.about:
+        parts.append(seen.about)
     return " ".join(parts)

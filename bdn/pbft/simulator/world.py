@@ -380,5 +380,5 @@ def make_cluster(scenario: Scenario, identities: dict[str, Any]) -> Cluster:
         INSTANCE, tuple(identities[str(i)].public_key for i in range(scenario.replicas)),
         checkpoint_interval=scenario.checkpoint_interval, window=scenario.window,
         request_timeout_ms=scenario.request_timeout_ms, view_timeout_ms=scenario.view_timeout_ms,
-        status_ms=max(1, scenario.request_timeout_ms),
+        status_ms=max(1, scenario.view_timeout_ms // 2),
     )

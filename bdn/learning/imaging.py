@@ -1,0 +1,124 @@
+"""Grey images as arrays: enlarging and shrinking, cropping, and (with Pillow) files.
+
+A picture is a float32 array (height, width) in [0, 1]. The arithmetic is here, in two matrix
+products, so that training crops, detection windows and made scenes are resampled alike and need no
+image library; Pillow (extra ``report``) only reads and writes files, and draws.
+"""
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bdn.errors import UsageError
+from bdn.learning.errors import DataError
+from bdn.learning.shapes import SIDE
+from bdn.learning.types import Floats
+
+MAX_PIXELS = 64_000_000
+"""A larger picture is refused before it is decoded."""
+
+
+class Box(NamedTuple):
+    """A rectangle by VOC's rule: 1-based, both corners inside. Fractions are allowed."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+    @property
+    def width(self) -> float:
+        """Pixels across."""
+        return self.xmax - self.xmin + 1
+
+    @property
+    def height(self) -> float:
+        """Pixels down."""
+        return self.ymax - self.ymin + 1
+
+    @property
+    def area(self) -> float:
+        """Pixels inside."""
+        return self.width * self.height
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, with VOC's inclusive corners."""
+    width = min(a.xmax, b.xmax) - max(a.xmin, b.xmin) + 1
+    height = min(a.ymax, b.ymax) - max(a.ymin, b.ymin) + 1
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (a.area + b.area - shared)
+
+
+def resize(picture: Floats, height: int, width: int) -> Floats:
+    """Resampled with a triangle filter: bilinear upwards, averaging downwards; half-pixel centres.
+
+    Takes (…, h, w) and gives (…, height, width).
+    """
+    rows = _triangle(picture.shape[-2], height)
+    columns = _triangle(picture.shape[-1], width)
+    result: Floats = np.matmul(np.matmul(rows, picture), columns.T)
+    return result
+
+
+@functools.lru_cache(maxsize=256)
+def _triangle(before: int, after: int) -> Floats:
+    """Weights (after, before) of the filter, each row adding up to 1."""
+    scale = before / after
+    reach = max(scale, 1.0)
+    centres = (np.arange(after) + 0.5) * scale - 0.5
+    distance = np.abs(np.arange(before)[None, :] - centres[:, None]) / reach
+    weights = np.maximum(1 - distance, 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights.astype(np.float32)
+
+
+def crop(picture: Floats, box: Box, side: int = SIDE) -> Floats:
+    """The inside of ``box`` as a (side, side) image; what lies outside the picture is cut off.
+
+    Raises `DataError` where nothing of the box lies in the picture.
+    """
+    height, width = picture.shape
+    left, right = max(round(box.xmin) - 1, 0), min(round(box.xmax), width)
+    top, bottom = max(round(box.ymin) - 1, 0), min(round(box.ymax), height)
+    if left >= right or top >= bottom:
+        raise DataError(f"box {tuple(box)} lies outside a picture of {width}×{height}")
+    return resize(picture[top:bottom, left:right], side, side)
+
+
+def read_grey(path: Path) -> Floats:
+    """A picture file as grey (ITU-R 601 luma, by Pillow).
+
+    Raises `DataError` for a file that is missing, broken or larger than `MAX_PIXELS`, `UsageError`
+    without Pillow.
+    """
+    pillow = load_pillow()
+    if not path.is_file():
+        raise DataError(f"no picture {path}")
+    try:
+        with pillow.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path}: {image.width}×{image.height} pixels are too many")
+            grey = np.asarray(image.convert("L"), np.float32)
+    except (OSError, ValueError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
+        raise DataError(f"{path}: no readable picture ({error})") from error
+    return grey / np.float32(255)
+
+
+def write_grey(path: Path, picture: Floats) -> None:
+    """Write a picture; the file's ending says the format."""
+    pixels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    load_pillow().fromarray(pixels).save(path)
+
+
+def load_pillow(module: str = "Image") -> Any:
+    """Pillow's ``module``; raises `UsageError` where the extra is missing."""
+    try:
+        return importlib.import_module(f"PIL.{module}")
+    except ImportError as error:
+        raise UsageError("pictures need Pillow: pip install 'bdn[report]'") from error

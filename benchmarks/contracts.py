@@ -1,0 +1,171 @@
+"""What contracts cost: both engines beside CPython and Starlark, and host calls beside bare gmpy2.
+
+The same four functions run on the walker, on the compiled engine, natively on CPython (without gas
+or limits), and on Starlark (Rust, without gas). Aims of DESIGN.md's issue 6: compiled at least 3
+times faster than the walker, at most 12 times slower than CPython.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+import gmpy2
+from harness import Report, main, paired, timed
+
+from bdn.chain.contracts import compile_contract
+from bdn.chain.contracts.host import built_in_hosts
+
+SOURCE = '''
+@public
+def loop(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total = (total + i * i) % 1000003
+    return total
+
+@public
+def branch(n: int) -> int:
+    low = 0
+    high = 0
+    x = 1
+    for i in range(n):
+        x = (x * 1103515245 + 12345) % 2147483648
+        if x % 3 == 0 and x > 1000:
+            low += 1
+        elif x % 5 == 1 or i < 10:
+            high += 2
+        else:
+            high -= 1
+    return low * 1000000 + high
+
+@public
+def table(n: int) -> int:
+    counts = {}
+    for i in range(n):
+        key = str(i % 100)
+        counts[key] = counts.get(key, 0) + i
+    total = 0
+    for key in counts:
+        total += counts[key]
+    return total
+
+@public
+def octets(n: int) -> int:
+    data = b""
+    total = 0
+    for i in range(n):
+        data = data[-56:] + to_bytes(i, 8)
+        total += data[i % 8] + len(data)
+        if data[:2] == b"zz":
+            total += from_bytes(data[2:10])
+    return total
+'''
+
+NATIVE: dict[str, Any] = {
+    "public": lambda function: function,
+    "to_bytes": lambda value, width: value.to_bytes(width, "big"),
+    "from_bytes": lambda data: int.from_bytes(data, "big"),
+}
+
+WORKLOADS = ("loop", "branch", "table", "octets")
+NO_BYTES = "octets"  # Starlark in Rust has no bytes
+GAS = 10**10
+
+
+def starlark_functions() -> dict[str, Callable[[int], Any]]:
+    """The workloads as Starlark runs them: the same text, without decorators and annotations."""
+    import starlark
+
+    text = SOURCE.partition(f"@public\ndef {NO_BYTES}")[0]
+    text = text.replace("@public\n", "").replace("(n: int) -> int", "(n)")
+    module = starlark.Module()
+    starlark.eval(module, starlark.parse("workloads.star", text), starlark.Globals.standard())
+    frozen = module.freeze()
+    return {name: lambda n, name=name: frozen.call(name, n) for name in WORKLOADS
+            if name != NO_BYTES}
+
+
+def engines(report: Report) -> None:
+    """Rows: one workload on everything."""
+    contract = compile_contract(SOURCE)
+    names = dict(NATIVE)
+    exec(SOURCE, names)
+    peer = starlark_functions() if report.peer("starlark-pyo3") else {}
+    size, repeats = (3_000, 5) if report.quick else (20_000, 9)
+    for name in WORKLOADS:
+        def ours(engine: str, name: str = name) -> Any:
+            receipt = contract.call(name, [size], gas=GAS, engine=engine)
+            assert receipt.ok
+            return receipt
+
+        assert ours("walker") == ours("closures")
+        assert ours("walker").result == names[name](size)
+        compiled, native = paired(lambda: ours("closures"), lambda n=name: names[n](size), repeats)
+        again, walked = paired(lambda: ours("closures"), lambda: ours("walker"), repeats)
+        row = {"workload": name, "compiled": compiled, "walker": walked, "CPython": native,
+               "walker/compiled": walked.median / again.median,
+               "compiled/CPython": compiled.median / native.median}
+        if name in peer:
+            assert peer[name](size) == names[name](size)
+            beside, starlark = paired(lambda: ours("closures"), lambda n=name: peer[n](size),
+                                      repeats)
+            row |= {"Starlark": starlark, "compiled/Starlark": beside.median / starlark.median}
+        elif peer:
+            row |= {"Starlark": "-", "compiled/Starlark": "-"}
+        gas = ours("closures").gas_used
+        report.add(**row, **{"ns per gas": compiled.median / gas * 1e9})
+
+
+def hosts(report: Report) -> None:
+    """Rows: what the language adds to a host call on vectors (Eq. (5) as a built-in)."""
+    rng = random.Random(1)
+    modulus = rng.getrandbits(4096) | 1 << 4095 | 1
+    length, count = (8, 3) if report.quick else (40, 5)
+    vectors = [[rng.randrange(modulus) for _ in range(length)] for _ in range(count)]
+    weights = [rng.randrange(100, 3000) for _ in range(count)]
+    packed = [b"".join(x.to_bytes(512, "big") for x in vector) for vector in vectors]
+
+    def bare() -> list[Any]:
+        total = [gmpy2.mpz(1)] * length
+        for vector, weight in zip(vectors, weights, strict=True):
+            powers = gmpy2.powmod_base_list(vector, weight, modulus)
+            total = [x * y % modulus for x, y in zip(total, powers, strict=True)]
+        return total
+
+    contract = compile_contract(
+        "@public\ndef f(v: list, w: list, m: int):\n    return weighted_product(v, w, m)\n")
+    args = [packed, weights, modulus]
+    result = contract.call("f", args, gas=GAS).result
+    assert result == b"".join(int(x).to_bytes(512, "big") for x in bare())
+    called, alone = paired(lambda: contract.call("f", args, gas=GAS), bare, 7)
+    report.add(host=f"weighted_product, {count} vectors of {length} residues, 4096 bits",
+               contract=called, gmpy2=alone, ratio=called.median / alone.median)
+    data = bytes(100_000)
+    contract = compile_contract("@public\ndef f(x: bytes):\n    return sha256(x)\n")
+    called, alone = paired(lambda: contract.call("f", [data], gas=GAS),
+                           lambda: hashlib.sha256(data).digest(), 15)
+    report.add(host="sha256 of 100 kB", contract=called, gmpy2=alone,
+               ratio=called.median / alone.median)
+    assert "weighted_product" in built_in_hosts(contract.table)
+
+
+def compiling(report: Report) -> None:
+    """Rows: from source to something that runs."""
+    for name, text in (("the four workloads", SOURCE), ("ten times that", "\n".join(
+            SOURCE.replace("def ", f"def n{i}_") for i in range(10)))):
+        def build(text: str = text) -> None:
+            compile_contract(text).engine("closures")
+
+        report.add(**{"compile": name, "lines": text.count("\n"), "time": timed(build, 5)})
+
+
+def measure(report: Report) -> None:
+    """Everything."""
+    engines(report)
+    hosts(report)
+    compiling(report)
+
+
+if __name__ == "__main__":
+    main("Contracts", measure, packages=("starlark-pyo3",))

@@ -1,0 +1,38 @@
+"""Small whole runs, shared by the tests that look at them. Keys are toys; everything else is real."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.run import Run, opened_run
+
+TINY = {
+    "devices": 4, "threshold": 2, "epochs": 2, "iterations": 3, "batch_size": 16, "samples": 40,
+    "key_bits": 512, "deterministic": True, "seed": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., RunConfig]:
+    """A run of seconds: four devices, forty samples each, 512-bit keys; options override."""
+    return lambda **options: RunConfig(**{**TINY, **options})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A finished tiny run with its folder; for reading only."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    config = RunConfig(**TINY)
+    with opened_run(config, RunFolder.create(path, config)) as run:
+        run.complete()
+        yield run
+
+
+@pytest.fixture(scope="session")
+def ledger_file(finished: Run) -> Path:
+    """The finished run's ledger."""
+    assert finished.folder is not None
+    return finished.folder.path / "ledger.sqlite"

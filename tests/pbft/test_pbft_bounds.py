@@ -1,0 +1,182 @@
+"""What peers can never do: change a replica by refused input, fill its memory, or stop its step."""
+
+import dataclasses
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.pbft.events import Receive, Restored, Suspect, Timeout
+from bdn.pbft.log import MAX_BODIES, Slot
+from bdn.pbft.messages import (
+    Checkpoint,
+    Commit,
+    Fetch,
+    Message,
+    Prepare,
+    PrePrepare,
+    Status,
+    type_name,
+)
+from bdn.pbft.wire import encode_message
+
+
+def lively(world, seed):
+    """A world in the middle of things: some loss, a suspicion, a few requests; and its wire."""
+    rng = random.Random(seed)
+    w = world(status_ms=60)
+    w.drop = lambda *_: rng.random() < 0.2
+    for _ in range(3):
+        if w.clients["c0"].outstanding is None:
+            w.submit(operation=b"%d" % rng.randrange(9))
+        w.run(rng.randrange(120))
+        if rng.random() < 0.5:
+            target = rng.randrange(4)
+            w.step(target, Suspect(w.replicas[target].view + 1))
+    return w, [m for source in list(w.sent) for _, m in w.sent[source]]
+
+
+def corrupted(rng: random.Random, w, message: Message) -> Message:
+    """The message with one field changed, sometimes signed again by its (Byzantine) sender."""
+    names = [f.name for f in dataclasses.fields(message)]
+    name = rng.choice(names)
+    value = getattr(message, name)
+    match value:
+        case bool():
+            changed = not value
+        case int():
+            changed = max(0, value + rng.choice((-1, 1, 7, 1 << 40)))
+        case bytes():
+            changed = bytes(len(value)) if rng.random() < 0.5 else value[::-1]
+        case str():
+            changed = "payload" if type(message).__name__ in ("Fetch", "State") else value + "x"
+        case tuple():
+            changed = value[:-1] if rng.random() < 0.5 else value + value[-1:]
+        case _:
+            changed = b"?"
+    changed = dataclasses.replace(message, **{name: changed})
+    if rng.random() < 0.5 and getattr(changed, "replica", 9) == 3:
+        return w.sign(3, changed)
+    return changed
+
+
+@given(st.integers(0, 2**32))
+def test_refused_input_changes_nothing_and_has_no_effect(world, seed):
+    """STYLE 9: after "rejected" the replica's whole state equals the one before."""
+    w, wire = lively(world, seed)
+    rng = random.Random(seed)
+    refused = 0
+    for _ in range(60):
+        i = rng.randrange(3)
+        message = corrupted(rng, w, rng.choice(wire))
+        before = w.replicas[i].fingerprint()
+        told = len(w.told(i, "rejected"))
+        effects = w.replicas[i].step(Receive(3, encode_message(message)))
+        if len(w.told(i, "rejected")) > told and not effects:
+            refused += 1
+            assert w.replicas[i].fingerprint() == before, type_name(message)
+    assert refused
+
+
+@given(st.integers(0, 2**32), st.binary(max_size=60))
+def test_junk_and_idle_events_change_nothing(world, seed, junk):
+    w, _ = lively(world, seed)
+    for event in (Receive(2, junk), Timeout("nonsense"), Restored(5), Suspect(0)):
+        before = w.replicas[0].fingerprint()
+        assert w.replicas[0].step(event) == []
+        assert w.replicas[0].fingerprint() == before
+
+
+def test_a_clone_is_equal_and_independent(world):
+    """`clone` and `fingerprint` are what explorers stand on."""
+    w, wire = lively(world, 5)
+    original = w.replicas[1]
+    twin = original.clone(original.application.clone())
+    assert twin.fingerprint() == original.fingerprint()
+    before = original.fingerprint()
+    for message in wire:
+        twin.step(Receive(0, encode_message(message)))
+    twin.step(Suspect(99))
+    assert twin.fingerprint() != before
+    assert original.fingerprint() == before
+
+
+def flood(w, count):
+    """What one Byzantine replica with a valid key can send that asks to be remembered."""
+    rng = random.Random(1)
+    for k in range(count):
+        view, sequence = rng.randrange(1 << 30), rng.randrange(1 << 30)
+        digest = rng.randbytes(32)
+        yield w.prepare(3, view, sequence, digest)
+        yield w.commit(3, view, 1 + k % 8, digest)
+        yield w.commit(3, 0, sequence, digest)
+        yield w.prepare(3, 0, 1 + k % 8, digest)
+        yield w.pre_prepare(4 * view + 3, sequence, b"x", digest)
+        yield w.checkpoint(3, 4 * sequence, digest)
+        yield w.checkpoint(3, 4 * (1 + k % 2), digest)
+        yield w.view_change(3, 1 + k)
+        yield w.sign(3, Fetch("payload", sequence, digest, 3, b""))
+        yield w.sign(3, Status(view, True, sequence, sequence, 3, b""))
+
+
+def test_a_flooding_peer_fills_bounded_memory(world):
+    """Rule 11: the log never exceeds what a window and a buffer of one sender hold."""
+    w = world()
+    w.drop = lambda *_: True
+    window = w.cluster.window
+    for message in flood(w, 300):
+        w.give(1, message)
+    replica = w.replicas[1]
+    assert replica.log_size() <= window + 3 * window + 1 + window // 4 + 1
+    core = replica._core
+    assert max(map(len, core.buffer.values())) == 3 * window
+    assert len(core.far_checkpoints) == 1
+    assert len(core.view_changes) == 1
+    assert len(core.log) <= window
+    assert all(len(slot.prepares) <= 1 and len(slot.commits) <= 1 for slot in core.log)
+
+
+def test_a_flooded_replica_still_works(world):
+    """The flood of one costs the others nothing."""
+    w = world()
+    for message in flood(w, 50):
+        w.replicas[1].step(Receive(3, encode_message(message)))
+    w.crash(3)
+    w.submit()
+    w.run(300)
+    assert [w.operations(i) for i in (0, 1, 2)] == [[b"a"]] * 3
+
+
+def test_held_back_messages_go_when_their_view_is_passed(world):
+    """Rule 11: what waited for a view that never came is forgotten."""
+    w = world()
+    for sequence in range(1, 9):
+        w.give(1, w.prepare(3, 2, sequence, b"d" * 32))
+    assert w.replicas[1].log_size() == 8
+    w.step(1, Suspect(3))
+    assert w.replicas[1].log_size() == 1
+
+
+def test_bodies_of_a_slot_are_bounded(world):
+    """Rule 11: primaries of many views cannot pile up payloads in one slot."""
+    w = world()
+    slot = Slot(1)
+    for view in range(30):
+        slot.propose(w.pre_prepare(view, 1, b"%d" % view, bytes([view]) * 32), carried=False)
+        if view == 3:
+            slot.certificate = w.certificate(3, 1, bytes([3]) * 32)
+    assert len(slot.bodies) == MAX_BODIES
+    assert slot.body(bytes([3]) * 32) == b"3", "P's body stays"
+    assert slot.body(bytes([29]) * 32) == b"29"
+
+
+def test_forged_votes_do_not_take_the_place_of_real_ones(world):
+    """A vote is stored after its signature is verified, never before."""
+    w = world()
+    digest = w.digest(w.payload(w.request()))
+    for kind in (Prepare, Commit):
+        w.give(1, kind(0, 1, digest, 2, bytes(64)))
+        w.give(1, kind(5, 1, digest, 2, bytes(64)))
+    w.give(1, Checkpoint(4, b"d" * 32, 2, bytes(64)))
+    w.give(1, PrePrepare(7, 1, digest, None, bytes(64)))
+    assert w.replicas[1].log_size() == 0

@@ -1,0 +1,218 @@
+"""Group 10 of DESIGN.md section 10: what is said is written first, and survives a crash."""
+
+from types import MappingProxyType
+
+import pytest
+
+from bdn.pbft.application import AppendLog
+from bdn.pbft.errors import JournalError
+from bdn.pbft.events import Broadcast, Persist, Send, Start, Suspect
+from bdn.pbft.journal import Voted, compact, decode_journal
+from bdn.pbft.messages import Commit, NewView, Prepare, Prepared, PrePrepare, ViewChange
+from bdn.pbft.wire import decode_message
+
+
+def said(effects):
+    """(record or message class) in the order of the effects."""
+    kinds = []
+    for effect in effects:
+        if isinstance(effect, Persist):
+            kinds.append(type(decode_journal(effect.record)))
+        elif isinstance(effect, (Send, Broadcast)):
+            kinds.append(type(decode_message(effect.data)))
+    return kinds
+
+
+def test_every_vote_is_written_before_it_is_sent(world):
+    """Rule 10: Persist stands before the message that it is for, for all five kinds."""
+    w = world()
+    effects = w.give(0, w.request(), "c0")
+    assert said(effects) == [Voted, PrePrepare]
+    payload = w.payload(w.request())
+    digest = w.digest(payload)
+    assert said(w.give(1, w.pre_prepare(0, 1, payload))) == [Voted, Prepare]
+    assert said(w.give(1, w.prepare(2, 0, 1, digest))) == [Prepared, Commit]
+    assert said(w.step(1, Suspect(1))) == [ViewChange, ViewChange]
+    w.give(1, w.view_change(2, 1))
+    assert said(w.give(1, w.view_change(3, 1)))[:2] == [NewView, NewView]
+
+
+def test_a_restarted_backup_never_contradicts_its_prepare(world):
+    """Rule 10c: the primary equivocates after the crash and gets nothing."""
+    w = world()
+    first, second = (w.payload(w.request(), nonce=k) for k in (1, 2))
+    w.give(1, w.pre_prepare(0, 1, first))
+    w.crash(1)
+    w.restart(1)
+    assert not w.give(1, w.pre_prepare(0, 1, second))
+    assert w.replicas[1]._core.log.get(1).pre_prepare.digest == w.digest(first)
+
+
+def test_a_restarted_primary_never_uses_a_number_twice(world):
+    """Rule 10b."""
+    w = world()
+    w.drop = lambda *_: True
+    w.give(0, w.request("c0"), "c0")
+    w.crash(0)
+    w.restart(0)
+    w.give(0, w.request("c1"), "c1")
+    numbers = [(m.sequence, m.digest) for to, m in w.sent[0]
+               if isinstance(m, PrePrepare) and to == 1]
+    assert len(numbers) == len({n for n, _ in numbers}) == 2
+
+
+def test_p_survives_a_restart(world):
+    """Rule 10d: what was prepared before the crash is in the VIEW-CHANGE after it."""
+    w = world()
+    payload = w.payload(w.request())
+    w.give(1, w.pre_prepare(0, 1, payload))
+    w.give(1, w.prepare(2, 0, 1, w.digest(payload)))
+    w.crash(1)
+    w.restart(1)
+    w.step(1, Suspect(1))
+    sent = [m for _, m in w.sent[1] if isinstance(m, ViewChange)][-1]
+    assert [e.pre_prepare.digest for e in sent.prepared] == [w.digest(payload)]
+
+
+def test_a_given_up_view_stays_given_up(world):
+    """Rule 10e: a VIEW-CHANGE to 3 forbids votes below view 3, after a restart too."""
+    w = world()
+    w.step(1, Suspect(3))
+    w.crash(1)
+    w.restart(1)
+    assert (w.replicas[1].view, w.replicas[1].status) == (3, "view-change")
+    assert not w.give(1, w.pre_prepare(0, 1, w.payload(w.request())))
+    assert w.sent_types(1).count("VIEW-CHANGE") == 6, "it says so again"
+
+
+def test_an_entered_view_is_entered_after_a_restart(world):
+    w = world()
+    w.give(2, w.new_view(1, [w.view_change(i, 1) for i in (0, 1, 3)]))
+    w.crash(2)
+    w.restart(2)
+    assert (w.replicas[2].view, w.replicas[2].status) == (1, "normal")
+
+
+def test_executed_entries_and_replies_survive(world):
+    w = world()
+    for k in range(6):
+        w.submit(operation=b"%d" % k)
+        w.run(30)
+    before = w.replicas[2]
+    w.crash(2)
+    w.restart(2)
+    after = w.replicas[2]
+    assert (after.executed, after.stable, after.replies) == (6, 4, before.replies)
+    assert w.operations(2) == w.operations(0)
+    assert after.prepared_certificates() == before.prepared_certificates()
+
+
+def test_the_last_replies_are_restored_with_the_checkpoint(world):
+    """Rule 5b: a restarted or restored replica still refuses what was executed."""
+    w = world()
+    for _ in range(4):
+        w.submit()
+        w.run(30)
+    w.crash(2)
+    w.restart(2, compact(w.journals[2]))
+    assert w.replicas[2].replies["c0"] == (4, b"4")
+
+
+@pytest.mark.parametrize("moment", range(1, 60, 4))
+def test_a_crash_at_any_record_loses_nothing_that_was_said(world, moment):
+    """Rule 10: replica 1's journal is cut after ``moment`` records; it still agrees afterwards."""
+    w = world()
+    for k in range(9):
+        w.submit(operation=b"%d" % k)
+        w.run(30)
+    w.crash(1)
+    w.restart(1, w.journals[1][:moment])
+    w.submit(operation=b"last")
+    w.run(1500)
+    assert len(w.operations(1)) == 10
+    assert len({tuple(w.operations(i)) for i in range(4)}) == 1
+
+
+def test_a_compacted_journal_restores_the_same_replica(world):
+    """`compact` drops what the stable checkpoint covers, and nothing that matters."""
+    w = world()
+    for view in (0, 1):
+        for k in range(5):
+            w.submit(operation=b"%d" % k)
+            w.run(60)
+        for i in range(4):
+            w.step(i, Suspect(view + 1))
+        w.run(60)
+    whole, short = w.journals[3], compact(w.journals[3])
+    assert len(short) < len(whole) / 2
+    one, other = w.build(3, whole), w.build(3, short)
+    for replica in (one, other):
+        replica.step(Start())
+    assert one.view == other.view == 2
+    assert one.executed == other.executed
+    assert one.prepared_certificates() == other.prepared_certificates()
+    assert one.application.operations == other.application.operations
+    assert one.replies == other.replies
+
+
+def test_the_whole_cluster_restarts_at_once(world):
+    """All crash; all come back from their journals and go on in the same view."""
+    w = world()
+    w.crash(0)
+    for k in range(3):
+        w.submit(operation=b"%d" % k)
+        w.run(600)
+    for i in range(1, 4):
+        w.crash(i)
+    w.queue.clear()
+    for i in range(4):
+        w.restart(i)
+    w.submit(operation=b"after")
+    w.run(2000)
+    assert [w.operations(i) for i in range(4)] == [[b"0", b"1", b"2", b"after"]] * 4
+
+
+def test_a_durable_application_is_not_asked_to_execute_twice(world):
+    """A durable application ahead of the journal gives the same results again, changing nothing."""
+    kept = {}
+
+    class Durable(AppendLog):
+        done = MappingProxyType({})
+
+        def execute(self, sequence, payload, seal):
+            if sequence <= self.height():
+                return self.done[sequence]
+            self.done = {**self.done, sequence: super().execute(sequence, payload, seal)}
+            return self.done[sequence]
+
+    def make(w, index):
+        if index not in kept:
+            keys = {c: i.public_key for c, i in w.client_ids.items()}
+            kept[index] = Durable(b"test", keys, w.signing(index))
+        return kept[index]
+
+    w = world(make_application=make, sequential=True)
+    for k in range(6):
+        w.submit(operation=b"%d" % k)
+        w.run(30)
+    w.crash(2)
+    w.restart(2, w.journals[2][:-1])  # the last execution was not written down any more
+    assert (w.replicas[2].executed, w.replicas[2].application.height()) == (5, 6)
+    w.submit(operation=b"next")
+    w.run(600)
+    assert w.operations(2) == [b"0", b"1", b"2", b"3", b"4", b"5", b"next"]
+    assert w.replicas[2].replies == w.replicas[0].replies
+
+
+def test_foreign_and_broken_journals_are_refused(world):
+    w = world()
+    w.step(1, Suspect(1))
+    with pytest.raises(JournalError):
+        w.build(2, w.journals[1])
+    with pytest.raises(JournalError):
+        w.build(1, [b"junk"])
+    w.submit()
+    w.run(30)
+    only_execution = [r for r in w.journals[0] if type(decode_journal(r)).__name__ == "Executed"]
+    with pytest.raises(JournalError):
+        w.build(0, only_execution)

@@ -1,0 +1,79 @@
+"""Searches and shrinking: sampled here; whole by their own commands (docs/simulator.md)."""
+
+from typing import Any
+
+import pytest
+
+from bdn.pbft.simulator import parse_scenario, search
+from bdn.pbft.simulator.generators import GENERATORS, TWINS_TOTAL, twins_scenario
+from bdn.pbft.simulator.search import run_quickly
+from bdn.pbft.simulator.shrink import failure_of, shrink, to_json
+
+SAMPLES = [("twins", 4, 6000, 40), ("byzzfuzz", 4, 0, 40), ("random", 4, 0, 30),
+           *((mode, n, 0, 3) for mode in GENERATORS for n in (5, 6, 7, 8)),
+           *((mode, 13, 0, 1) for mode in GENERATORS)]
+
+
+@pytest.mark.parametrize(("mode", "replicas", "start", "count"), SAMPLES)
+def test_a_sample_of_the_search_finds_no_violation(
+    mode: str, replicas: int, start: int, count: int
+) -> None:
+    """Issue 5, "it must show" 2: safe, and live after healing; also n = 5, 6, 7, 8, 13."""
+    found = search(mode, count, seed=1, replicas=replicas, start=start)
+    assert (found.failure, found.runs) == ("", count), (found.violations, found.scenario)
+
+
+def test_all_twins_scenarios_of_four_replicas_are_different() -> None:
+    """4 twins · 16³ splits = 16,384; the index counts them through."""
+    assert TWINS_TOTAL == 16_384
+    seen = {(tuple(s["twins"]), str(s["partitions"])) for s in
+            (twins_scenario(4, 0, index) for index in range(TWINS_TOTAL))}
+    assert len(seen) == TWINS_TOTAL
+
+
+@pytest.mark.parametrize("mode", GENERATORS)
+def test_a_generated_scenario_is_a_function_of_seed_and_index(mode: str) -> None:
+    """The same twice, another one for another index, and what is written down reads the same."""
+    first = GENERATORS[mode](7, 3, 8)
+    assert first == GENERATORS[mode](7, 3, 8) != GENERATORS[mode](7, 3, 9)
+    assert parse_scenario(to_json(first)) == parse_scenario(first)
+
+
+BROKEN: dict[str, Any] = {
+    "replicas": 4, "seed": 3, "limit_ms": 2000, "heal_at_ms": 500,
+    "requests": [{"client": "c0", "timestamp": 1, "operation": "a", "to": ["0"]},
+                 {"client": "c1", "timestamp": 1, "operation": "b", "to": ["0'"]},
+                 {"client": "c2", "timestamp": 1, "at_ms": 90, "operation": "c"}],
+    "twins": ["0", "1"],
+    "partitions": [{"groups": [["0", "1", "2"], ["0'", "1'", "3"]]},
+                   {"from_ms": 300, "groups": [["0"], ["3"]]}],
+    "slow": [{"type": "STATE", "add_ms": 30}],
+    "suspect": [{"replica": "3", "at_ms": 400, "view": 2}],
+}
+
+
+def test_a_violation_is_shrunk_to_what_it_needs() -> None:
+    """The shrunk file fails in the same way, and no rule of it could be left out."""
+    failure = failure_of(run_quickly(BROKEN))
+    assert failure in ("agreement", "state")
+
+    def fails(candidate: dict[str, Any]) -> bool:
+        return failure_of(run_quickly(candidate)) == failure
+
+    small = shrink(BROKEN, fails)
+    assert fails(small)
+    assert "suspect" not in small
+    assert "slow" not in small
+    assert len(small["partitions"]) == 1
+    assert parse_scenario(to_json(small)) == parse_scenario(small)
+
+
+def test_a_search_stops_at_a_failure_and_hands_back_its_scenario(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A generator that plants f + 1 twins is caught, and the file replays what was found."""
+    monkeypatch.setitem(GENERATORS, "twins", lambda n, seed, index: BROKEN)
+    found = search("twins", 5, 0)
+    assert found.runs == 1
+    assert found.scenario is not None
+    assert failure_of(run_quickly(found.scenario)) == found.failure != ""
