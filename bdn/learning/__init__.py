@@ -1,12 +1,81 @@
-"""Being built; see DESIGN section 11."""
+"""Collaborative learning (Section 4.1): the paper's CNN, its local rules, Algorithm 1, detection.
 
-from bdn.errors import UsageError
+The package stands alone: it knows nothing of encryption, ledgers or consensus. Ten lines train a
+model over five devices and judge it::
+
+    >>> from bdn.learning import PaperCNN, TrainingSettings, accuracy, federated, load, split
+    >>> data = load("digits")                                # 1,797 real handwritten digits
+    >>> devices = split(data.train, 5, kind="iid", seed=0)   # disjoint parts, s_1 … s_5
+    >>> cnn = PaperCNN(classes=10, seed=0)                   # 252,398 parameters
+    >>> rules = TrainingSettings(rule="sgd", epochs=4, iterations=20, step_size=0.1)
+    >>> for result in federated(cnn, devices, rules):        # Algorithm 1
+    ...     print(result.epoch, result.global_loss < 2.3, len(result.contributors))
+    1 True 5
+    2 True 5
+    3 True 5
+    4 True 5
+    >>> accuracy(cnn, result.best_w, data.test) > 0.9        # on digits that nobody trained on
+    True
+
+**The network** (`PaperCNN`) holds no parameters: ``w`` is one flat float32 vector, because that is
+what a device seals and uploads; `bdn.learning.shapes` says which part is which. It is written
+twice: `bdn.learning.plain` to be read, `bdn.learning.fast` to be run; tests hold them equal to each
+other, to finite differences and to PyTorch.
+
+**What a device does** (`local_update`, `local_gradient`, `local_loss`) is pure functions of (model,
+parameters, data, rule, generator), so that they run here, in a worker process, or on another
+machine (`open_executor`: ``serial``, ``processes``, ``dask:ADDRESS``) with the same result.
+
+**Algorithm 1** (`federated`) is the oracle of the encrypted run: both call the same local
+functions, draw batches from the same named substreams (`device_generator`), and add up by
+`weighted_sum` and `apply_update` (Eq. (4)). A diverged or failing device is named in the result and
+left out of the average.
+
+**Devices of other kinds** (`client_learner`) need only Flower's NumPyClient methods, so a PyTorch
+model joins as it is; `CnnClient` is our device for a Flower server.
+
+**Data** (`load`): embedded digits, MNIST-like IDX files, a VOCdevkit, made scenes. `split` spreads
+a set over devices: IID, by size, Dirichlet(α), by class.
+
+**Detection** (`detect`, `draw`): windows of several sizes, non-maximum suppression, boxes;
+`evaluate_detections` is VOC's average precision, 11-point and all-point.
+
+Where we differ from the paper:
+
+- Eq. (1) divides ΣF_k by s though F_k is already a mean; here F = Σ s_k F_k / s.
+- Eq. (3) as printed is `svrg-literal`. With stochastic gradients over b samples it is `svrg`, whose
+  step is λ b / s_k; b = 1 is the single-sample rule from which Eq. (3) comes.
+- Algorithm 1's loop test compares w^(f) with w^(p-1) and is false at once, line 12 leaves the next
+  epoch's start unset: here the loop runs until ‖w^(p) − w^(p-1)‖₂ ≤ ε or p = P, each epoch from
+  w^(p-1).
+- "mean precision accuracy" is not defined: `evaluate` gives mean per-class precision, and
+  `evaluate_detections` VOC's mAP.
+- A detector needs to know what is no object, so scenes (and VOC, if asked) have one more class,
+  "background", and w3 one more column.
+- The paper's validation instances lie inside its training set; here ``train`` and ``val`` are
+  disjoint.
+"""
+
+from bdn.learning.average_precision import (
+    ClassResult,
+    Detection,
+    DetectionResult,
+    average_precision,
+    evaluate_detections,
+)
+from bdn.learning.checkpoint import (
+    Checkpoint,
+    history_rows,
+    load_checkpoint,
+    save_checkpoint,
+    write_history,
+)
 from bdn.learning.cnn import PaperCNN
 from bdn.learning.dataset import Data, Dataset
-from bdn.learning.digits import load_digits
+from bdn.learning.detection import DetectorSettings, detect, draw
 from bdn.learning.errors import DataError, DeviceError, ModelError, TooFewDevicesError
-from bdn.learning.evaluation import Evaluation, accuracy, evaluate, global_loss
-from bdn.learning.executors import Executor, open_executor
+from bdn.learning.evaluation import Evaluation, accuracy, confusion, evaluate, global_loss
+from bdn.learning.executors import Executor, WorkerLostError, open_executor
 from bdn.learning.federated import (
     EpochResult,
     TrainingSettings,
@@ -16,21 +85,39 @@ from bdn.learning.federated import (
     train,
     weighted_sum,
 )
-from bdn.learning.local import LocalResult, local_gradient, local_loss, local_update
+from bdn.learning.imaging import Box, overlap, read_grey
+from bdn.learning.learners import (
+    ClientLearner,
+    CnnClient,
+    CnnLearner,
+    Learner,
+    NumPyClient,
+    client_learner,
+    flatten,
+    unflatten,
+)
+from bdn.learning.local import (
+    RULES,
+    LocalResult,
+    TrainingRules,
+    local_gradient,
+    local_loss,
+    local_update,
+)
+from bdn.learning.sources import SOURCES, load
+from bdn.learning.splits import KINDS as SPLITS
 from bdn.learning.splits import split
-
-
-def load(name: str) -> Data:
-    """See DESIGN section 11."""
-    if name == "digits":
-        return load_digits()
-    raise UsageError(f"no data called {name!r}")
-
+from bdn.learning.voc import BACKGROUND, VOC_CLASSES, VocObject
 
 __all__ = [
-    "Data", "DataError", "Dataset", "DeviceError", "EpochResult", "Evaluation", "Executor",
-    "LocalResult", "ModelError", "PaperCNN", "TooFewDevicesError", "TrainingSettings", "accuracy",
-    "apply_update", "device_generator", "evaluate", "federated", "global_loss", "load",
-    "local_gradient", "local_loss", "local_update", "open_executor", "split", "train",
-    "weighted_sum",
+    "BACKGROUND", "RULES", "SOURCES", "SPLITS", "VOC_CLASSES", "Box", "Checkpoint", "ClassResult",
+    "ClientLearner", "CnnClient", "CnnLearner", "Data", "DataError", "Dataset", "Detection",
+    "DetectionResult", "DetectorSettings", "DeviceError", "EpochResult", "Evaluation", "Executor",
+    "Learner", "LocalResult", "ModelError", "NumPyClient", "PaperCNN", "TooFewDevicesError",
+    "TrainingRules", "TrainingSettings", "VocObject", "WorkerLostError", "accuracy",
+    "apply_update", "average_precision", "client_learner", "confusion", "detect",
+    "device_generator", "draw", "evaluate", "evaluate_detections", "federated", "flatten",
+    "global_loss", "history_rows", "load", "load_checkpoint", "local_gradient", "local_loss",
+    "local_update", "open_executor", "overlap", "read_grey", "save_checkpoint", "split", "train",
+    "unflatten", "weighted_sum", "write_history",
 ]  # fmt: skip

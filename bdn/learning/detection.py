@@ -17,7 +17,7 @@ import numpy as np
 from bdn.errors import UsageError
 from bdn.learning.average_precision import Detection
 from bdn.learning.cnn import CHUNK, PaperCNN
-from bdn.learning.imaging import Box, load_pillow, overlap, read_grey, resize
+from bdn.learning.imaging import Box, load_pillow, overlap, part_inside, read_grey, resize
 from bdn.learning.shapes import SIDE
 from bdn.learning.types import Floats
 from bdn.learning.voc import BACKGROUND
@@ -35,6 +35,8 @@ class DetectorSettings:
         threshold: least confidence of an answer.
         suppress: answers of one class that overlap a better one by more than this are merged in it.
         suppress_across: likewise for answers of different classes, which are dropped.
+        suppress_inside: an answer that lies to this part inside one with more votes is dropped; a
+            part of a digit is often another digit. 1 keeps objects within objects.
         agree: only answers that overlap the best one by this much move its box.
     """
 
@@ -45,6 +47,7 @@ class DetectorSettings:
     threshold: float = 0.5
     suppress: float = 0.3
     suppress_across: float = 0.5
+    suppress_inside: float = 0.6
     agree: float = 0.5
 
     def __post_init__(self) -> None:
@@ -117,7 +120,8 @@ def suppress(found: Sequence[Detection], settings: DetectorSettings) -> list[Det
     groups: list[list[Detection]] = []
     while waiting:
         best = waiting[0]
-        same, rest = [], []
+        same: list[Detection] = []
+        rest: list[Detection] = []
         for answer in waiting:
             joined = answer.name == best.name and overlap(answer.box, best.box) > settings.suppress
             (same if joined else rest).append(answer)
@@ -127,7 +131,9 @@ def suppress(found: Sequence[Detection], settings: DetectorSettings) -> list[Det
     merged.sort(key=lambda pair: -pair[0])
     kept: list[Detection] = []
     for _, answer in merged:
-        if all(overlap(answer.box, other.box) <= settings.suppress_across for other in kept):
+        if not any(overlap(answer.box, other.box) > settings.suppress_across
+                   or part_inside(answer.box, other.box) > settings.suppress_inside
+                   for other in kept):
             kept.append(answer)
     return sorted(kept, key=lambda answer: -answer.confidence)
 

@@ -47,12 +47,19 @@ class Box(NamedTuple):
 
 def overlap(a: Box, b: Box) -> float:
     """Intersection over union of two boxes, with VOC's inclusive corners."""
+    shared = _shared(a, b)
+    return shared / (a.area + b.area - shared)
+
+
+def part_inside(a: Box, b: Box) -> float:
+    """Which part of ``a`` lies inside ``b``."""
+    return _shared(a, b) / a.area
+
+
+def _shared(a: Box, b: Box) -> float:
     width = min(a.xmax, b.xmax) - max(a.xmin, b.xmin) + 1
     height = min(a.ymax, b.ymax) - max(a.ymin, b.ymin) + 1
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (a.area + b.area - shared)
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def resize(picture: Floats, height: int, width: int) -> Floats:

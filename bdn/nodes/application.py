@@ -23,6 +23,7 @@ from bdn.chain import (
     Envelope,
     Ledger,
     MissingBlobsError,
+    Receipt,
     SealedBlock,
     TransactionError,
     UpdateTransaction,
@@ -366,16 +367,31 @@ class LedgerApplication:
     def execute(
         self, sequence: int, payload: bytes, seal: BlockSeal
     ) -> list[tuple[str, int, bytes]]:
-        """Commit the sealed block; the answers are the receipts' outcomes."""
+        """Commit the sealed block; the answers are the receipts' outcomes.
+
+        A block that the ledger holds already (a journal is being replayed) is not executed again.
+        Raises `NotYet` where blobs must be fetched first.
+        """
         block = decode_block(payload)
         assert block.header.height == sequence, "sequence = height"
-        self._check_product(block)
-        candidate = self.ledger.commit(block, seal)
+        if sequence <= self.ledger.height:
+            return self._results(block, self.ledger.store.receipts(sequence))
+        try:
+            self._check_product(block)
+            candidate = self.ledger.commit(block, seal)
+        except MissingBlobsError as error:
+            self.missing = error.roots
+            raise NotYet(str(error)) from error
         self.after_commit()
         self._trace.event("sealed", node=self.name, height=sequence, kind=block.header.kind,
                           view=getattr(seal, "view", None), transactions=len(block.envelopes))
-        return [(e.address.hex(), e.nonce, b"ok" if receipt.ok else b"failed")
-                for e, receipt in zip(block.transactions, candidate.receipts, strict=False)]
+        return self._results(block, candidate.receipts)
+
+    @staticmethod
+    def _results(block: Block, receipts: Sequence[Receipt]) -> list[tuple[str, int, bytes]]:
+        """What became of the devices' transactions; Tx_co, the last one, is no request."""
+        return [(envelope.address.hex(), envelope.nonce, b"ok" if receipt.ok else b"failed")
+                for envelope, receipt in zip(block.transactions, receipts, strict=False)]
 
     def prepare(self, sealed: SealedBlock) -> None:
         """Before a sealed block from elsewhere is applied: compute the product that it names.

@@ -55,8 +55,9 @@ class FixedPoint:
     ) -> None:
         """Raises `VectorShapeError` for a bad length or clip, `BudgetError` for a bad budget."""
         for name, number in (("length", length), ("total_weight", total_weight)):
-            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            if not _is_integer(number) or number < 1:
                 raise VectorShapeError(f"{name} must be an integer of at least 1, not {number!r}")
+        length, total_weight = int(length), int(total_weight)
         if value_bits not in range(MIN_VALUE_BITS, MAX_VALUE_BITS + 1):
             raise BudgetError(
                 f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {value_bits!r}"
@@ -85,7 +86,10 @@ class FixedPoint:
         Raises `VectorShapeError` for another shape, `OutOfRangeError` for an entry that is not
         finite or beyond its clip.
         """
-        values = np.asarray(vector, dtype=np.float64)
+        try:
+            values = np.asarray(vector, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise VectorShapeError(f"the vector is no array of numbers: {error}") from error
         if values.shape != (self.length,):
             raise VectorShapeError(
                 f"the vector has shape {values.shape}; this cipher takes ({self.length},)"
@@ -101,7 +105,7 @@ class FixedPoint:
 
     def check_weight(self, weight: int) -> None:
         """Raise `BudgetError` unless 1 ≤ ``weight`` ≤ W."""
-        if not isinstance(weight, (int, np.integer)) or isinstance(weight, bool):
+        if not _is_integer(weight):
             raise BudgetError(f"a weight is an integer, not {weight!r}")
         if not 1 <= weight <= self.total_weight:
             raise BudgetError(
@@ -149,8 +153,15 @@ class FixedPoint:
         return OutOfRangeError(worst, float(values[worst]), float(clip))
 
 
+def _is_integer(number: object) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+
+
 def _checked_clip(clip: ArrayLike, length: int) -> Floats:
-    result = np.array(clip, dtype=np.float64)
+    try:
+        result = np.array(clip, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise VectorShapeError(f"clip is no number or array of numbers: {error}") from error
     if result.shape not in ((), (length,)):
         raise VectorShapeError(
             f"clip has shape {result.shape}; give one number or an array of shape ({length},)"

@@ -33,8 +33,8 @@ minimum of t + 1 contributors before it makes a share.
   Hint-MLWE", CRYPTO 2023; here module rank 1, one hint, challenge 1). With 1/σ_0² = 2(1/σ² + 1/σ²),
   Hint-RLWE is as hard as RLWE of width σ_0 = σ/2 = 4 up to 2ε, where σ_0 ≥ √2·η_ε(Z^d), as a
   standard deviation √(ln(2d(1 + 1/ε)))/π. For d = 125·2048 and ε = 2^−128 that is 3.21 < 4. ACORN
-  (Bell et al., USENIX Security 2023) argues for secure aggregation with a revealed sum of RLWE
-  secrets in the same way; Mera et al. (PKC 2022) had the assumption for rings before.
+  (Bell et al., USENIX Security 2023) masks long vectors with RLWE and reveals the sum of the short
+  secrets, as here; Mera et al. (PKC 2022) had the assumption for rings before.
 - *Statistical losses*: tails cut at 12.75σ, less than 2^−104 for a vector; samples exact to 2^−144.
 - *Computational, for Paillier*: the ciphertexts of σ_k hide it (DCR, and DJN's assumption in the
   fast mode); share proofs and fewer than t shares reveal nothing. Every contributor proves that it
@@ -60,9 +60,10 @@ the same content gives the same bytes. A device that must retransmit sends the b
 **What it does not prevent**: a malicious device can choose its message freely, so neither clip nor
 weight binds it (`PackedCipher` binds the weight, but its slots can be spoiled just so). If it masks
 with another secret than it encrypts, or overflows a slot of σ, whole chunks turn into noise: the
-energy of what is left below D tells, and opening raises `NoiseError` naming the chunks. Very short
-vectors leave that check little to measure. After a failed opening S is known, so that contributors
-must seal afresh.
+energy of what is left below D tells, and opening raises `NoiseError` naming the chunks, though not
+the device. Louder errors in a few coefficients pass; they move entries by single levels, as a
+chosen message could. Very short vectors leave the check little to measure. After a failed opening S
+is known, so that contributors must seal afresh.
 """
 
 import hashlib
@@ -174,28 +175,26 @@ class RingMaskedCipher(VectorCipherBase):
 
     # --- sealing ---
 
-    def seal(
-        self, vector: ArrayLike, weight: int, rng: Randomness | None = None, context: bytes = b""
+    def seal_encoded(
+        self, levels: Integers, weight: int, rng: Randomness | None = None, context: bytes = b""
     ) -> SealedVector:
-        """Seal ``weight``·``vector``; see `VectorCipherBase.seal`."""
-        self.code.check_weight(weight)
-        levels = self.code.encode(vector)
-        stream = self._fresh_stream(levels, int(weight), rng, context)
+        """Mask ``weight``·``levels``; see `VectorCipherBase.seal_encoded`."""
+        stream = self._fresh_stream(levels, weight, rng, context)
         gaussian = discrete_gaussian(self.parameters.sigma)
         secret = gaussian.sample(self.parameters.N, stream)
         masks = self.masks(secret, self.parameters.secret_bound * math.sqrt(self.parameters.N))
         masked = masks + gaussian.sample(self.length, stream).view(np.uint64)
-        masked += (levels * int(weight)).view(np.uint64) << np.uint64(self.parameters.D_bits)
+        masked += (levels * weight).view(np.uint64) << np.uint64(self.parameters.D_bits)
         masked &= self._q_mask()
         chunks = ring.to_bytes(masked, self.parameters.value_bytes)
         plaintexts = slots.pack_signed(secret, self.slot_bits, self.slots)
         ciphertexts, nonces = encrypt_many(self.public_key, plaintexts, stream)
         proof = prove_plaintexts(
             self.public_key, ciphertexts, plaintexts, nonces,
-            self._bound(chunks, int(weight), context), stream,
+            self._bound(chunks, weight, context), stream,
         )
         return SealedVector(
-            self.name, self.length, int(weight), self.ciphertext_bytes, self.chunk_bytes,
+            self.name, self.length, weight, self.ciphertext_bytes, self.chunk_bytes,
             self._joined(ciphertexts), chunks, encode_record(proof),
         )
 
@@ -208,7 +207,7 @@ class RingMaskedCipher(VectorCipherBase):
         weight, context or phase still gets another secret; the same ones give the same bytes.
         """
         entropy = as_randomness(rng).bytes(ENTROPY_BYTES)
-        message = levels.astype("<u4").tobytes()
+        message = levels.astype("<i8").tobytes()
         return KeyStream(
             digest("bdn/ring-masked/seal", entropy, self._phase(), context,
                    weight.to_bytes(8, "big"), message)

@@ -25,9 +25,15 @@ def slots_in(modulus_bits: int, width: int) -> int:
 
 
 def pack(values: Integers, width: int, slots: int) -> list[mpz]:
-    """Unsigned ``values`` (length,) as plaintexts of ``slots`` slots; the last may be partial."""
+    """Unsigned ``values`` (length,) as plaintexts of ``slots`` slots; the last may be partial.
+
+    A value that outgrows its slot carries into the next, as sums do.
+    """
     numbers = values.tolist()
-    return [gmpy2.pack(numbers[at : at + slots], width) for at in range(0, len(numbers), slots)]
+    pieces = [numbers[at : at + slots] for at in range(0, len(numbers), slots)]
+    if numbers and min(numbers) >= 0 and max(numbers) < 1 << width:
+        return [gmpy2.pack(piece, width) for piece in pieces]
+    return [sum((mpz(x) << (width * i) for i, x in enumerate(piece)), mpz(0)) for piece in pieces]
 
 
 def unpack(plaintexts: Sequence[int | mpz], width: int, slots: int, length: int) -> Integers:

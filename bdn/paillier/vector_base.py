@@ -1,6 +1,6 @@
 """What both vector ciphers share: the Paillier part of a sealed vector, and canonical form.
 
-A cipher fills in how a vector becomes plaintexts (`seal`), how sealed vectors are added
+A cipher fills in how levels become plaintexts (`seal_encoded`), how sealed vectors are added
 (`_add_ciphertexts`, `_add_rings`), and how decrypted plaintexts become sums (`_sums`).
 """
 
@@ -92,7 +92,6 @@ class VectorCipherBase(ABC):
         """The levels q, int64 of shape (length,), that `seal` would seal: value ≈ q·step."""
         return self.code.quantise(vector)
 
-    @abstractmethod
     def seal(
         self, vector: ArrayLike, weight: int, rng: Randomness | None = None, context: bytes = b""
     ) -> SealedVector:
@@ -101,6 +100,18 @@ class VectorCipherBase(ABC):
         ``context`` names chain, epoch, phase and device; the proof holds for no other. ``rng``
         defaults to the operating system's source. Raises `OutOfRangeError` naming the worst entry
         beyond its clip (nothing is ever clipped), `BudgetError` for a weight that cannot fit.
+        """
+        self.code.check_weight(weight)
+        return self.seal_encoded(self.code.encode(vector), int(weight), rng, context)
+
+    @abstractmethod
+    def seal_encoded(
+        self, levels: Integers, weight: int, rng: Randomness | None = None, context: bytes = b""
+    ) -> SealedVector:
+        """Seal offset-binary ``levels`` (length,) as they are, unchecked.
+
+        This is what a malicious sender can do, and `bdn.paillier.spoiling` does; honest ones call
+        `seal`.
         """
 
     def verify(self, sealed: SealedVector, context: bytes = b"", weight: int | None = None) -> None:

@@ -103,6 +103,7 @@ def test_sums_that_no_honest_vectors_give_are_refused(sums, entry):
         ((0, 1.0, 16, 1), VectorShapeError),
         ((3, [1.0, 2.0], 16, 1), VectorShapeError),
         ((3, 0.0, 16, 1), VectorShapeError),
+        ((3, "wide", 16, 1), VectorShapeError),
         ((3, math.inf, 16, 1), VectorShapeError),
         ((3, 1e-320, 16, 1), VectorShapeError),
         ((3, 1.0, 1, 1), BudgetError),
@@ -120,7 +121,7 @@ def test_impossible_codes_are_refused(arguments, error):
 def test_another_shape_is_refused():
     """A vector of another length or rank is the caller's mistake."""
     code = FixedPoint(3, 1.0, 16, 1)
-    for wrong in (np.zeros(2), np.zeros((3, 1)), 0.0):
+    for wrong in (np.zeros(2), np.zeros((3, 1)), 0.0, ["a", "b", "c"], [[1.0], [2.0, 3.0]]):
         with pytest.raises(VectorShapeError):
             code.quantise(wrong)
 
@@ -156,6 +157,11 @@ def test_sums_of_signed_slots_are_sums_of_their_contents(width, per, count, data
     totals = [sum(column) for column in zip(*packed, strict=True)]
     opened = slots.unpack_signed(totals, width, per, 11)
     assert opened.tolist() == vectors.sum(axis=0).tolist()
+
+
+def test_an_overfull_slot_carries_into_the_next():
+    """As in a sum of integers: 2^w in one slot is 1 in its neighbour."""
+    assert slots.pack(np.array([3 + (2 << 10), 5]), 10, 5) == [3 + (7 << 10)]
 
 
 def test_a_signed_plaintext_is_the_plain_sum_of_its_shifted_contents():

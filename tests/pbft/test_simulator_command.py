@@ -1,7 +1,7 @@
 """``bdn simulate``: its answers and its exit status (DESIGN section 15), and the chart."""
 
 import json
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -97,7 +97,7 @@ def test_the_chart_shows_every_message_and_marks_what_was_lost_or_forged(tmp_pat
     chart = tmp_path / "chart.svg"
     result = call(SCENARIOS / "lying-new-primary.json", "--chart", chart)
     assert result.exit_code == 0
-    root = ElementTree.fromstring(chart.read_text(encoding="utf-8"))
+    root = ET.fromstring(chart.read_text(encoding="utf-8"))
     titles = [group.findtext(f"{SVG}title") or "" for group in root.iter(f"{SVG}g")]
     assert any(title.startswith("NEW-VIEW v1 (forged o-null)") for title in titles)
     dashed = [group for group in root.iter(f"{SVG}g")

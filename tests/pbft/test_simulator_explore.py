@@ -21,7 +21,7 @@ def test_no_order_of_delivery_lets_one_liar_split_the_others() -> None:
 
 
 def test_timers_that_run_out_at_any_point_do_not_help_the_liar() -> None:
-    """All orders of up to four actions, one of which may be a timeout: views change, nothing else."""
+    """All orders of up to four actions, one of them perhaps a timeout: only views change."""
     explored = Explorer(timeouts=1).explore(4)
     assert explored.violation == ""
     assert explored.views == 1

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from bdn.pbft.simulator import Outcome, parse_scenario, render_transcript, simulate
+from bdn.pbft.core import BRANCHES
+from bdn.pbft.simulator import Outcome, parse_scenario, render_transcript, search, simulate
 
 ONE = [{"client": "c0", "timestamp": 1, "operation": "a"}]
 
@@ -160,3 +161,27 @@ def test_lost_and_doubled_messages_do_not_stop_the_cluster() -> None:
     outcome = run(network={"delay_ms": [1, 10], "loss": 0.2, "duplicate": 0.2},
                   requests=[{"client": f"c{i}", "operation": f"op{i}"} for i in range(6)])
     assert (outcome.safe, outcome.live) == (True, True), (outcome.violations, outcome.unmet)
+
+
+def test_an_overtaken_request_is_dropped_and_never_executed() -> None:
+    """Timestamps rise: what waits when a later one of its client is executed is forgotten."""
+    outcome = run(requests=[{"client": "c0", "timestamp": 2, "operation": "b", "to": ["0"]},
+                            {"client": "c0", "timestamp": 1, "operation": "a", "to": ["3"]}],
+                  drop=[{"type": "REQUEST", "from": ["3"]}])
+    assert (outcome.safe, outcome.live) == (True, True), (outcome.violations, outcome.unmet)
+    assert outcome.reached["dropped"] > 0
+    assert set(outcome.executed.values()) == {("b",)}
+
+
+UNREACHABLE = {"deferred", "diverged"}
+"""An append log never defers a proposal, and states part only beyond f faults."""
+
+
+def test_every_branch_of_the_core_is_sometimes_taken() -> None:
+    """Coverage ("sometimes" assertions): 60 random scenarios and a made one take them all."""
+    reached = search("random", 60, seed=2).reached
+    reached.update(run(requests=[{"client": "c0", "timestamp": 2, "operation": "b", "to": ["0"]},
+                                 {"client": "c0", "timestamp": 1, "operation": "a", "to": ["3"]}],
+                       drop=[{"type": "REQUEST", "from": ["3"]}]).reached)
+    missing = {branch for branch in BRANCHES if not reached[branch]}
+    assert missing <= UNREACHABLE, missing

@@ -50,7 +50,7 @@ def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str]
     width, height = LEFT_PX + LANE_PX * len(lanes), foot + 80
     body = [_head(width, height, title), *_lanes(lanes, foot), *_ticks(place)]
     body += [_arrow(passage, lanes, place) for passage in shown]
-    body += [_deed(deed, lanes, place) for deed in deeds if deed.node in lanes]
+    body += _deeds(deeds, lanes, place)
     body += _counters(record, lanes, foot, counters or {})
     if len(shown) < len(passages):
         body.append(_text(LEFT_PX, foot + 70, f"the first {len(shown)} of {len(passages)} "
@@ -121,10 +121,18 @@ def _arrow(passage: Passage, lanes: dict[str, float], place: dict[int, float]) -
     return f"<g><title>{escape(title)}</title>{lines}</g>"
 
 
-def _deed(deed: Deed, lanes: dict[str, float], place: dict[int, float]) -> str:
-    x, y = lanes[deed.node], TOP_PX + place[deed.at]
-    return (f'<circle cx="{x}" cy="{y:.1f}" r="3" fill="#1f2328"/>'
-            + _text(x + 6, y - 3, deed.what, "#1f2328"))
+def _deeds(deeds: Sequence[Deed], lanes: dict[str, float],
+           place: dict[int, float]) -> list[str]:
+    """A dot for every instant at which a node did something, and the words beside it."""
+    together: dict[tuple[str, int], list[str]] = {}
+    for deed in deeds:
+        together.setdefault((deed.node, deed.at), []).append(deed.what)
+    shapes = []
+    for (node, at), words in together.items():
+        x, y = lanes[node], TOP_PX + place[at]
+        shapes.append(f'<circle cx="{x}" cy="{y:.1f}" r="3" fill="#1f2328"/>'
+                      + _text(x + 6, y - 3, "; ".join(words), "#1f2328"))
+    return shapes
 
 
 def _counters(record: Record, lanes: dict[str, float], foot: float,

@@ -87,7 +87,7 @@ def _last_instant(scenario: Scenario) -> float:
     instants += [min(healed, replay.at_ms) for replay in scenario.replay]
     for crash in scenario.crash:
         if crash.at_ms < healed:
-            instants += [crash.at_ms, crash.restart_ms or 0]
+            instants += [crash.at_ms, min(healed, crash.restart_ms or 0)]
     instants += [request.at_ms for request in scenario.requests]
     return max(at for at in instants if at != FOREVER)
 

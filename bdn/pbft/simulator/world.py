@@ -164,8 +164,8 @@ class World:
                 continue
             self._at(micros(crash.at_ms), self._crash, self._nodes[crash.replica])
             if crash.restart_ms is not None:
-                self._at(micros(crash.restart_ms), self._restart, self._nodes[crash.replica],
-                         crash.amnesia)
+                back = crash.restart_ms if heal is None else min(heal, crash.restart_ms)
+                self._at(micros(back), self._restart, self._nodes[crash.replica], crash.amnesia)
         for i, replay in enumerate(self._scenario.replay):
             if heal is None or replay.at_ms < heal:
                 self._at(micros(replay.at_ms), self._replay, i)
@@ -310,8 +310,12 @@ class World:
         bare = Request(rule.client, self._identities[name].public_key, rule.timestamp or 0,
                        operation, b"")
         request = signed(bare, INSTANCE, self._signings[name])
-        self._links.spread(self.now, rule.client, rule.to or tuple(self._nodes),
+        self._links.spread(self.now, rule.client, self._first(rule),
                            encode_message(request), request)
+
+    def _first(self, rule: RequestRule | None) -> tuple[str, ...]:
+        """Whom a client asks: whom the rule names, or everybody (Rule 9)."""
+        return tuple(self._nodes) if rule is None or rule.to is None else rule.to
 
     def _asked(self, rule: RequestRule) -> bytes:
         operation = rule.operation.encode()
@@ -325,10 +329,8 @@ class World:
         for effect in effects:
             match effect:
                 case events.Send(_, data) | events.Broadcast(data):
-                    targets = tuple(self._nodes)
-                    if rule is not None and rule.to is not None:
-                        targets = rule.to
-                    self._links.spread(self.now, queue.name, targets, data, decode_message(data))
+                    self._links.spread(self.now, queue.name, self._first(rule), data,
+                                       decode_message(data))
                 case events.SetTimer(name, after_ms):
                     self._scheduled += 1
                     setting = queue.timers[name] = self._scheduled
