@@ -157,7 +157,7 @@ def compiling(report: Report) -> None:
         def build(text: str = text) -> None:
             compile_contract(text).engine("closures")
 
-        report.add(**{"compile": name, "lines": text.count("\n"), "time": timed(build, 5)})
+        report.add(compile=name, lines=text.count("\n"), time=timed(build, 5))
 
 
 def measure(report: Report) -> None:

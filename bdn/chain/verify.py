@@ -21,7 +21,6 @@ from bdn.chain.blocks import (
     Header,
     Receipt,
     compute_receipts_root,
-    compute_transactions_root,
     decode_header,
     encode_receipt,
     header_digest,
@@ -197,7 +196,7 @@ class _Walk:
                 field = "chain" if envelope.chain != self.machine.chain else "signature"
                 raise LedgerError(f"{where}, {field}", str(error)) from error
             envelopes.append(envelope)
-        if compute_transactions_root(envelopes) != header.transactions_root:
+        if merkle.root([data for data, _ in raw.transactions]) != header.transactions_root:
             field = "transactions" if self.parent else "header, transactions_root"
             raise LedgerError(f"{place}, {field}", "header and transactions contradict each other")
         self.rows += len(envelopes)

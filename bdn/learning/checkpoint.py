@@ -47,7 +47,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises `DataError` for a file that is missing, broken, or holds no such model.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             w, classes = arrays["w"], int(arrays["classes"])
             names = (tuple(str(name) for name in arrays["class_names"])
                      if "class_names" in arrays else None)

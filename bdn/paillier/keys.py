@@ -40,6 +40,9 @@ from bdn.paillier.numbers import signed
 from bdn.paillier.powers import FixedBase, fixed_base
 from bdn.randomness import Randomness, as_randomness
 
+MASK_BITS = 2 * 128 + 34
+"""By how much a proof's mask of the a_j may be longer than a: combiners, hiding, 2^32 of them."""
+
 SEED_BYTES = 32
 """Length of the seed from which x, and so h, is hashed."""
 
@@ -301,9 +304,9 @@ def derive_h(N: int, seed: bytes) -> int:
 
 
 def djn_table(public_key: PublicKey) -> FixedBase:
-    """The table of h for this key; building it takes a fraction of a second, once per process."""
+    """The table of h for this key, long enough for the proofs' masks: half a second, 25 MB, once."""
     h = derive_h(public_key.N, public_key.seed)
-    return fixed_base(h, public_key.N, public_key.nonce_bits)
+    return fixed_base(h, public_key.N, public_key.nonce_bits + MASK_BITS)
 
 
 def signed_plaintext(public_key: PublicKey, residue: int) -> int:

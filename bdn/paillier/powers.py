@@ -40,7 +40,7 @@ class FixedBase:
     """Powers base^a modulo N² for 0 ≤ a < 2^``exponent_bits``, through a table.
 
     Row i holds base^(d·2^(8i)) for each byte d, as the pair (u, s) of `split`; rows of u and of s
-    are two lists. For |N| = 2048 and 1024-bit exponents: 128 rows of 256 pairs, 17 MB.
+    are two lists. For |N| = 2048, a row of 256 pairs takes 0.15 MB.
     """
 
     def __init__(self, base: int, N: int, exponent_bits: int) -> None:
@@ -74,15 +74,16 @@ class FixedBase:
         return value
 
     def power(self, exponent: int, s: int = 0) -> mpz:
-        """base^exponent·(1 + N)^s modulo N²."""
+        """base^exponent·(1 + N)^s modulo N², with only as many rows as the exponent has digits."""
         N, N2 = self._N, self._N2
-        digits = exponent.to_bytes(len(self._u), "little")
+        pairs = (exponent.bit_length() + 2 * WINDOW - 1) // (2 * WINDOW)
+        digits = exponent.to_bytes(2 * pairs, "little")
         total = mpz(s)
-        for row, digit in zip(self._s, digits, strict=True):
+        for row, digit in zip(self._s, digits, strict=False):  # the table may reach further
             total += row[digit]
         rows = self._u
         product = mpz(1)
-        for i in range(0, len(rows), 2):
+        for i in range(0, 2 * pairs, 2):
             product = product * (rows[i][digits[i]] * rows[i + 1][digits[i + 1]]) % N2
         return (product + N * (product * total % N)) % N2
 

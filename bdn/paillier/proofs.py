@@ -49,7 +49,7 @@ from gmpy2 import mpz
 
 from bdn.encoding import digest
 from bdn.paillier.errors import PlaintextProofError, ShareProofError
-from bdn.paillier.keys import PublicKey, derive_h
+from bdn.paillier.keys import PublicKey, djn_table
 from bdn.paillier.numbers import power_each
 from bdn.paillier.powers import product_of_powers
 from bdn.randomness import Randomness
@@ -236,10 +236,8 @@ def _mask_bits(public_key: PublicKey, count: int) -> int:
 
 
 def _commitment(public_key: PublicKey, y: int, w: int) -> mpz:
-    """(1 + N)^y h^w mod N²; w is longer than the table of h reaches."""
-    N, N2 = mpz(public_key.N), mpz(public_key.N2)
-    h = derive_h(public_key.N, public_key.seed)
-    return (1 + N * y) * gmpy2.powmod(h, w, N2) % N2
+    """(1 + N)^y h^w mod N², by the table of h."""
+    return djn_table(public_key).power(w, y)
 
 
 def _plaintext_seed(

@@ -24,14 +24,19 @@ ELSEWHERE = 2_000 if THOROUGH else 20
 def test_both_engines_agree_on_generated_programs() -> None:
     """Equal result, gas, events and state; less gas runs out, exactly enough changes nothing.
     10,000 programs with --hypothesis-profile=thorough."""
-    for seed in range(PROGRAMS):
-        compare(seed)
+    compare_all(range(PROGRAMS))
 
 
 @given(st.integers(0, 10**9))
 def test_both_engines_agree_on_any_seed(seed: int) -> None:
     """As above, wherever Hypothesis looks."""
     compare(seed)
+
+
+def compare_all(seeds: range) -> None:
+    """`compare` each."""
+    for seed in seeds:
+        compare(seed)
 
 
 def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +66,7 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     for lie in (forgets_a_word, wraps):
         monkeypatch.setattr(closure_expressions.fast, "binary", lie)
         with pytest.raises(Difference):
-            for seed in range(400):
-                compare(seed)
+            compare_all(range(400))
 
 
 def interpreters() -> list[str]:

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bdn.chain import Header, LedgerError, Store, header_digest, verify_ledger
+from bdn.chain import (
+    Header,
+    LedgerError,
+    Store,
+    encode_header,
+    header_digest,
+    verify_ledger,
+)
+from bdn.chain.blocks import compute_transactions_root
 
 COLUMNS = [  # what a flip there may be called
     ("blocks", "header", "header"), ("blocks", "seal", "seal"),
@@ -120,6 +129,8 @@ def test_a_flip_in_the_genesis_record_fails(stored: Path, data: st.DataObject) -
 
 FROM_1 = "FROM transactions WHERE height = 1 AND position = 1"
 FIRST_OF_1 = "height = 1 AND position = 0"
+LAST_SLOT_OF_2 = ("(SELECT contract, key FROM state WHERE height = 2 "
+                  "ORDER BY contract DESC, key DESC LIMIT 1)")
 LAST_OF_1 = f"envelope, receipt {FROM_1}"
 
 DAMAGE = {
@@ -146,6 +157,11 @@ DAMAGE = {
         "DELETE FROM state WHERE rowid_of = 1", "block 2, state"),
     "a state row too many": (
         "INSERT INTO state VALUES (x'61', x'62', 2, x'63')", "block 2, state"),
+    "the last state row of a block is missing": (
+        f"DELETE FROM state WHERE height = 2 AND (contract, key) = {LAST_SLOT_OF_2}",
+        "block 2, state"),
+    "a state row too many, at the end": (
+        "INSERT INTO state VALUES (x'7a7a', x'62', 2, x'63')", "block 2, state"),
     "a state row of no block": (
         "INSERT INTO state VALUES (x'61', x'62', 77, x'63')", "table state"),
     "a state row of a negative height": (
@@ -183,6 +199,53 @@ def test_damage_beyond_single_bytes_fails_and_is_placed(stored: Path, kind: str)
     with pytest.raises(LedgerError) as caught:
         verify(stored)
     assert caught.value.place.startswith(place), str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["state_root", "receipts_root", "transactions_root"])
+def test_a_lying_quorum_is_found_out(chain: Any, field: str) -> None:
+    """Section 8: seals are not believed either; a sealed block with a wrong root is named."""
+    candidate = chain.propose([chain.note(0, "a", b"one")])
+    header = replace(candidate.block.header, **{field: bytes(32)})
+    block = replace(candidate.block, header=header)
+    seal = chain.sign_seal(header_digest(header), 1)
+    chain.ledger.store.append(block, seal, candidate.receipts, candidate.writes)
+    with pytest.raises(LedgerError) as caught:
+        verify_ledger(chain.ledger.store)
+    expected = "transactions" if field == "transactions_root" else f"header, {field}"
+    assert caught.value.place == f"block 1, {expected}"
+
+
+def test_a_sealed_block_of_an_invalid_kind_is_found_out(chain: Any) -> None:
+    """Section 8: what no honest edge would seal does not verify, though a quorum sealed it."""
+    first = chain.note(0, "a", b"one")
+    chain.add([first])
+    good = chain.propose([], epoch=2)
+    for block in (
+        replace(good.block, header=replace(good.block.header, kind="candidate")),
+        replace(good.block, transactions=(first,), header=replace(
+            good.block.header, transactions_root=compute_transactions_root([first]))),
+    ):
+        seal = chain.sign_seal(block.digest, 2)
+        chain.ledger.store.rollback(1)
+        receipts = chain.ledger.store.receipts(1)[:len(block.transactions)]
+        chain.ledger.store.append(block, seal, receipts, good.writes)
+        with pytest.raises(LedgerError) as caught:
+            verify_ledger(chain.ledger.store)
+        assert caught.value.place == "block 2"
+
+
+@pytest.mark.parametrize("field", ["state_root", "receipts_root", "transactions_root", "time",
+                                   "generation_rate", "proposer", "epoch"])
+def test_a_genesis_header_is_bound_on_its_own(make_chain: Callable[..., Any], field: str) -> None:
+    """Section 5.0: block 0 has no seal and, alone, no successor; each field is recomputed."""
+    chain = make_chain()
+    header = chain.ledger.head
+    value = bytes(20) if field == "proposer" else bytes(32) if field.endswith("root") else 7
+    wrong = encode_header(replace(header, **{field: value}))
+    chain.ledger.store._db.execute("UPDATE blocks SET header = ?", (wrong,))
+    with pytest.raises(LedgerError) as caught:
+        verify_ledger(chain.ledger.store)
+    assert caught.value.place.startswith("block 0, header")
 
 
 def test_a_shortened_chain_verifies_as_what_it_is(stored: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small whole runs, shared by the tests that look at them. Keys are toys; everything else is real."""
+"""Small whole runs, shared by the tests that look at them. Only the keys are toys."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -159,7 +159,8 @@ def test_two_epochs_with_the_cnn_are_algorithm_1_line_by_line(digits: Data) -> N
                                G.astype(np.float32)).w
             for name, d in devices.items()
         }
-        w = (sum(len(devices[n]) * v.astype(float) for n, v in local.items()) / s).astype(np.float32)
+        mean = sum(len(devices[name]) * v.astype(float) for name, v in local.items()) / s
+        w = mean.astype(np.float32)
         np.testing.assert_allclose(results[p - 1].w, w, atol=1e-6)
     assert results[-1].global_loss == pytest.approx(
         global_loss(cnn, results[-1].w, list(devices.values())))

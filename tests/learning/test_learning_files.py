@@ -3,6 +3,7 @@
 import csv
 import doctest
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,6 @@ def test_broken_checkpoints_are_named(tmp_path: Path) -> None:
 @given(st.binary(max_size=60), st.integers(0, 400))
 def test_any_bytes_give_a_clear_error(data: bytes, cut: int) -> None:
     """Fuzzed: garbage, and a true file cut short or overwritten."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.npz"
         np.savez(path, w=np.zeros(4, np.float32), classes=3)
@@ -92,8 +91,8 @@ def test_history_is_exported_as_json_and_csv(digits: Data, tmp_path: Path) -> No
         write_history(tmp_path / "h.txt", results)
 
 
-def test_precision_and_recall_by_hand() -> None:
-    """Section 5's mean precision, averaged over classes; a class never answered counts as 0."""
+def test_the_confusion_table_by_hand() -> None:
+    """Rows are labels, columns answers."""
     table = confusion(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0]), 3)
     assert table.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
 

@@ -65,7 +65,7 @@ def test_the_first_svrg_step_is_the_global_gradient(b: int) -> None:
 def test_svrg_is_equation_3_with_stochastic_gradients(
     own: Dataset, gradient: np.ndarray, b: int
 ) -> None:
-    """b = 1 is the single-sample rule of FSVRG and BlockFL; both gradients over the same samples."""
+    """b = 1 is the single-sample rule of FSVRG and BlockFL; one batch serves both gradients."""
     w = expected = CNN.parameters()
     for chosen in itertools.islice(batches(40, b, rng()), 4):
         part = own.subset(chosen)
@@ -99,7 +99,8 @@ def test_a_pass_sees_each_sample_once(count: int, size: int, seed: int) -> None:
     """Batches are cut from permutations: after n·s_k draws each sample came n times."""
     size = min(size, count)
     passes = math.lcm(count, size) // count
-    taken = itertools.islice(batches(count, size, np.random.default_rng(seed)), passes * count // size)
+    endless = batches(count, size, np.random.default_rng(seed))
+    taken = itertools.islice(endless, passes * count // size)
     assert np.bincount(np.concatenate(list(taken)), minlength=count).tolist() == [passes] * count
 
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import gmpy2
 import pytest
 from gmpy2 import mpz
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from bdn.paillier import batch, deal, errors
 from bdn.paillier.keys import derive_h
-from bdn.paillier.numbers import pieces, power_each, safe_prime, small_primes
+from bdn.paillier.numbers import _sieved, pieces, power_each, safe_prime, small_primes
 from bdn.paillier.powers import FixedBase, addition_sequence, run_sequence, split
 from bdn.randomness import SeededRandomness
 
@@ -120,6 +121,21 @@ def test_safe_primes_are_safe_and_of_full_length():
         for number in (p, (p - 1) // 2):
             assert all(number % prime for prime in primes if prime * prime <= number)
         assert p >> 28 == 3
+
+
+@given(st.integers(2**20, 2**60))
+def test_the_sieve_strikes_exactly_what_has_a_small_factor(start):
+    """Neither p′ nor 2p′ + 1 of a survivor has a small factor, and nothing else is struck."""
+    start |= 1
+    primes = small_primes(1 << 9).tolist()  # the sieve goes at least this far
+    survivors = set(_sieved(start, 100))
+    for k in range(100):
+        half = start + 2 * k
+        struck = any(n % prime == 0 for n in (half, 2 * half + 1) for prime in primes)
+        if struck:
+            assert k not in survivors
+        elif gmpy2.is_prime(half) and gmpy2.is_prime(2 * half + 1):
+            assert k in survivors
 
 
 def test_primes_by_sieve():

@@ -136,6 +136,14 @@ def test_any_changed_byte_of_a_locked_share_is_refused(position, flip):
         unlock_share(bytes(data), "correct horse")
 
 
+def test_the_clear_header_of_a_stored_share_is_authenticated(small):
+    """Another index or public key before the same locked secret is refused."""
+    stored = encoding.decode_record(StoredShare, LOCKED)
+    for change in ({"index": 1}, {"public_key": small[0].to_bytes()}):
+        with pytest.raises(errors.StoredShareError, match="passphrase"):
+            unlock_share(encoding.encode_record(replace(stored, **change)), "correct horse")
+
+
 def test_the_secret_does_not_lie_in_the_stored_bytes():
     secret = SHARES[1].secret.to_bytes((SHARES[1].secret.bit_length() + 7) // 8, "big")
     for k in range(len(secret) - 7):

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from bdn.paillier import combine, errors, generate_jointly
 from bdn.paillier.joint import Parameters, Party, Private, Public, audit, run_parties
 from bdn.paillier.joint.arithmetic import field_above, share, share_integer, value_at_zero
-from bdn.paillier.joint.public import biprimality_base, common_modulus, passes_test
+from bdn.paillier.joint.public import (
+    TRIAL_SESSION,
+    biprimality_base,
+    check_trial,
+    common_modulus,
+    passes_test,
+    trial_ciphertext,
+)
 from bdn.paillier.numbers import lagrange_at_zero
 from bdn.randomness import SeededRandomness
 
@@ -227,6 +234,7 @@ def test_a_missing_or_misplaced_message_stops_a_party():
         lambda inbox: [replace(inbox[0], round="secret"), *inbox[1:]],
         lambda inbox: [replace(inbox[0], values=inbox[0].values[1:]), *inbox[1:]],
         lambda inbox: [Public("sieve", 1, ()), *inbox[1:]],
+        lambda inbox: [*inbox, Public("sieve", 1, ())],
     ):
         step, inbox = outboxes()
         with pytest.raises(errors.KeyGenerationError):
@@ -246,6 +254,44 @@ def test_parties_that_end_with_different_keys_are_noticed(monkeypatch):
     parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i)) for i in (1, 2, 3)]
     with pytest.raises(errors.KeyGenerationError):
         run_parties(parties)
+
+
+@pytest.mark.parametrize(("p", "q", "good"), [
+    (23, 11, False),   # 11 divides both N and p + q − 1 = 33
+    (31, 71, False),   # gcd(30, 70) = 10
+    (47, 59, True),
+])
+def test_parties_refuse_a_modulus_with_common_factors(p, q, good):
+    """The rounds "coprime" and "common", stepped by hand with known primes."""
+    parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i)) for i in (1, 2, 3)]
+    for party, parts in zip(parties, ((p - 8, q - 4), (8, 0), (0, 4)), strict=True):
+        party._candidate = (gmpy2.mpz(parts[0]), gmpy2.mpz(parts[1]))
+    steps = [party._is_coprime(gmpy2.mpz(p * q)) for party in parties]
+    verdicts = []
+    sent = [message for step in steps for message in next(step)]
+    while not verdicts:
+        outbox = []
+        for i, step in enumerate(steps, 1):
+            inbox = [m for m in sent if isinstance(m, Public) or m.receiver == i]
+            try:
+                outbox += step.send(inbox)
+            except StopIteration as end:
+                verdicts.append(end.value)
+        sent = outbox
+    assert verdicts == [good] * 3
+
+
+def test_a_key_that_opens_wrongly_fails_its_trial(joint):
+    """With another θ all proofs hold and the plaintext is wrong: the trial finds it."""
+    key = joint[1][0].public_key
+    wrong = replace(key, theta=key.theta + 1)
+    c, _ = trial_ciphertext(wrong)
+    heard = []
+    for own in joint[1]:
+        part = replace(own, public_key=wrong).partially_decrypt(c, TRIAL_SESSION)
+        heard.append((part.value, part.proof.challenge, part.proof.response))
+    with pytest.raises(errors.KeyGenerationError, match="does not open"):
+        check_trial(wrong, heard)
 
 
 # --- the parts ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from bdn.paillier import (
     proofs,
     verify_share,
 )
+from bdn.paillier.keys import derive_h
 from bdn.paillier.numbers import safe_prime
 from bdn.paillier.powers import product_of_powers
 from bdn.randomness import SeededRandomness
@@ -379,7 +380,7 @@ def test_a_plaintext_proof_has_one_form():
 def test_two_transcripts_reveal_the_plaintext_as_the_extractor_says():
     """n = 1: M = (z − z′)/(ρ − ρ′) mod N even if c is multiplied by −1, an N-th residue."""
     N, M, a, y, w = KEY.N, 987654321, 1234567, 555, 777
-    h = int(proofs.derive_h(N, KEY.seed))
+    h = derive_h(N, KEY.seed)
     c = -(1 + M * N) * pow(h, a, KEY.N2) % KEY.N2
     A = (1 + y * N) * pow(h, w, KEY.N2) % KEY.N2
     answers = {}

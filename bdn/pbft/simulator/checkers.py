@@ -7,6 +7,7 @@ validity       what is executed was asked for by a client, and each operation is
 at-most-once   no replica executes a (client, timestamp) twice
 state          replicas that executed the same number are in the same state
 vote           no replica votes for two digests at one (view, sequence), restarts included
+durable        what a replica votes stood in its journal before the vote left (Rule 10)
 certificate    every seal, checkpoint proof, VIEW-CHANGE and NEW-VIEW is verified once more
 monotone       view, stable checkpoint and last execution never go back, restarts included
 bounded        the log holds no more than the window allows
@@ -24,12 +25,14 @@ from bdn.errors import PeerError
 from bdn.pbft.application import AppendLog
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.events import Decided
+from bdn.pbft.journal import Voted, decode_journal
 from bdn.pbft.messages import (
     NULL_DIGEST,
     Commit,
     Message,
     NewView,
     Prepare,
+    Prepared,
     PrePrepare,
     ViewChange,
 )
@@ -49,6 +52,7 @@ class Judged:
     stable: int = 0
     applied: set[tuple[str, int]] = field(default_factory=set)
     votes: dict[tuple[type, int, int], bytes] = field(default_factory=dict)
+    journal: set[tuple[type, int, int, bytes]] = field(default_factory=set)
 
 
 class Checkers:
@@ -144,8 +148,21 @@ class Checkers:
             self.blame(f"bounded: replica {name}'s log holds {log_size} entries, more than "
                        f"the {self._log_bound} that the window allows")
 
+    def persisted(self, name: str, data: bytes) -> None:
+        """``name`` wrote a record into its journal."""
+        record = decode_journal(data)
+        match record:
+            case Voted(proposal) | Prepared(proposal):
+                entry = (type(record), proposal.view, proposal.sequence, proposal.digest)
+            case ViewChange() | NewView():
+                entry = (type(record), record.view, 0, b"")
+            case _:
+                return
+        self._judged[name].journal.add(entry)
+
     def sent(self, name: str, message: Message) -> None:
         """``name`` sent this, of its own."""
+        self._recorded(name, message)
         match message:
             case PrePrepare() | Prepare() | Commit():
                 self._voted(name, message)
@@ -175,6 +192,22 @@ class Checkers:
         window = self._cluster.window
         from_each = 3 * window + window // self._cluster.checkpoint_interval + 3
         return window + self._cluster.n * from_each
+
+    def _recorded(self, name: str, message: Message) -> None:
+        """Whether the journal already knows of what ``message`` binds its sender to."""
+        match message:
+            case PrePrepare() | Prepare():
+                entry: tuple[type, int, int, bytes] = (
+                    Voted, message.view, message.sequence, message.digest)
+            case Commit():
+                entry = (Prepared, message.view, message.sequence, message.digest)
+            case ViewChange() | NewView():
+                entry = (type(message), message.view, 0, b"")
+            case _:
+                return
+        if entry not in self._judged[name].journal:
+            self.blame(f"durable: replica {name} sent {type(message).__name__} of view "
+                       f"{message.view} without a record in its journal")
 
     def _voted(self, name: str, vote: PrePrepare | Prepare | Commit) -> None:
         votes = self._judged[name].votes

@@ -46,6 +46,15 @@ BYZZFUZZ_FIELDS = {
 }
 TIMEOUTS = {"request_timeout_ms": 40, "view_timeout_ms": 160, "checkpoint_interval": 2,
             "window": 4}
+LONGEST_TIMER_MS = 640
+"""160, 320, 640: no view timer can have doubled further before the faults end (at most 700 ms)."""
+
+
+def _limits(replicas: int, heal_at_ms: int) -> Plain:
+    """When faults end, and the bound within which all must be done then (docs/simulator.md)."""
+    bound = LONGEST_TIMER_MS * (2 ** (fault_bound(replicas) + 1) - 1) + 500
+    return {"heal_at_ms": heal_at_ms, "limit_ms": heal_at_ms + bound}
+
 
 
 def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
@@ -74,7 +83,7 @@ def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
         "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, ROUND_MS, "b"),
                      _request("c0", 2, 2 * ROUND_MS, "c")],
         "twins": twins, "partitions": partitions,
-        "heal_at_ms": ROUNDS * ROUND_MS, "limit_ms": 20_000,
+        **_limits(replicas, ROUNDS * ROUND_MS),
     }
 
 
@@ -108,7 +117,7 @@ def byzzfuzz_scenario(replicas: int, seed: int, index: int) -> Plain:
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 5]},
         "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, 40, "b")],
-        "drop": drop, "mutate": mutate, "heal_at_ms": 500, "limit_ms": 20_000,
+        "drop": drop, "mutate": mutate, **_limits(replicas, 500),
     }
 
 
@@ -127,7 +136,7 @@ def random_scenario(replicas: int, seed: int, index: int) -> Plain:
                      for i in range(2 + rng.below(8))],
         "twins": twins,
         "silent": [], "equivocate": [], "partitions": [], "drop": [], "slow": [], "replay": [],
-        "mutate": [], "suspect": [], "crash": [], "heal_at_ms": 700, "limit_ms": 20_000,
+        "mutate": [], "suspect": [], "crash": [], **_limits(replicas, 700),
     }
     for liar in liars:
         _lie(rng, scenario, liar, names)

@@ -14,6 +14,8 @@ from bdn.pbft.wire import encode_message
 Arrival = Callable[[int, str, str, bytes], None]
 """Schedules an arrival: (virtual µs, source, target, data)."""
 
+REPLAYED = "replayed"
+
 
 class Links:
     """All links of a run.
@@ -70,7 +72,7 @@ class Links:
         for (source, target, data), seen in again.items():
             taken[(source, target)] += 1
             if rule.count is None or taken[(source, target)] <= rule.count:
-                self._transmit(now, source, target, data, seen, "replayed")
+                self._transmit(now, source, target, data, seen, REPLAYED)
 
     def _transmit(self, now: int, source: str, target: str, data: bytes, seen: Sighting,
                   how: str = "") -> None:
@@ -78,17 +80,21 @@ class Links:
         link = (source, target)
         k = self._sent[link]
         self._sent[link] += 1
-        if self._scenario.replay and how != "replayed":
+        replayed = how == REPLAYED
+        if self._scenario.replay and not replayed:
             self._history.append((now, source, data, seen))
-        healed = self._faults.healed(now)
+        healed = self._faults.healed(now) or replayed  # whoever replays sees to the delivery
         if k == 0:
             self._keys[link] = link_key(self._scenario.seed, source, target)
         fate = draw_fate(self._healthy if healed else self._scenario.network,
                          self._keys[link], k)
-        cut = self._faults.cut(now, source, target, seen) or ("loss" if fate.lost else "")
+        cut = "loss" if fate.lost else ""
+        if not replayed:
+            cut = self._faults.cut(now, source, target, seen) or cut
         arrivals: tuple[int, ...] = ()
         if not cut:
-            later = now + self._faults.slowed(now, source, target, seen)
+            slowed = 0 if replayed else self._faults.slowed(now, source, target, seen)
+            later = now + slowed
             delays = (fate.delay,) if fate.again is None else (fate.delay, fate.again)
             arrivals = tuple(later + delay for delay in delays)
         for at in arrivals:

@@ -1,13 +1,15 @@
 """The nodes of a simulated cluster: replicas that crash and come back, clients that wait."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from bdn.encoding import decode_record
 from bdn.identity import Identity
-from bdn.pbft.application import AppendLog, Result
+from bdn.pbft.application import AppendLog, Batch, Result
+from bdn.pbft.messages import Request
 from bdn.pbft.signing import Ed25519Signing, HashSigning, Signing
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
 from bdn.randomness import SeededRandomness
@@ -22,11 +24,23 @@ Executed = Callable[[int], None]
 
 
 class WatchedLog(AppendLog):
-    """`AppendLog` that tells what it does, so that judges need not ask the replica."""
+    """`AppendLog` that tells what it does, so that judges need not ask the replica.
 
+    A twin's proposes under another ``nonce``: whatever the two halves of a twin propose differs,
+    so that two quorums for it are seen to disagree.
+    """
+
+    nonce = 0
     on_applied: Applied | None = None
     on_executed: Executed | None = None
     on_restored: Executed | None = None
+
+    def propose(self, sequence: int, pending: Sequence[Request]) -> bytes | None:
+        """As `AppendLog.propose`, under this log's nonce."""
+        payload = super().propose(sequence, pending)
+        if payload is None or self.nonce == 0:
+            return payload
+        return self.payload_of(decode_record(Batch, payload).requests, self.nonce)
 
     def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:
         """As `AppendLog.execute`."""

@@ -182,6 +182,7 @@ class World:
         node.life += 1
         node.timers.clear()
         application = node.application = self._new_application()
+        application.nonce = int(node.name.endswith("'"))
         trace = BranchCounter(self._reached, lambda name, details: self._told(node, name, details))
         original = node.name.rstrip("'")
         node.replica = Replica(node.index, self._cluster, self._identities[original], application,
@@ -225,6 +226,8 @@ class World:
                 node.timers.pop(name, None)
             case events.Persist(record):
                 node.journal.append(record)
+                if judged:
+                    self._checkers.persisted(node.name, record)
             case events.Decided():
                 assert node.application is not None
                 words = ", ".join(self._operations(node, effect.payload)) or "nothing"

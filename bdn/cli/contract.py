@@ -1,0 +1,164 @@
+"""``bdn contract``: check a source, and run one of its functions on an empty state.
+
+Arguments are written as literals: ``5``, ``true``, ``'text'``, ``b'bytes'``, ``hex:00ff`` for bytes in
+hexadecimal, ``[1, 2]``, ``{'a': 1}``, ``None``.
+"""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bdn.chain.contracts import Contract, MemoryState, Receipt, compile_contract, decode_value
+from bdn.errors import UsageError
+
+
+@click.group()
+def contract() -> None:
+    """Check and run contracts."""
+
+
+@contract.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def check(file: Path, as_json: bool) -> None:
+    """Check FILE, and list its storage and functions, or say where it is wrong."""
+    compiled = _load(file)
+    module = compiled.module
+    functions: list[dict[str, Any]] = [{"name": f.name, "parameters": [p.name for p in f.parameters],
+                                        "callers": _callers(f.public, f.view, f.callers),
+                                        "line": f.line}
+                                       for f in module.functions.values()]
+    if as_json:
+        click.echo(json.dumps({"contract": compiled.name, "storage": list(module.storage),
+                               "contracts": sorted(module.contracts),
+                               "hosts": sorted(module.hosts), "functions": functions}))
+        return
+    click.echo(f"{file.name}: correct; gas table {compiled.table.version}")
+    if module.storage:
+        click.echo(f"storage: {', '.join(module.storage)}")
+    for kind, names in (("contracts", module.contracts), ("host functions", module.hosts)):
+        if names:
+            click.echo(f"{kind}: {', '.join(sorted(names))}")
+    for function in functions:
+        click.echo(f"{function['name']}({', '.join(function['parameters'])}): "
+                   f"{function['callers']}")
+
+
+@contract.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("function")
+@click.argument("args", nargs=-1)
+@click.option("--gas", default=1_000_000, show_default=True, type=click.IntRange(min=0),
+              help="The most that the call may cost.")
+@click.option("--sender", default="", help="The sender, as text or hex:….")
+@click.option("--engine", type=click.Choice(["closures", "walker"]), default="closures",
+              show_default=True, help="The compiled engine, or the specification.")
+@click.option("--profile", is_flag=True, help="Show the gas of each source line.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def run(file: Path, function: str, args: tuple[str, ...], gas: int, sender: str, engine: str,
+        profile: bool, as_json: bool) -> None:
+    """Call FUNCTION of FILE with ARGS on an empty state, and show its receipt.
+
+    The exit status is 0 when the call succeeded, 1 when it did not, 2 for bad input.
+    """
+    compiled, state = _load(file), MemoryState()
+    lines: dict[tuple[str, int], int] | None = {} if profile else None
+    receipt = compiled.call(function, [parse_argument(arg) for arg in args], gas=gas,
+                            sender=_as_bytes(sender), state=state, engine=engine, profile=lines)
+    by_line = {line: used for (_, line), used in sorted((lines or {}).items())}
+    if as_json:
+        answer = receipt.to_plain() | {"state": _entries(state)}
+        if profile:
+            answer["profile"] = by_line
+        click.echo(json.dumps(answer, default=_hexadecimal))
+    else:
+        _show(receipt, state)
+        if profile:
+            _show_profile(compiled, by_line, receipt.gas_used)
+    if not receipt.ok:
+        raise click.exceptions.Exit(1)
+
+
+# --- input --------------------------------------------------------------------------------------
+
+
+def parse_argument(text: str) -> Any:
+    """The value that ``text`` writes; raises `UsageError` with the forms that are understood."""
+    if text.startswith("hex:"):
+        return _as_bytes(text)
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise UsageError(f"the argument {text!r} is no literal; write 5, true, 'text', b'bytes', "
+                         "hex:00ff, [1, 2] or {'a': 1} (and quote it for the shell)") from error
+
+
+def _as_bytes(text: str) -> bytes:
+    if not text.startswith("hex:"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[4:])
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not hexadecimal") from error
+
+
+def _load(file: Path) -> Contract:
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    name = file.name.partition(".")[0].replace("-", "_")
+    return compile_contract(source, name if name.isidentifier() and name.isascii() else "contract")
+
+
+# --- output -------------------------------------------------------------------------------------
+
+
+def _callers(public: bool, view: bool, callers: frozenset[str]) -> str:
+    who = (["anyone, changes nothing"] if view else []) + (["transactions"] if public else [])
+    who += sorted(callers)
+    return ", ".join(who) if who else "private"
+
+
+def _show(receipt: Receipt, state: MemoryState) -> None:
+    click.echo(f"{receipt.status}, {receipt.gas_used} gas")
+    if receipt.error is not None:
+        click.echo(receipt.error)
+    if receipt.result is not None:
+        click.echo(f"result: {receipt.result!r}")
+    for event in receipt.events:
+        fields = ", ".join(f"{name}={value!r}" for name, value in event.fields.items())
+        click.echo(f"event {event.name}: {fields}")
+    for entry in _entries(state):
+        click.echo(f"storage.{entry['name']}{entry['keys'] or ''} = {entry['value']!r}")
+
+
+def _entries(state: MemoryState) -> list[dict[str, Any]]:
+    """What the call wrote, decoded."""
+    result = []
+    for (_, key), value in sorted(state.entries.items()):
+        name, *keys = decode_value(key)
+        result.append({"name": name, "keys": keys, "value": decode_value(value)})
+    return result
+
+
+def _show_profile(compiled: Contract, by_line: dict[int, int], total: int) -> None:
+    table = Table("line", "gas", "source")
+    lines = compiled.module.source.split("\n")
+    for line, used in by_line.items():
+        table.add_row(str(line), str(used), lines[line - 1].rstrip())
+    Console().print(table)
+    click.echo(f"{total - sum(by_line.values())} gas for the call itself and its arguments")
+
+
+def _hexadecimal(value: Any) -> str:
+    if isinstance(value, bytes):
+        return "hex:" + value.hex()
+    raise TypeError(f"a {type(value).__name__} in a receipt")

@@ -1,0 +1,242 @@
+"""The learning and mining contracts against the paper: Eqs. (4) and (5), Algorithm 2, rewards."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.chain import BlockError, CallTransaction, Receipt, ShareTransaction
+from bdn.experiments.material import TREASURY
+from bdn.nodes.settings import WEIGHTS
+
+Mini = Callable[..., Any]
+VECTOR = np.array([0.5, -0.25, 1.0, 2.0])
+
+
+def ready(mini: Mini, **options: Any) -> Any:
+    chain = mini(**options)
+    chain.make_key()
+    return chain
+
+
+def updates(chain: Any, samples: tuple[int, ...] = (4, 5, 6), epoch: int = 1) -> list[Any]:
+    return [chain.update(i, VECTOR, count, epoch) for i, count in enumerate(samples)]
+
+
+# --- the equations ------------------------------------------------------------------------------
+
+
+def literal_eq_5(w_prev: Fraction, locals_: list[Fraction], s_k: list[int]) -> Fraction:
+    """Eq. (5) as printed, read on plaintexts: × is +, a power is a multiple, 1/s is 1/s.
+
+    E[w^(p)] = E[w^(p-1)] × (1/s) ∏ E[w_k]^{s_k} × E[−w^(p-1)]^{s_k}, the product over both.
+    """
+    s = sum(s_k)
+    inside = sum((count * w + count * -w_prev for w, count in zip(locals_, s_k, strict=True)),
+                 start=Fraction(0))
+    return w_prev + Fraction(1, s) * inside
+
+
+def eq_4(w_prev: Fraction, locals_: list[Fraction], s_k: list[int]) -> Fraction:
+    """w^(p) = w^(p-1) + (1/s) Σ s_k (w_k − w^(p-1))."""
+    s = sum(s_k)
+    return w_prev + sum((count * (w - w_prev) for w, count in zip(locals_, s_k, strict=True)),
+                        start=Fraction(0)) / s
+
+
+@given(data=st.data())
+def test_eq_5_literal_is_eq_4_is_what_the_mining_contract_computes(
+    mini: Mini, data: st.DataObject
+) -> None:
+    """DESIGN section 3: literal Eq. (5) over the rationals = Eq. (4) = ours, exactly.
+
+    Models are drawn on the fixed-point grid, so that nothing is rounded anywhere.
+    """
+    cipher_name = data.draw(st.sampled_from(["packed", "ring-masked"]))
+    chain = ready(mini, cipher=cipher_name)
+    terms, cipher = chain.call("sealing_terms"), chain.cipher()
+    levels = 2 ** (chain.settings.value_bits - 1) - 1
+    delta_levels = data.draw(st.lists(
+        st.lists(st.integers(-levels, levels), min_size=4, max_size=4), min_size=3, max_size=3))
+    s_k = data.draw(st.lists(st.integers(4, 40), min_size=3, max_size=3))
+    steps = [Fraction(float(step)) for step in np.broadcast_to(cipher.step, (4,))]
+    w_prev = [Fraction(data.draw(st.integers(-100, 100)), 7) for _ in range(4)]
+
+    sealed = [chain.update(k, np.array(row) * np.asarray(cipher.step, dtype=np.float64), s_k[k])
+              for k, row in enumerate(delta_levels)]
+    receipts = chain.aggregate(sealed)
+    assert receipts[-1].ok, receipts[-1].error
+    opened = chain.opened(terms=terms)
+
+    for i in range(4):
+        locals_ = [w_prev[i] + row[i] * steps[i] for row in delta_levels]
+        ours = w_prev[i] + int(opened[i]) * steps[i] / sum(s_k)
+        assert literal_eq_5(w_prev[i], locals_, s_k) == eq_4(w_prev[i], locals_, s_k) == ours
+
+
+# --- Algorithm 2, in order ----------------------------------------------------------------------
+
+
+def test_the_contract_says_what_it_waits_for(mini: Mini) -> None:
+    chain = mini()
+    seen = [chain.call("awaited")["what"]]
+    chain.make_key()
+    seen.append(chain.call("awaited")["what"])
+    chain.aggregate(updates(chain))
+    seen.append(chain.call("awaited")["what"])
+    blob_root = chain.ledger.put_blob(b"\x81\x40")
+    share = ShareTransaction(1, WEIGHTS, 1, blob_root, 1, 2)
+    assert chain.put(chain.sign(chain.devices[0], share))[0].ok
+    seen.append(chain.call("awaited")["what"])
+    assert seen == ["exchange keys", "updates", "shares", "updates"]
+
+
+def failure(receipt: Receipt) -> str:
+    assert not receipt.ok
+    return str(receipt.error)
+
+
+@pytest.mark.parametrize(
+    ("position", "options", "reason"),
+    [
+        (0, {"epoch": 2}, "is not open"),
+        (0, {"phase": "loss"}, "is not open"),
+        (0, {"phase": "gradient"}, "is not open"),
+        (0, {"local_ms": 3}, "implausible: 4 samples in 3 ms"),
+        (0, {"sample_count": 0}, "without samples"),
+    ],
+)
+def test_an_upload_out_of_order_or_implausible_fails_with_its_reason(
+    mini: Mini, position: int, options: dict[str, Any], reason: str
+) -> None:
+    chain = ready(mini)
+    changes = {key: options[key] for key in options if key in ("epoch", "phase", "sample_count")}
+    local_ms = options.get("local_ms", 1000)
+    envelope = chain.update(position, VECTOR, 4, local_ms=local_ms, **{
+        key: value for key, value in changes.items() if key == "sample_count"})
+    if "epoch" in changes or "phase" in changes:
+        chain.nonces.clear()
+        envelope = chain.sign(chain.devices[position], replace(envelope.payload, **changes))
+    assert reason in failure(chain.put(envelope)[0])
+
+
+def test_a_second_upload_and_a_strangers_fail(mini: Mini) -> None:
+    chain = ready(mini)
+    first = chain.update(0, VECTOR, 4)
+    second = chain.update(0, VECTOR, 4)
+    receipts = chain.put(first, second)
+    assert receipts[0].ok
+    assert "one update" in failure(receipts[1])
+    stranger = chain.sign(chain.edge, first.payload)
+    assert "not a registered device" in failure(chain.put(stranger)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"total_samples": 14}, "do not add up"),
+        ({"root": bytes(32)}, "not the weighted product"),
+        ({"contributors": ()}, "index|too few|empty"),
+        ({"epoch": 2}, "no such update"),
+    ],
+    ids=["wrong total", "wrong root", "nobody", "another epoch"],
+)
+def test_a_wrong_aggregate_makes_the_block_invalid(
+    mini: Mini, changes: dict[str, Any], reason: str
+) -> None:
+    """DESIGN section 5, step 4: the mining contract verifies everything that Tx_co states."""
+    chain = ready(mini)
+    if "root" in changes:
+        changes = {**changes, "root": chain.ledger.put_blob(b"\x81\x40"), "chunks": 1, "size": 2}
+    with pytest.raises(BlockError, match=reason):
+        chain.aggregate(updates(chain), **changes)
+    assert chain.call("current") == [0, ""]
+
+
+def test_contributors_must_be_distinct_enough_and_comparable(mini: Mini) -> None:
+    """Too few contributors, or one that outweighs the rest, would lay an update open."""
+    chain = ready(mini)
+    sealed = updates(chain)
+    addresses = sorted(e.address for e in sealed)
+    for contributors, reason in [
+        ((addresses[1], addresses[0], addresses[2]), "ascending"),
+        ((addresses[0], addresses[0], addresses[1]), "ascending"),
+        ((addresses[0],), "too few"),
+    ]:
+        with pytest.raises(BlockError, match=reason):
+            chain.aggregate(sealed, contributors=tuple(contributors))
+        chain.nonces.clear()
+    with pytest.raises(BlockError, match="too unequal"):
+        chain.aggregate([chain.update(0, VECTOR, 1), chain.update(1, VECTOR, 30)])
+    chain.nonces.clear()
+
+
+def test_only_the_proposer_aggregates(mini: Mini) -> None:
+    chain = ready(mini)
+    sealed = updates(chain)
+    tx_co = chain.tx_co(sealed).payload
+    chain.nonces.clear()
+    imposter = chain.sign(chain.devices[0], tx_co)
+    with pytest.raises(BlockError):
+        chain.commit(chain.propose(sealed[1:], imposter, 1, "candidate"))
+
+
+# --- rewards ------------------------------------------------------------------------------------
+
+
+def holdings(chain: Any) -> int:
+    accounts = [TREASURY, chain.edge.address, *(d.address for d in chain.devices)]
+    return sum(chain.call("balance_of", account) for account in accounts)
+
+
+def test_rewards_are_paid_and_the_supply_is_conserved(mini: Mini) -> None:
+    """Section 4: the processing reward to the proposer, data rewards by s_k from the proposer."""
+    chain = ready(mini)
+    chain.aggregate(updates(chain, (4, 5, 6)))
+    assert [chain.call("balance_of", d.address) for d in chain.devices] == [8, 10, 12]
+    assert chain.call("balance_of", chain.edge.address) == 300 - 30
+    assert chain.call("balance_of", TREASURY) == 10_000 - 300
+    assert holdings(chain) == chain.call("total_supply") == 10_000
+
+
+def test_an_empty_account_delays_a_reward_and_never_an_epoch(mini: Mini) -> None:
+    """DESIGN section 3: what cannot be paid is owed, and paid when it can be."""
+    chain = ready(mini, treasury=10)
+    receipts = chain.aggregate(updates(chain, (4, 5, 6)))
+    assert receipts[-1].ok
+    assert chain.call("owed_by", TREASURY, chain.edge.address) == 290
+    paid = [chain.call("balance_of", d.address) for d in chain.devices]
+    owed = [chain.call("owed_by", chain.edge.address, d.address) for d in chain.devices]
+    assert [p + o for p, o in zip(paid, owed, strict=True)] == [8, 10, 12]
+    assert sum(paid) == 10
+    assert holdings(chain) == 10
+    # a device gives tokens back, and a creditor collects
+    rich = max(range(3), key=lambda i: paid[i])
+    creditor = next(i for i in range(3) if owed[i])
+    chain.put(chain.sign(chain.devices[rich], CallTransaction(
+        "learning", "transfer", (chain.edge.address, paid[rich]))))
+    chain.put(chain.sign(chain.devices[creditor], CallTransaction(
+        "learning", "collect", (chain.edge.address,))))
+    expected = paid[creditor] * (creditor != rich) + min(owed[creditor], paid[rich])
+    assert chain.call("balance_of", chain.devices[creditor].address) == expected
+    assert holdings(chain) == 10
+
+
+@pytest.mark.parametrize("function", ["pay", "record_aggregate", "initialize"])
+def test_nobody_calls_what_only_the_mining_contract_may(mini: Mini, function: str) -> None:
+    chain = ready(mini)
+    arguments = {"pay": (TREASURY, chain.devices[0].address, 5), "initialize": ((),),
+                 "record_aggregate": (1, WEIGHTS, bytes(32), 1, 1, (), 1)}[function]
+    before = holdings(chain), chain.call("balance_of", chain.devices[0].address)
+    envelope = chain.sign(chain.devices[0], CallTransaction("learning", function, arguments))
+    try:
+        receipts = chain.put(envelope)
+    except BlockError:
+        receipts = ()
+    assert not any(receipt.ok for receipt in receipts)
+    assert (holdings(chain), chain.call("balance_of", chain.devices[0].address)) == before

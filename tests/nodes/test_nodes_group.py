@@ -1,0 +1,76 @@
+"""The group key: wrapped to each member, bound to its place, closed to everybody else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.nodes.group import (
+    ExchangeKey,
+    GroupError,
+    open_for_group,
+    seal_for_group,
+    unwrap,
+    wrap,
+)
+from bdn.randomness import SeededRandomness
+
+ALICE = ExchangeKey.from_secret(b"a" * 32)
+BOB = ExchangeKey.from_secret(b"b" * 32)
+KEY = b"k" * 32
+
+
+def rng() -> SeededRandomness:
+    return SeededRandomness(1)
+
+
+def test_x25519_matches_rfc_7748_section_6_1() -> None:
+    """RFC 7748, section 6.1: Alice's published key pair."""
+    secret = bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
+    public = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+    assert ExchangeKey.from_secret(secret).public_key == public
+
+
+def test_the_recipient_unwraps_and_nobody_else() -> None:
+    wrapped = wrap(KEY, ALICE.public_key, b"context", rng())
+    assert unwrap(wrapped, ALICE, b"context") == KEY
+    for own, context in ((BOB, b"context"), (ALICE, b"another")):
+        with pytest.raises(GroupError):
+            unwrap(wrapped, own, context)
+
+
+@given(position=st.integers(0, 79), flip=st.integers(1, 255))
+def test_any_changed_byte_of_a_wrap_is_refused(position: int, flip: int) -> None:
+    wrapped = bytearray(wrap(KEY, ALICE.public_key, b"context", rng()))
+    assert len(wrapped) == 80
+    wrapped[position] ^= flip
+    # also the top bit of the ephemeral point, which X25519 itself ignores: it is bound into the
+    # key derivation
+    with pytest.raises(GroupError):
+        unwrap(bytes(wrapped), ALICE, b"context")
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31), b"short"])
+def test_an_unusable_public_key_is_refused(point: bytes) -> None:
+    """RFC 7748, section 6.1: an all-zero shared secret means a point of small order."""
+    with pytest.raises(GroupError):
+        wrap(KEY, point, b"context", rng())
+
+
+@given(plaintext=st.binary(max_size=200), position=st.integers(0, 10_000),
+       flip=st.integers(1, 255))
+def test_a_share_opens_for_its_context_only(plaintext: bytes, position: int, flip: int) -> None:
+    sealed = seal_for_group(KEY, plaintext, b"epoch 1", rng())
+    assert len(sealed) == len(plaintext) + 28
+    assert open_for_group(KEY, sealed, b"epoch 1") == plaintext
+    changed = bytearray(sealed)
+    changed[position % len(changed)] ^= flip
+    for key, data, context in (
+        (b"x" * 32, sealed, b"epoch 1"), (KEY, sealed, b"epoch 2"),
+        (KEY, bytes(changed), b"epoch 1"), (KEY, sealed[:20], b"epoch 1"), (KEY, b"", b"epoch 1"),
+    ):
+        with pytest.raises(GroupError):
+            open_for_group(key, data, context)
+
+
+def test_secrets_are_not_printed() -> None:
+    assert "secret" not in repr(ALICE)

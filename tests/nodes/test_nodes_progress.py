@@ -1,0 +1,147 @@
+"""Algorithm 1's bookkeeping at a device: Eq. (4), stopping, and the best model (line 13)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bdn.errors import PeerError, UsageError
+from bdn.nodes.memory import remember, restore_progress
+from bdn.nodes.progress import Progress
+from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
+from bdn.nodes.tasks import fit_to_clips
+
+SETTINGS = Settings(
+    rule="sgd", iterations=1, epochs=3, step_size=0.1, batch_size=1, tolerance=0.0, classes=10,
+    model_size=2, cipher="packed", value_bits=16, weight_clip=1.0, gradient_clip=1.0,
+    loss_clip=8.0, total_weight=100, threshold=1, key_holders=2, minimum_contributors=2,
+    sample_ratio=20, samples_per_second=1000, deadline_ms=1000, gather_ms=100, data_reward=1,
+    processing_reward=1, confirmations=0, difficulty=16,
+)  # fmt: skip
+A, B = b"a" * 20, b"b" * 20
+
+
+def progress(**changes: object) -> Progress:
+    return Progress(replace(SETTINGS, **changes), np.zeros(2, np.float32))  # type: ignore[arg-type]
+
+
+def opened(delta: list[float], loss: float, s: int = 10) -> np.ndarray:
+    """Σ s_k x_k of a weight phase whose means are ``delta`` and ``loss``."""
+    return np.array([*delta, loss]) * s
+
+
+def test_eq_4_and_the_phases_of_sgd() -> None:
+    p = progress()
+    p.apply(opened([0.5, -1.0], 2.0), 10, [A, B])
+    assert p.w.tolist() == [0.5, -1.0]
+    assert (p.epoch, p.phase) == (2, WEIGHTS)
+    p.apply(opened([0, 1], 1.0), 10, [A, B])
+    p.apply(opened([0, 1], 3.0), 10, [A, B])
+    assert (p.epoch, p.phase) == (3, LOSS)
+    p.apply(np.array([20.0]), 10, [A, B])
+    assert p.finished
+    assert [round(record.loss, 9) for record in p.history] == [2.0, 1.0, 3.0, 2.0]
+
+
+def test_svrg_has_a_gradient_phase_before_each_weight_phase() -> None:
+    p = progress(rule="svrg")
+    assert p.phase == GRADIENT
+    p.apply(np.array([5.0, 10.0]), 10, [A, B])
+    assert p.phase == WEIGHTS
+    assert p.gradient is not None
+    assert p.gradient.tolist() == [0.5, 1.0]
+    p.apply(opened([1, 1], 1.0), 10, [A, B])
+    assert (p.epoch, p.phase, p.gradient) == (2, GRADIENT, None)
+
+
+def test_a_step_within_the_tolerance_ends_the_run() -> None:
+    """Section 4.1: ‖w^(p) − w^(p-1)‖₂ ≤ ε."""
+    p = progress(tolerance=0.5)
+    p.apply(opened([0.6, 0], 1.0), 10, [A, B])
+    assert p.phase == WEIGHTS
+    p.apply(opened([0.3, 0.375], 1.0), 10, [A, B])
+    assert (p.epoch, p.phase) == (2, LOSS)
+
+
+def test_line_13_keeps_the_model_of_least_loss() -> None:
+    """F of w^(p) is known one epoch later: losses 3, 1, 2, 4 are those of w^(0) … w^(3)."""
+    p = progress()
+    for loss in (3.0, 1.0, 2.0):
+        p.apply(opened([1, 0], loss), 10, [A, B])
+    p.apply(np.array([40.0]), 10, [A, B])
+    assert (p.best_epoch, p.best_loss) == (1, 1.0)
+    assert p.best.tolist() == [1.0, 0.0]
+
+
+def test_losses_of_other_contributors_are_not_compared() -> None:
+    """DESIGN section 3: F is compared over the same contributors only."""
+    p = progress()
+    p.apply(opened([1, 0], 1.0), 10, [A, B])
+    p.apply(opened([1, 0], 5.0), 10, [B, A, A])
+    assert (p.best_epoch, p.best_loss) == (1, 5.0), "the comparison starts anew"
+    p.apply(opened([1, 0], 4.0), 10, [B, A, A])
+    assert p.best_epoch == 2
+
+
+def test_a_sum_that_is_not_finite_changes_nothing() -> None:
+    p = progress()
+    with pytest.raises(PeerError):
+        p.apply(opened([float("nan"), 0], 1.0), 10, [A])
+    assert (p.epoch, p.phase, p.history) == (1, WEIGHTS, [])
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 8)), min_size=1, max_size=4))
+def test_a_restarted_device_stands_where_it_stood(steps: list[tuple[float, float]]) -> None:
+    p = progress(epochs=9)
+    for delta, loss in steps:
+        p.apply(opened([delta, -delta], loss), 10, [A, B])
+    again = progress(epochs=9)
+    restore_progress(again, remember(p, 7, b"anchor", 3))
+    assert again.w.tobytes() == p.w.tobytes()
+    assert again.best.tobytes() == p.best.tobytes()
+    assert (again.epoch, again.phase, again.best_epoch, again.best_loss, again.history) == (
+        p.epoch, p.phase, p.best_epoch, p.best_loss, p.history)
+
+
+# --- scaling to fit -----------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=5), st.floats(0, 8))
+def test_an_update_is_shrunk_as_a_whole_and_says_so(delta: list[float], loss: float) -> None:
+    """DESIGN section 7: nothing saturates silently; the loss is never scaled."""
+    clips = np.array([1.0] * len(delta) + [8.0])
+    fitting, scale = fit_to_clips(np.array([*delta, loss]), clips, with_loss=True)
+    assert np.abs(fitting[:-1]).max() <= 1.0
+    assert fitting[-1] == loss
+    assert (scale == 1.0) == (max(map(abs, delta)) <= 1.0)
+    np.testing.assert_allclose(fitting[:-1], np.array(delta) * scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_update_is_refused(value: float) -> None:
+    with pytest.raises(UsageError, match="diverged"):
+        fit_to_clips(np.array([value, 1.0]), np.ones(2), with_loss=False)
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def test_settings_survive_genesis_exactly() -> None:
+    settings = replace(SETTINGS, step_size=0.1 + 0.2, weight_clip=1e-3)
+    assert Settings.from_plain(settings.to_plain()) == settings
+    assert not any(isinstance(value, float) for value in settings.to_plain().values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rule": "adam"}, "rule must be"), ({"threshold": 3}, "impossible"),
+        ({"minimum_contributors": 1}, "threshold \\+ 1"), ({"step_size": float("nan")}, "finite"),
+        ({"epochs": 0}, "epoch"), ({"tolerance": -1.0}, "negative"),
+    ],
+)
+def test_impossible_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(SETTINGS, **changes)  # type: ignore[arg-type]
