@@ -24,10 +24,10 @@ from bdn.chain.execution import (
     no_host,
     verify_place,
 )
-from bdn.chain.genesis import Genesis, source_digest
+from bdn.chain.genesis import PROOF_OF_WORK, Genesis, source_digest
 from bdn.chain.inclusion import InclusionProof
 from bdn.chain.rules import MAX_TRANSACTIONS, verify_admissible
-from bdn.chain.seals import BlockSeal, verify_block_seal
+from bdn.chain.seals import BlockSeal, first_difficulty, verify_block_seal
 from bdn.chain.state import Overlay, State, StateProof
 from bdn.chain.store import Store
 from bdn.chain.transactions import (
@@ -60,10 +60,12 @@ def build_genesis(
     """Block 0: ``founder`` (edge server 0) deploys the contracts, then the devices' statements.
 
     Raises `UsageError` if ``founder`` is not the first edge server, `BlockError` if a deployment
-    or statement fails.
+    or statement fails, or proof of work has no usable first difficulty.
     """
     if founder.public_key != genesis.edges[0]:
         raise UsageError("the genesis block is made by the first edge server")
+    if genesis.consensus == PROOF_OF_WORK:
+        first_difficulty(genesis)
     machine = Machine.build(genesis, host)
     deployments = [
         sign_transaction(founder, machine.chain, nonce, genesis.gas_limit,

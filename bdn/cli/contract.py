@@ -1,7 +1,7 @@
 """``bdn contract``: check a source, and run one of its functions on an empty state.
 
-Arguments are written as literals: ``5``, ``true``, ``'text'``, ``b'bytes'``, ``hex:00ff`` for bytes in
-hexadecimal, ``[1, 2]``, ``{'a': 1}``, ``None``.
+Arguments are written as literals: ``5``, ``true``, ``'text'``, ``b'bytes'``, ``[1, 2]``,
+``{'a': 1}``, ``None``, and ``hex:00ff`` for bytes in hexadecimal.
 """
 
 import ast
@@ -29,10 +29,9 @@ def check(file: Path, as_json: bool) -> None:
     """Check FILE, and list its storage and functions, or say where it is wrong."""
     compiled = _load(file)
     module = compiled.module
-    functions: list[dict[str, Any]] = [{"name": f.name, "parameters": [p.name for p in f.parameters],
-                                        "callers": _callers(f.public, f.view, f.callers),
-                                        "line": f.line}
-                                       for f in module.functions.values()]
+    functions: list[dict[str, Any]] = [
+        {"name": f.name, "parameters": [p.name for p in f.parameters], "line": f.line,
+         "callers": _callers(f.public, f.view, f.callers)} for f in module.functions.values()]
     if as_json:
         click.echo(json.dumps({"contract": compiled.name, "storage": list(module.storage),
                                "contracts": sorted(module.contracts),

@@ -1,11 +1,13 @@
 """``bdn resume``: go on with a run that was interrupted."""
 
+import json
 from pathlib import Path
 
 import click
 
 from bdn.cli.run import drive
-from bdn.experiments.folder import RunFolder
+from bdn.cli.tables import print_history
+from bdn.experiments.folder import HISTORY, RunFolder
 
 
 @click.command()
@@ -18,4 +20,11 @@ def resume(folder: Path, as_json: bool) -> None:
     run would have made, since data, batches and sums are the same.
     """
     opened = RunFolder.open(folder)
-    drive(opened.config, opened, as_json)
+    if not (folder / HISTORY).is_file():
+        drive(opened.config, opened, as_json)
+        return
+    history = opened.read_history()  # the run has ended: there is nothing to go on with
+    if as_json:
+        click.echo(json.dumps(history))
+    else:
+        print_history(history, folder)

@@ -7,7 +7,7 @@ work, traffic, blocks and rewards.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +51,29 @@ class Run:
         self._listeners: list[Callable[[dict[str, Any]], None]] = [self.meter.hear]
         if listen is not None:
             self._listeners.append(listen)
-        self._stream = None
-        if folder is not None:
-            self._stream = (folder.path / TRACE).open("a", encoding="utf-8")
-            self._listeners.append(json_lines(self._stream))
         self.trace: Trace = Recorder(self._tell, keep=False)
+        self._open = ExitStack()
+        with ExitStack() as opening:  # what is opened here is closed again if we do not get through
+            self._build(opening, network)
+            self._open = opening.pop_all()
+
+    def _build(self, opening: ExitStack, network: Network | None) -> None:
+        config, folder = self.config, self.folder
+        if folder is not None:
+            stream = opening.enter_context((folder.path / TRACE).open("a", encoding="utf-8"))
+            self._listeners.append(json_lines(stream))
         self.store = NodeStore(folder.path / NODES if folder is not None else None)
+        opening.callback(self.store.close)
         now_ms = round(time.time() * 1000)
         self.material: Material = gather(config, self.store, self.trace, now_ms)
-        self.edges = [self._edge(i) for i in range(config.edges)]
+        self.edges: list[EdgeServer] = []
+        for i in range(config.edges):
+            self.edges.append(self._edge(i))
+            opening.callback(self.edges[i].ledger.close)
         self.devices = [make_device(self.material, k, self.store, self.trace)
                         for k in range(config.devices)]
         self._executor = open_executor(config.executor)
+        opening.callback(self._executor.close)
         start_ms = max(self.edges[0].ledger.head.time, self.material.genesis.time)
         self.runner = Runner(
             [*self.edges, *self.devices], network, self.store.append,
@@ -149,12 +160,7 @@ class Run:
 
     def close(self) -> None:
         """Release files and workers; what was sealed stays."""
-        for edge in self.edges:
-            edge.ledger.close()  # closing twice does no harm
-        self.store.close()
-        self._executor.close()
-        if self._stream is not None:
-            self._stream.close()
+        self._open.close()
 
     def blocks(self) -> list[dict[str, Any]]:
         """Height, kind, epoch, view, transactions and bytes of every sealed block."""

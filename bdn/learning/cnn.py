@@ -40,17 +40,21 @@ class PaperCNN:
         classes: outputs; with 10 the shapes are exactly the paper's.
         seed: of the initial parameters w^(0), the same for every device (Algorithm 1, line 4).
         kernel: "fast" or "plain".
+        threads: of convolution and pooling in the fast kernel; no result depends on it.
     """
 
     classes: int = 10
     seed: int = 0
     kernel: str = "fast"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise ModelError(f"a classifier needs at least 2 classes, not {self.classes}")
         if self.kernel not in KERNELS:
             raise ModelError(f"kernel must be one of {', '.join(KERNELS)}, not {self.kernel!r}")
+        if self.threads < 1:
+            raise ModelError(f"at least one thread is needed, not {self.threads}")
 
     @property
     def size(self) -> int:
@@ -97,14 +101,15 @@ class PaperCNN:
             ModelError: a shape, type or label that does not fit.
         """
         X, y = self._checked(images, labels)
-        loss, gradient = KERNELS[self.kernel].loss_and_gradient(w, X, y, self.classes, out)
+        kernel = KERNELS[self.kernel]
+        loss, gradient = kernel.loss_and_gradient(w, X, y, self.classes, out, self.threads)
         return float(loss), gradient
 
     def scores(self, w: Floats, images: Floats) -> Floats:
         """The classes' scores before softmax, (B, classes), for a set of any length."""
         X = self._images(images)
         kernel = KERNELS[self.kernel]
-        parts = [kernel.scores(w, X[part], self.classes) for part in chunks(len(X))]
+        parts = [kernel.scores(w, X[part], self.classes, self.threads) for part in chunks(len(X))]
         return np.concatenate(parts)
 
     def probabilities(self, w: Floats, images: Floats) -> Floats:

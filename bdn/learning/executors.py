@@ -121,16 +121,17 @@ class Processes(_Closing):
 class Dask(_Closing):
     """A Dask cluster on any number of machines (extra ``dask``).
 
-    Dask itself runs the work of a lost worker again elsewhere.
+    Dask itself runs the work of a lost worker again elsewhere. Raises `UsageError` where no
+    scheduler answers at ``address`` within ``timeout`` seconds.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, timeout: float = 10.0) -> None:
         try:
             self._distributed = importlib.import_module("distributed")
         except ImportError as error:
             raise UsageError("executor dask needs the extra: pip install 'bdn[dask]'") from error
         try:
-            self._client = self._distributed.Client(address, timeout="10s")
+            self._client = self._distributed.Client(address, timeout=timeout)
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address}: {error}") from error
 

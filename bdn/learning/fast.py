@@ -4,8 +4,8 @@
 |---|---|---|
 | P | the sixteen stride-2 planes of the padded images | (B, 16, 196) |
 | K | the filters, spread over those planes, one row for each pool phase and filter | (40, 16) |
-| C | convolution without bias at the four phases | (B, 4, 10, 196) |
-| M | its maximum over the phases | (B, 10, 196) |
+| C | convolution without bias at the four phases | (block, 4, 10, 196) |
+| M | its maximum over the phases | (block, 10, 196) |
 | H | ReLU(M + b1), flattened | (B, 1960) |
 | A, S, dY | as in `bdn.learning.plain` | |
 
@@ -16,12 +16,20 @@ ReLU are monotone and so can wait until after the maximum, on a quarter of the v
 three pairwise comparisons say which phase won (`>=`: the first of equals), as the maximum was
 taken.
 
+Images pass through convolution and pooling in blocks small enough for a core's cache; the backward
+pass needs only the planes and three bits a window of them. Blocks are independent, so ``threads``
+can share them out (numpy lets go of Python's lock); their sums are added in order of the blocks, so
+that the result does not depend on how many threads there were.
+
 Where it may differ from the plain version beyond rounding: two phases that are *equal only after*
 the bias is added and rounded are a tie there and none here. Ties of equal pixels, the common kind,
 are ties in both.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,36 +44,49 @@ PHASES = tuple((a, b) for a in range(2) for b in range(2))
 CELLS = POOLED * POOLED
 """Pool windows of a filter: 196."""
 
+BLOCK = 16
+"""Images in a block: C takes half a megabyte."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+class _Block(NamedTuple):
+    """What the backward pass needs of a block's convolution and pooling."""
+
+    rows: slice  # of the batch
+    planes: Floats  # P
+    above: Mask  # phases 0 and 1 hold the maximum (the first of equals), not 2 and 3
+    first: Mask  # phase 0 wins over 1
+    third: Mask  # phase 2 wins over 3
+
 
 class _Trail(NamedTuple):
     """What the backward pass needs from the forward pass."""
 
-    planes: Floats  # P
-    phases: Floats  # C
-    top: Floats  # the larger of phases 0 and 1
-    bottom: Floats  # the larger of phases 2 and 3
+    blocks: list[_Block]
     pooled: Floats  # H
     hidden: Floats  # ReLU(A)
     scores: Floats  # S
 
 
-def scores(w: Floats, images: Floats, classes: int) -> Floats:
+def scores(w: Floats, images: Floats, classes: int, threads: int = 1) -> Floats:
     """S, the classes' scores before softmax (B, classes)."""
-    return _forward(split_layers(w, classes), images).scores
+    return _forward(split_layers(w, classes), images, threads).scores
 
 
 def loss_and_gradient(
-    w: Floats, images: Floats, labels: Integers, classes: int, out: Floats | None = None
-) -> tuple[float, Floats]:
+    w: Floats, images: Floats, labels: Integers, classes: int, out: Floats | None = None,
+    threads: int = 1,
+) -> tuple[float, Floats]:  # fmt: skip
     """Mean cross-entropy of the batch and its gradient, a flat vector like ``w``.
 
     ``out``, if given, receives the gradient (every entry is overwritten).
     """
     layers = split_layers(w, classes)
-    trail = _forward(layers, images)
+    trail = _forward(layers, images, threads)
     loss, dS = cross_entropy(trail.scores, labels)
     gradient = np.empty_like(w) if out is None else out
-    _backward(layers, trail, dS, split_layers(gradient, classes))
+    _backward(layers, trail, dS, split_layers(gradient, classes), threads)
     return loss, gradient
 
 
@@ -96,25 +117,37 @@ def _planes(X: Floats) -> Floats:
     return P.reshape(B, 16, CELLS)
 
 
-def _forward(layers: Layers, X: Floats) -> _Trail:
-    B = len(X)
+def _forward(layers: Layers, X: Floats, threads: int) -> _Trail:
+    K = _spread(layers.w1)
+    H = np.empty((len(X), FEATURES), np.float32)
+
+    def convolve(rows: slice) -> _Block:
+        return _convolve(layers, K, X[rows], H[rows], rows)
+
+    blocks = list(_each(convolve, _blocks(len(X)), threads))
+    hidden = H @ layers.w2
+    hidden += layers.b2
+    np.maximum(hidden, 0, out=hidden)
+    S: Floats = np.matmul(hidden, layers.w3)
+    S += layers.b3
+    return _Trail(blocks, H, hidden, S)
+
+
+def _convolve(layers: Layers, K: Floats, X: Floats, H: Floats, rows: slice) -> _Block:
+    """Convolution, pooling and ReLU of one block; its features are written to ``H``."""
     P = _planes(X)
-    C = np.matmul(_spread(layers.w1), P).reshape(B, 4, FILTERS, CELLS)
+    C = np.matmul(K, P).reshape(len(X), 4, FILTERS, CELLS)
     top = np.maximum(C[:, 0], C[:, 1])
     bottom = np.maximum(C[:, 2], C[:, 3])
     M = np.maximum(top, bottom)
     M += layers.b1
-    H = np.maximum(M, 0, out=M).reshape(B, FEATURES)
-    hidden = H @ layers.w2
-    hidden += layers.b2
-    np.maximum(hidden, 0, out=hidden)
-    S = hidden @ layers.w3
-    S += layers.b3
-    return _Trail(P, C, top, bottom, H, hidden, S)
+    np.maximum(M, 0, out=H.reshape(M.shape))
+    return _Block(rows, P, top >= bottom, C[:, 0] >= C[:, 1], C[:, 2] >= C[:, 3])
 
 
-def _backward(layers: Layers, trail: _Trail, dS: Floats, gradient: Layers) -> None:
-    B = len(dS)
+def _backward(
+    layers: Layers, trail: _Trail, dS: Floats, gradient: Layers, threads: int
+) -> None:
     np.matmul(trail.hidden.T, dS, out=gradient.w3)
     dS.sum(axis=0, out=gradient.b3[0])
     dA = dS @ layers.w3.T
@@ -122,23 +155,45 @@ def _backward(layers: Layers, trail: _Trail, dS: Floats, gradient: Layers) -> No
     np.matmul(trail.pooled.T, dA, out=gradient.w2)
     dA.sum(axis=0, out=gradient.b2[0])
     dH: Floats = np.matmul(dA, layers.w2.T)
-    dH *= trail.pooled > 0
-    dM: Floats = dH.reshape(B, FILTERS, CELLS)
-    dC = _route(trail, dM).reshape(B, 4 * FILTERS, CELLS)
-    dK = np.matmul(dC, trail.planes.transpose(0, 2, 1)).sum(axis=0)  # (40, 16)
+
+    def route(block: _Block) -> tuple[Floats, Floats]:
+        dM = dH[block.rows] * (trail.pooled[block.rows] > 0)
+        return _route(block, dM.reshape(-1, FILTERS, CELLS))
+
+    dK = np.zeros((4 * FILTERS, 16), np.float32)
+    gradient.b1[:] = 0
+    for dK_block, db1_block in _each(route, trail.blocks, threads):
+        dK += dK_block
+        gradient.b1[:, 0] += db1_block
     gradient.w1[:, 0] = _gather(dK)
-    dM.sum(axis=(0, 2), out=gradient.b1[:, 0])
 
 
-def _route(trail: _Trail, dM: Floats) -> Floats:
-    """dC: each window's gradient goes to the phase that won, (B, 4, 10, 196)."""
-    C = trail.phases
-    dC: npt.NDArray[np.float32] = np.empty_like(C)
-    above = trail.top >= trail.bottom
-    d_top = dM * above
+def _route(block: _Block, dM: Floats) -> tuple[Floats, Floats]:
+    """A block's dK (40, 16) and db1 (10,): each window's gradient goes to the phase that won."""
+    B = len(dM)
+    dC: Floats = np.empty((B, 4, FILTERS, CELLS), np.float32)
+    d_top = dM * block.above
     d_bottom = dM - d_top
-    np.multiply(d_top, C[:, 0] >= C[:, 1], out=dC[:, 0])
+    np.multiply(d_top, block.first, out=dC[:, 0])
     np.subtract(d_top, dC[:, 0], out=dC[:, 1])
-    np.multiply(d_bottom, C[:, 2] >= C[:, 3], out=dC[:, 2])
+    np.multiply(d_bottom, block.third, out=dC[:, 2])
     np.subtract(d_bottom, dC[:, 2], out=dC[:, 3])
-    return dC
+    flat = dC.reshape(B, 4 * FILTERS, CELLS)
+    dK: Floats = np.matmul(flat, block.planes.transpose(0, 2, 1)).sum(axis=0)
+    return dK, dM.sum(axis=(0, 2))
+
+
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+
+
+def _each(function: Callable[[Any], Any], items: list[Any], threads: int) -> Iterable[Any]:
+    """``function`` of every item, in order."""
+    if threads == 1 or len(items) == 1:
+        return map(function, items)
+    return _pool(threads).map(function, items)
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="bdn-cnn")

@@ -33,14 +33,15 @@ class _Trail(NamedTuple):
     scores: Floats  # S
 
 
-def scores(w: Floats, images: Floats, classes: int) -> Floats:
+def scores(w: Floats, images: Floats, classes: int, threads: int = 1) -> Floats:  # noqa: ARG001 - the fast kernel's signature; there is one thread here
     """S, the classes' scores before softmax (B, classes)."""
     return _forward(split_layers(w, classes), images).scores
 
 
 def loss_and_gradient(
-    w: Floats, images: Floats, labels: Integers, classes: int, out: Floats | None = None
-) -> tuple[float, Floats]:
+    w: Floats, images: Floats, labels: Integers, classes: int, out: Floats | None = None,
+    threads: int = 1,  # noqa: ARG001 - the fast kernel's signature; there is one thread here
+) -> tuple[float, Floats]:  # fmt: skip
     """Mean cross-entropy of the batch and its gradient, a flat vector like ``w``.
 
     ``out``, if given, receives the gradient (every entry is overwritten).

@@ -40,7 +40,7 @@ from bdn.nodes.events import (
 )
 from bdn.nodes.group import ExchangeKey
 from bdn.nodes.interface import READ_KINDS, ContractInterface
-from bdn.nodes.lightnode import LightNode
+from bdn.nodes.lightnode import AheadError, LightNode
 from bdn.nodes.messages import (
     Blob,
     GetBlob,
@@ -237,7 +237,11 @@ class Device:
         question = self._interface.question
         if not isinstance(question, GetState):
             return []
-        cells, height = self.light.read_cells(message.proofs, question.contract, question.keys)
+        try:
+            cells, height = self.light.read_cells(
+                message.proofs, question.contract, question.keys)
+        except AheadError:
+            return [*self._settle(GetState), *self._interface.ask(GetHeaders(self.light.height))]
         self._cells.update(cells)
         self._cells_height = height
         return self._settle(GetState)

@@ -105,11 +105,11 @@ class ContractInterface:
         return [CancelTimer(ANSWER)]
 
     def distrust(self, reason: str) -> list[Effect]:
-        """Turn to the next edge server, and put the question to it."""
+        """Turn to the next edge server, and put the question to it (or ask what is new)."""
         self._trace.event("edge-left", node=self.name, edge=self.edge, reason=reason)
         self._edges.append(self._edges.pop(0))
         question, self.question = self.question, None
-        return self.ask(question) if question is not None else []
+        return self.ask(question or GetHeaders(self.light.height))
 
     def on_timeout(self, timer: str) -> list[Effect]:
         """A question or a transaction stayed open too long."""

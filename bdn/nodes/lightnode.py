@@ -21,6 +21,10 @@ from bdn.encoding import decode_record
 from bdn.errors import PeerError
 
 
+class AheadError(PeerError):
+    """An answer of a height whose header we have not got yet: no lie, but we must catch up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One cell of contract state after block ``height``, proven present or absent."""
@@ -89,7 +93,8 @@ class LightNode:
     ) -> tuple[dict[bytes, bytes | None], int]:
         """Cells by key (None: absent), and the height that they are of.
 
-        Raises a `BdnError` unless each is proven, for the cell that was asked for, at one height.
+        Raises a `BdnError` unless each is proven, for the cell that was asked for, at one height;
+        an `AheadError` where we lack that height's header.
         """
         if len(proofs) != len(keys):
             raise PeerError(f"asked for {len(keys)} cells, got {len(proofs)}")
@@ -99,6 +104,8 @@ class LightNode:
             cell = decode_record(Cell, data)
             if (cell.proof.contract, cell.proof.key) != (contract, key):
                 raise PeerError("a proof is of another cell than was asked for")
+            if cell.height > self.height:
+                raise AheadError(f"cells of height {cell.height}; our last header is {self.height}")
             self.client.verify_state(cell.proof, cell.height)
             heights.add(cell.height)
             cells[key] = cell.proof.value

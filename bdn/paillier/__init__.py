@@ -2,7 +2,7 @@
 
 `deal` or `generate_jointly` make one public key and n shares; whoever has the public key encrypts
 integers and computes weighted sums of ciphertexts; any t holders of shares open a result, each with
-a proof that its part is right. DESIGN.md sections 6 and 7; paper section 4.2, Eqs. (5) and (6).
+a proof that its part is right. DESIGN.md sections 6 and 7; paper section 4.2, Eq. (5).
 
     >>> from bdn.paillier import combine, deal
     >>> public_key, shares = deal(parties=3, threshold=2, bits=256)    # 2048 outside of examples
@@ -33,6 +33,8 @@ shares are named by party, and left out where t good ones remain.
 plaintext, weighted products by one addition sequence, partial decryptions on every core with one
 proof for all. What each proof shows, and what is heuristic, stands in `bdn.paillier.proofs`.
 `PackedCipher` and `RingMaskedCipher` seal vectors of floats on top of it (`bdn.paillier.vector`).
+The first is the paper's; in the second Paillier carries only a short secret, and a ring masks the
+model at memory speed (docs/ring-masked.md; `ring_attack` and `spoiling` show what goes wrong how).
 
 **Refusals.** Every cause has its own class in `bdn.paillier.errors`.
 
@@ -42,6 +44,9 @@ Where we differ
   carries, since jointly made shares are longer than N·m; a whole vector has one proof.
 - *From the paper*: one public key with n shares, t-of-n, where section 4.2 speaks of pairs of keys
   and of all devices.
+- *From Eq. (5)*: with `RingMaskedCipher` the device applies its weight, inside the message, since
+  weights applied by the edge would give the secrets away. It rests on ring-LWE beside Paillier, and
+  both ciphers need two honest contributors for a sum to hide its terms.
 - *Jointly made keys* have primes that are not safe. A share that is wrong by an element of small
   order d passes its proof with chance 1/d: robustness degrades, correctness does not, since
   combining checks N | c′ − 1. That gcd(p − 1, q − 1) = 2, which the fast mode asks for, is tested

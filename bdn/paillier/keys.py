@@ -88,8 +88,10 @@ class PublicKey:
             raise PublicKeyError("a verification key is outside [1, N²)")
         if math.gcd(_product_mod(units, N), N) != 1:
             raise PublicKeyError("a verification key shares a factor with N")
-        if len(self.seed) != SEED_BYTES or self.share_bits < 1:
-            raise PublicKeyError(f"the seed must have {SEED_BYTES} bytes, share_bits be positive")
+        if len(self.seed) != SEED_BYTES:
+            raise PublicKeyError(f"the seed must have {SEED_BYTES} bytes, not {len(self.seed)}")
+        if not 1 <= self.share_bits <= 8 * self.bits + 4096:  # no made key comes near it
+            raise PublicKeyError(f"a bound of {self.share_bits} bits on shares of this key")
 
     @classmethod
     def encryption_only(cls, N: int) -> "PublicKey":
@@ -304,7 +306,7 @@ def derive_h(N: int, seed: bytes) -> int:
 
 
 def djn_table(public_key: PublicKey) -> FixedBase:
-    """The table of h for this key, long enough for the proofs' masks: half a second, 25 MB, once."""
+    """The table of h, long enough for the proofs' masks: half a second and 25 MB, once a key."""
     h = derive_h(public_key.N, public_key.seed)
     return fixed_base(h, public_key.N, public_key.nonce_bits + MASK_BITS)
 

@@ -22,6 +22,8 @@ from collections.abc import Sequence
 import gmpy2
 from gmpy2 import mpz
 
+from bdn.paillier.errors import KeyParameterError
+
 WINDOW = 8
 """Bits of the exponent per row of a fixed-base table; 8 makes each digit a byte."""
 
@@ -74,7 +76,12 @@ class FixedBase:
         return value
 
     def power(self, exponent: int, s: int = 0) -> mpz:
-        """base^exponent·(1 + N)^s modulo N², with only as many rows as the exponent has digits."""
+        """base^exponent·(1 + N)^s modulo N², with only as many rows as the exponent has digits.
+
+        Raises `KeyParameterError` for an exponent that the table does not reach.
+        """
+        if exponent < 0 or exponent.bit_length() > self.exponent_bits:
+            raise KeyParameterError(f"an exponent beyond 0 … 2^{self.exponent_bits}")
         N, N2 = self._N, self._N2
         pairs = (exponent.bit_length() + 2 * WINDOW - 1) // (2 * WINDOW)
         digits = exponent.to_bytes(2 * pairs, "little")

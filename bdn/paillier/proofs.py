@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING
 import gmpy2
 from gmpy2 import mpz
 
-from bdn.encoding import digest
+from bdn.encoding import decode_record, digest, encode_record
 from bdn.paillier.errors import PlaintextProofError, ShareProofError
 from bdn.paillier.keys import PublicKey, djn_table
 from bdn.paillier.numbers import power_each
@@ -74,6 +74,15 @@ class ShareProof:
     challenge: int
     response: int
 
+    def to_bytes(self) -> bytes:
+        """The strict encoding."""
+        return encode_record(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "ShareProof":
+        """Decode; raises `bdn.errors.EncodingError`."""
+        return decode_record(cls, data)
+
 
 @dataclass(frozen=True, slots=True)
 class PlaintextProof:
@@ -82,6 +91,15 @@ class PlaintextProof:
     commitment: int
     z: int
     u: int
+
+    def to_bytes(self) -> bytes:
+        """The strict encoding."""
+        return encode_record(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "PlaintextProof":
+        """Decode; raises `bdn.errors.EncodingError`."""
+        return decode_record(cls, data)
 
 
 # --- lengths and hashes -------------------------------------------------------------------------

@@ -11,6 +11,19 @@ travels in `bdn.paillier.sealed`.
 
 Who applies the weight is the cipher's affair: with `PackedCipher` the contract raises ciphertexts
 to the power s_k; with `RingMaskedCipher` the device multiplies its message before it masks it.
+
+    >>> from bdn.paillier import deal, vector_cipher
+    >>> public_key, key_shares = deal(parties=3, threshold=2, bits=256)  # 2048 outside of examples
+    >>> for name in ("packed", "ring-masked"):
+    ...     cipher = vector_cipher(name, public_key, length=2, clip=1.0, total_weight=10)
+    ...     sealed = [cipher.seal([0.5, -1.0], weight=3, context=b"device 1"),
+    ...               cipher.seal([0.1, 0.25], weight=7, context=b"device 2")]
+    ...     cipher.verify(sealed[0], context=b"device 1", weight=3)
+    ...     total = cipher.weighted_sum(sealed, [3, 7])
+    ...     parts = [cipher.partially_decrypt(share, total) for share in key_shares[:2]]
+    ...     print(cipher.open(total, parts).round(3).tolist())
+    [2.2, -1.25]
+    [2.2, -1.25]
 """
 
 from collections.abc import Sequence

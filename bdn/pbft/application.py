@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bdn.encoding import decode_record, digest, encode, encode_record, to_plain
+from bdn.encoding import decode, digest, encode
 from bdn.pbft.errors import MessageError
 from bdn.pbft.messages import Request
 from bdn.pbft.signing import Signing
-from bdn.pbft.wire import statement
+from bdn.pbft.wire import decode_message, encode_message, statement
 from bdn.seal import Seal
 
 Result = tuple[str, int, bytes]
@@ -97,11 +97,6 @@ class Batch:
     requests: tuple[Request, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _LogState:
-    operations: tuple[tuple[str, int, bytes], ...]
-
-
 class AppendLog:
     """A replicated list of (client, timestamp, operation); an operation's result is its place.
 
@@ -116,6 +111,7 @@ class AppendLog:
         self, instance: bytes, clients: Mapping[str, bytes], signing: Signing, batch_size: int = 64
     ) -> None:
         self.operations: list[tuple[str, int, bytes]] = []
+        self._entries: list[bytes] = []
         self._instance = instance
         self._clients = dict(clients)
         self._signing = signing
@@ -151,7 +147,7 @@ class AppendLog:
     @staticmethod
     def payload_of(requests: Sequence[Request], nonce: int = 0) -> bytes:
         """The payload that holds ``requests``."""
-        return encode_record(Batch(nonce, tuple(requests)))
+        return encode([nonce, *(encode_message(request) for request in requests)])
 
     def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
         """Refuse empty and oversized batches, duplicates, foreign signatures, what is done."""
@@ -201,37 +197,47 @@ class AppendLog:
         return self._chain
 
     def snapshot(self) -> bytes:
-        """All operations."""
-        return encode_record(_LogState(tuple(self.operations)))
+        """All operations, each encoded and preceded by its length in four bytes."""
+        return b"".join(self._entries)
 
     def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
         """Replace the log; raises `MessageError` where it is not of ``digest``."""
         fresh = AppendLog(self._instance, self._clients, self._signing, self._batch_size)
-        for entry in decode_record(_LogState, snapshot).operations:
-            fresh._append(entry)
+        end = 0
+        while end < len(snapshot):
+            at = end + 4
+            end = at + int.from_bytes(snapshot[end:at], "big")
+            match decode(snapshot[at:end]):
+                case [str() as client, int() as timestamp, bytes() as operation]:
+                    fresh._append((client, timestamp, operation))
+                case _:
+                    raise MessageError("a snapshot holds something that is no operation")
         if fresh._chain != digest:
             raise MessageError("the snapshot is not the state that the checkpoint names")
-        self.operations, self._chain, self._last = fresh.operations, fresh._chain, fresh._last
+        self.operations, self._entries = fresh.operations, fresh._entries
+        self._chain, self._last = fresh._chain, fresh._last
         self._height = sequence
         return True
 
     def clone(self) -> "AppendLog":
         """An independent copy, for explorers."""
         copy = AppendLog(self._instance, self._clients, self._signing, self._batch_size)
-        copy.operations = list(self.operations)
+        copy.operations, copy._entries = list(self.operations), list(self._entries)
         copy._height, copy._chain = self._height, self._chain
         copy._last, copy._verified = dict(self._last), dict(self._verified)
         return copy
 
     def _append(self, entry: tuple[str, int, bytes]) -> None:
+        data = encode(entry)
         self.operations.append(entry)
-        self._chain = digest("bdn/append-log", self._chain, encode(to_plain(entry)))
+        self._entries.append(len(data).to_bytes(4, "big") + data)
+        self._chain = digest("bdn/append-log", self._chain, data)
         self._last[entry[0]] = max(entry[1], self._last.get(entry[0], -1))
 
     def _batch(self, payload: bytes) -> Batch:
         """The decoded payload; the last one is kept, for it is asked for several times."""
         if self._decoded is None or self._decoded[0] != payload:
-            self._decoded = (payload, decode_record(Batch, payload))
+            self._decoded = (payload, _decode_batch(payload))
         return self._decoded[1]
 
     def _remember(self, request: Request) -> None:
@@ -239,6 +245,19 @@ class AppendLog:
         if len(self._verified) >= _REMEMBERED:
             del self._verified[next(iter(self._verified))]
         self._verified[request] = None
+
+
+def _decode_batch(payload: bytes) -> Batch:
+    """What `AppendLog.payload_of` encoded; raises `MessageError` for anything else."""
+    match decode(payload):
+        case [int() as nonce, *parts] if all(type(part) is bytes for part in parts):
+            requests = [decode_message(part) for part in parts]
+        case _:
+            raise MessageError("a batch is a nonce and requests")
+    kept = tuple(request for request in requests if isinstance(request, Request))
+    if len(kept) != len(requests):
+        raise MessageError("a batch holds something that is no request")
+    return Batch(nonce, kept)
 
 
 _REMEMBERED = 1024

@@ -28,7 +28,7 @@ from bdn.pbft.messages import (
 )
 from bdn.pbft.signing import Signing
 from bdn.pbft.wire import M, encode_message, signed
-from bdn.trace import Trace
+from bdn.trace import DISCARD, Trace
 
 BRANCHES = (
     "pre-prepare", "prepared", "committed", "executed", "null-request", "checkpoint",
@@ -160,7 +160,8 @@ class Core:
 
     def tell(self, event: str, **details: Any) -> None:
         """One event for the trace."""
-        self.trace.event(event, node=self.name, view=self.view, **details)
+        if self.trace is not DISCARD:
+            self.trace.event(event, node=self.name, view=self.view, **details)
 
     def doubled(self, milliseconds: int, times: int) -> int:
         """Rule 8d: a timeout after ``times`` failures in a row."""

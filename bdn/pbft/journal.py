@@ -8,10 +8,13 @@ be made again from the record, and `Voted` says for what.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bdn.encoding import decode_union, encode_union
+import cbor2
+
+from bdn.encoding import decode, decode_union, encode_union
 from bdn.errors import EncodingError
 from bdn.pbft.errors import JournalError
-from bdn.pbft.messages import Checkpoint, NewView, Prepared, PrePrepare, ViewChange
+from bdn.pbft.messages import Checkpoint, NewView, Prepare, Prepared, PrePrepare, ViewChange
+from bdn.pbft.wire import decode_message, encode_message
 from bdn.seal import Seal
 
 
@@ -44,19 +47,50 @@ class Stable:
 Record = Voted | Prepared | ViewChange | NewView | Executed | Stable
 """`Prepared`: a COMMIT was sent. `ViewChange`: a view was given up. `NewView`: one was entered."""
 
-RECORDS: tuple[type[Record], ...] = (Voted, Prepared, ViewChange, NewView, Executed, Stable)
-
 
 def encode_journal(record: Record) -> bytes:
-    """The record's bytes."""
-    return encode_union(record)
+    """The record's bytes: its name and its parts, messages in their wire form.
+
+    Lists of numbers and bytes have one encoding, so `cbor2` may write them itself; `decode_journal`
+    reads strictly.
+    """
+    match record:
+        case Voted():
+            return cbor2.dumps(["Voted", encode_message(record.pre_prepare), record.carried])
+        case Prepared():
+            first = record.pre_prepare
+            return cbor2.dumps(["Prepared", first.view, first.sequence, first.digest, first.signature,
+                           *(part for v in record.prepares for part in (v.replica, v.signature))])
+        case Executed():
+            seal = record.seal
+            return cbor2.dumps(["Executed", seal.view, seal.sequence, seal.digest, record.payload,
+                           *(part for signature in seal.signatures for part in signature)])
+        case _:
+            return encode_union(record)
 
 
 def decode_journal(data: bytes) -> Record:
     """The record; raises `JournalError` for bytes that no replica wrote."""
     try:
-        return decode_union(RECORDS, data)
-    except EncodingError as error:
+        match decode(data):
+            case ["Voted", bytes() as proposal, bool() as carried]:
+                message = decode_message(proposal)
+                if not isinstance(message, PrePrepare):
+                    raise EncodingError(f"a vote for a {type(message).__name__}")
+                return Voted(message, carried)
+            case ["Prepared", int() as view, int() as sequence, bytes() as digest,
+                  bytes() as signature, *flat]:
+                votes = tuple(Prepare(view, sequence, digest, replica, vote)
+                              for replica, vote in zip(flat[::2], flat[1::2], strict=True))
+                return Prepared(PrePrepare(view, sequence, digest, None, signature), votes)
+            case ["Executed", int() as view, int() as sequence, bytes() as digest,
+                  bytes() | None as payload, *flat]:
+                pairs = tuple(zip(flat[::2], flat[1::2], strict=True))
+                return Executed(Seal(view, sequence, digest, pairs), payload)
+            case _:
+                others: tuple[type[Record], ...] = (ViewChange, NewView, Stable)
+                return decode_union(others, data)
+    except (EncodingError, ValueError, TypeError) as error:
         raise JournalError(f"a journal record cannot be read: {error}") from error
 
 

@@ -23,8 +23,8 @@ from bdn.pbft.messages import (
     Request,
 )
 from bdn.pbft.messages import Reply as ReplyMessage
-from bdn.pbft.wire import encode_message, verify_message
-from bdn.seal import Seal
+from bdn.pbft.wire import PREPARE_DOMAIN, encode_message, verify_message, vote_statement
+from bdn.seal import COMMIT_DOMAIN, Seal, commit_statement
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
@@ -242,12 +242,16 @@ def vote(core: Core, slot: Slot) -> None:
 
 def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
     """This backup's PREPARE for a proposal."""
-    return core.sign(Prepare(proposal.view, proposal.sequence, proposal.digest, core.index, b""))
+    view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
+    text = vote_statement(core.cluster.instance, view, sequence, digest)
+    return Prepare(view, sequence, digest, core.index, core.signing.sign(PREPARE_DOMAIN, text))
 
 
 def own_commit(core: Core, proposal: PrePrepare) -> Commit:
     """This replica's COMMIT for a proposal."""
-    return core.sign(Commit(proposal.view, proposal.sequence, proposal.digest, core.index, b""))
+    view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
+    text = commit_statement(core.cluster.instance, view, sequence, digest)
+    return Commit(view, sequence, digest, core.index, core.signing.sign(COMMIT_DOMAIN, text))
 
 
 def on_prepare(core: Core, message: Prepare) -> None:

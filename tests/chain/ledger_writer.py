@@ -61,7 +61,7 @@ def kill_many(kills: int, seed: int) -> None:
                 child.send_signal(signal.SIGKILL)
                 for line in child.stdout:
                     told = int(line) if line.endswith("\n") else told
-            with Store.open(path) as store:
+            with Store.open(path, read_only=True) as store:
                 if store.height() < told:
                     raise SystemExit(f"kill {number}: {told} was told, {store.height()} is there")
                 verify_ledger(store)

@@ -142,6 +142,7 @@ BOMBS = {
                     "    y = vector_power(x, k, k)",
     "vector inverse": "x = b'a' * 51200\nk = (1 << 4095) + 7\nwhile True:\n"
                       "    y = vector_inverse(x, k)",
+    "huge result": "return b'a' * (1 << 19)",
     "huge message": "require(False, 'a' * (1 << 19) * 2)",
 }
 

@@ -8,7 +8,7 @@ import pytest
 from bdn.chain import merkle
 from bdn.chain.contracts import Contract, MemoryState, Receipt, compile_contract, decode_value
 from bdn.chain.contracts.values import storage_key
-from bdn.errors import PeerError, UsageError
+from bdn.errors import IntegrityError, PeerError, UsageError
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
 
@@ -323,6 +323,29 @@ def test_a_host_functions_error_is_a_failed_receipt(engine: str) -> None:
         missing.call("f", gas=GAS, engine=engine).error or "")
 
 
+@pytest.mark.parametrize(("price", "argument"), [(-5, 4), (2.5, 4), (True, 4), (5, 1.5)])
+def test_a_host_functions_own_mistake_is_no_receipt(
+    engine: str, price: Any, argument: Any
+) -> None:
+    """A negative price would be a source of gas; a float is no value."""
+    class Wrong(Doubler):
+        def __call__(self, args: Sequence[Any]) -> Any:
+            return argument
+
+    with pytest.raises(UsageError):
+        host_call("wrong(a)", 4, engine=engine, wrong=Wrong(price))
+
+
+def test_a_broken_state_is_an_integrity_error(engine: str) -> None:
+    """Stored bytes that are no value: stop and look, do not make a receipt of it."""
+    contract, state = compile_contract(LEDGER, "ledger"), MemoryState()
+    state.put("ledger", storage_key("total"), b"\x62\xff\xff")
+    with pytest.raises(IntegrityError):
+        contract.call("order", gas=GAS, state=state, engine=engine)
+    with pytest.raises(UsageError):
+        contract.call("order", gas=GAS, contracts={"other": compile_contract("", "another")})
+
+
 def test_a_bound_host_function_replaces_a_built_in_one(engine: str) -> None:
     assert host_call("sha256(a)", 4, engine=engine, sha256=Doubler()).result == 8
 
@@ -387,6 +410,7 @@ def test_the_profile_adds_up_to_the_gas_used() -> None:
     """`bdn contract run --profile`: gas by line, each statement's own."""
     contract, profile = compile_contract(LEDGER, "ledger"), {}
     receipt = contract.call("fill", ["x"], gas=GAS, profile=profile)
-    assert sum(profile.values()) == receipt.gas_used - contract.table.call
+    rest = contract.table.call + contract.table.written  # the call, and the one byte of its result
+    assert sum(profile.values()) == receipt.gas_used - rest
     assert set(profile) == {("ledger", 9), ("ledger", 10), ("ledger", 11)}
     assert min(profile.values()) > 100

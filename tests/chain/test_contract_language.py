@@ -4,6 +4,7 @@ Every case runs on both engines. The expected values were written down from the 
 docs/contract-language.md; that Python agrees where it should is in test_contract_differential.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,7 +199,8 @@ SYNTAX = [
     ("def f():\n    for x in []:\n        pass\n    else:\n        pass", ContractSyntaxError),
     ("def f():\n    return 1\n    return 2", ContractSyntaxError),
     ("def f():\n    return range(3)", ContractSyntaxError),
-    ("def f():\n    return len", ContractNameError), ("def f():\n    return g()", ContractNameError),
+    ("def f():\n    return len", ContractNameError),
+    ("def f():\n    return g()", ContractNameError),
     ("def f():\n    return x", ContractNameError),
     ("def f():\n    if 1:\n        x = 1\n    return x", ContractNameError),
     ("def f():\n    for x in []:\n        pass\n    return x", ContractNameError),
@@ -295,3 +297,20 @@ def test_the_callers_misuse_raises() -> None:
         compile_contract("", "not a name")
     with pytest.raises(UsageError):
         compile_contract("", gas_version=99)
+
+
+def test_the_guides_example_runs() -> None:
+    import doctest
+
+    import bdn.chain.contracts as package
+
+    result = doctest.testmod(package)
+    assert result.attempted >= 6
+    assert result.failed == 0
+
+
+def test_the_references_example_compiles() -> None:
+    """docs/contract-language.md shows a contract that is one."""
+    text = (Path(__file__).parents[2] / "docs" / "contract-language.md").read_text()
+    contract = compile_contract(text.partition("```python\n")[2].partition("```")[0], "token")
+    assert set(contract.module.functions) == {"transfer", "balance_of", "reward", "_credit"}

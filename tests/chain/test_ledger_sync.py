@@ -18,6 +18,7 @@ from bdn.chain import (
     attempts,
     blobs_named,
     blocks_after,
+    build_genesis,
     decode_sealed,
     encode_seal,
     encode_sealed,
@@ -174,8 +175,11 @@ def test_first_difficulty_is_a_setting(make_chain: Callable[..., Any]) -> None:
     assert first_difficulty(genesis) == 64
     assert first_difficulty(replace(genesis, settings={})) == MIN_DIFFICULTY
     for wrong in (0, 3, "many", True):
-        with pytest.raises(BlockError):
-            first_difficulty(replace(genesis, settings={"difficulty": wrong}))
+        unusable = replace(genesis, settings={"difficulty": wrong})
+        with pytest.raises(BlockError, match="difficulty"):
+            first_difficulty(unusable)
+        with pytest.raises(BlockError, match="difficulty"):
+            build_genesis(unusable, make_chain(consensus="pow").edges[0])
 
 
 def test_the_chain_with_most_work_wins(make_chain: Callable[..., Any]) -> None:

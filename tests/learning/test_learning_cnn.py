@@ -185,6 +185,19 @@ def test_input_that_does_not_fit_is_refused(X: Any, y: Any) -> None:
         PaperCNN().loss_and_gradient(PaperCNN().parameters(), X, y)
 
 
+def test_threads_change_nothing() -> None:
+    """Blocks are added up in one order, however many threads there are: equal bit for bit."""
+    one, two = PaperCNN(), PaperCNN(threads=2)
+    w, (X, y) = one.parameters(), random_batch(0, 70)
+    loss, gradient = one.loss_and_gradient(w, X, y)
+    other_loss, other = two.loss_and_gradient(w, X, y)
+    assert loss == other_loss
+    assert np.array_equal(gradient, other)
+    assert np.array_equal(one.scores(w, X), two.scores(w, X))
+    with pytest.raises(ModelError):
+        PaperCNN(threads=0)
+
+
 def test_parameters_that_do_not_fit_are_refused() -> None:
     X, y = random_batch(0, 2)
     with pytest.raises(ModelError, match="252398"):

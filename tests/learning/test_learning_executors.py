@@ -15,7 +15,7 @@ import pytest
 
 from bdn.errors import UsageError
 from bdn.learning import DeviceError, WorkerLostError, open_executor
-from bdn.learning.executors import Processes, Serial
+from bdn.learning.executors import Dask, Processes, Serial
 
 COMPARE = """
 import sys
@@ -139,5 +139,5 @@ def test_dask_does_a_lost_workers_task_again(tmp_path: Path, cluster: Any) -> No
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
     pytest.importorskip("distributed", reason="extra dask is not installed")
-    with pytest.raises(UsageError, match="127.0.0.1"):
-        open_executor("dask:tcp://127.0.0.1:1")
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1"):
+        Dask("tcp://127.0.0.1:1", timeout=0.5)

@@ -93,6 +93,13 @@ def test_a_fixed_base_power_is_a_power(exponent, s):
     assert table.power(exponent, s) == pow(7, exponent, N * N) * (1 + s * N) % (N * N)
 
 
+def test_a_fixed_base_table_refuses_what_it_does_not_reach():
+    table = FixedBase(7, KEY.N, 70)
+    for exponent in (-1, 1 << 70, 1 << 79, 1 << 900):
+        with pytest.raises(errors.KeyParameterError):
+            table.power(exponent)
+
+
 @given(st.integers(1, KEY.N2 - 1).filter(lambda x: x % KEY.N))
 def test_every_unit_splits_into_its_residue_and_a_power_of_g(x):
     u, s = split(mpz(x), mpz(KEY.N))

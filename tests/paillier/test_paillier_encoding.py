@@ -19,7 +19,7 @@ from bdn.paillier import (
     lock_share,
     unlock_share,
 )
-from bdn.paillier.proofs import PlaintextProof
+from bdn.paillier.proofs import PlaintextProof, ShareProof
 from bdn.paillier.storage import StoredShare
 from bdn.randomness import SeededRandomness
 
@@ -37,7 +37,8 @@ def test_public_objects_survive_the_wire():
     assert batch.PartialVector.from_bytes(KEY, PART_VECTOR.to_bytes(KEY)) == PART_VECTOR
     assert batch.unpack_values(KEY, batch.pack_values(KEY, VECTOR)) == VECTOR
     proof = batch.prove_plaintexts(KEY, VECTOR, [1, 2, 3], NONCES, b"")
-    assert encoding.decode_record(PlaintextProof, encoding.encode_record(proof)) == proof
+    assert PlaintextProof.from_bytes(proof.to_bytes()) == proof
+    assert ShareProof.from_bytes(PART.proof.to_bytes()) == PART.proof
 
 
 def test_what_was_sent_still_opens(small):
@@ -63,7 +64,8 @@ def test_any_changed_byte_of_a_public_key_is_refused_or_another_key(position, fl
 
 @pytest.mark.parametrize("data", [b"", b"\xa0", KEY.to_bytes() + b"\0", KEY.to_bytes()[:-1]])
 def test_bytes_that_are_no_object_are_refused(data):
-    for decode in (PublicKey.from_bytes, PartialDecryption.from_bytes,
+    for decode in (PublicKey.from_bytes, PartialDecryption.from_bytes, ShareProof.from_bytes,
+                   PlaintextProof.from_bytes,
                    lambda b: batch.PartialVector.from_bytes(KEY, b)):
         with pytest.raises(EncodingError):
             decode(data)

@@ -245,7 +245,7 @@ def test_parties_that_end_with_different_keys_are_noticed(monkeypatch):
     def other_key(self, N):
         key = yield from original(self, N)
         if self.index == 2:
-            return replace(key, public_key=replace(key.public_key, share_bits=9999))
+            return replace(key, public_key=replace(key.public_key, share_bits=999))
         return key
 
     original = Party._make_key

@@ -155,6 +155,7 @@ def test_ciphertexts_of_two_keys_do_not_mix(small, other):
         ({"verification_keys": (1, TOY[0].N2, 1)}, errors.PublicKeyError),
         ({"seed": b""}, errors.PublicKeyError),
         ({"share_bits": 0}, errors.PublicKeyError),
+        ({"share_bits": 1 << 40}, errors.PublicKeyError),
     ],
 )
 def test_a_public_key_that_is_none_is_refused(change, error):

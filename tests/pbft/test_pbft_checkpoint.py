@@ -157,7 +157,7 @@ def test_a_fetched_state_proves_itself(world):
     lies = [
         dataclasses.replace(snapshot, replies=(("c0", 99, b"x"),)),
         dataclasses.replace(snapshot, state=b"s" * 32),
-        dataclasses.replace(snapshot, application=b"\xa1\x6aoperations\x80"),
+        dataclasses.replace(snapshot, application=b""),
     ]
     wrong = [dataclasses.replace(good, data=encode_record(lie)) for lie in lies]
     wrong += [dataclasses.replace(good, proof=good.proof[:2]),

@@ -9,6 +9,7 @@ from bdn.identity import Identity
 from bdn.pbft.application import AppendLog
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.events import Decided
+from bdn.pbft.journal import Voted, encode_journal
 from bdn.pbft.messages import (
     NULL_DIGEST,
     Checkpoint,
@@ -82,6 +83,20 @@ def judges() -> Checkers:
     return found
 
 
+def send(judges: Checkers, name: str, message: Message) -> None:
+    """``name`` writes what it is about to say into its journal, and says it."""
+    match message:
+        case PrePrepare() | Prepare():
+            proposal = PrePrepare(message.view, message.sequence, message.digest, None, b"")
+            judges.persisted(name, encode_journal(Voted(proposal, carried=False)))
+        case Commit():
+            proposal = PrePrepare(message.view, message.sequence, message.digest, None, b"")
+            judges.persisted(name, encode_journal(Prepared(proposal, ())))
+        case ViewChange() | NewView():
+            judges.persisted(name, encode_journal(message))
+    judges.sent(name, message)
+
+
 V3 = tuple(change(i, entries=(prepared(),) if i == 3 else ()) for i in (1, 2, 3))
 
 CRIMES: dict[str, tuple[str, Callable[[Checkers], object]]] = {
@@ -98,38 +113,44 @@ CRIMES: dict[str, tuple[str, Callable[[Checkers], object]]] = {
     "two states at one number": ("state", lambda j: (
         j.executed("0", 1, LOG), j.executed("1", 1, _other_log()))),
     "two PREPAREs": ("vote", lambda j: (
-        j.sent("1", by(1, Prepare(0, 1, D, 1, b""))),
-        j.sent("1", by(1, Prepare(0, 1, NULL_DIGEST, 1, b""))))),
+        send(j, "1", by(1, Prepare(0, 1, D, 1, b""))),
+        send(j, "1", by(1, Prepare(0, 1, NULL_DIGEST, 1, b""))))),
     "two COMMITs": ("vote", lambda j: (
-        j.sent("1", by(1, Commit(0, 1, D, 1, b""))),
-        j.sent("1", by(1, Commit(0, 1, NULL_DIGEST, 1, b""))))),
+        send(j, "1", by(1, Commit(0, 1, D, 1, b""))),
+        send(j, "1", by(1, Commit(0, 1, NULL_DIGEST, 1, b""))))),
     "two proposals": ("vote", lambda j: (
-        j.sent("0", by(0, PrePrepare(0, 1, D, None, b""))),
-        j.sent("0", by(0, PrePrepare(0, 1, NULL_DIGEST, None, b""))))),
+        send(j, "0", by(0, PrePrepare(0, 1, D, None, b""))),
+        send(j, "0", by(0, PrePrepare(0, 1, NULL_DIGEST, None, b""))))),
     "a seal short of a quorum": ("certificate", lambda j: j.decided(
         "0", sealed(PAYLOAD, 1, (0, 1)), LOG)),
     "a signer twice in a seal": ("certificate", lambda j: j.decided(
         "0", sealed(PAYLOAD, 1, (0, 1, 1)), LOG)),
     "a seal of another payload": ("certificate", lambda j: j.decided(
         "0", replace(sealed(PAYLOAD), payload=OTHER), LOG)),
-    "a checkpoint proof short of a quorum": ("certificate", lambda j: j.sent(
+    "a checkpoint proof short of a quorum": ("certificate", lambda j: send(j,
         "2", change(stable=2, proof=proof(0, 1)))),
-    "an entry of P with too few votes": ("certificate", lambda j: j.sent(
+    "an entry of P with too few votes": ("certificate", lambda j: send(j,
         "2", change(entries=(prepared(backups=(2,)),)))),
-    "an entry of P whose primary prepared": ("certificate", lambda j: j.sent(
+    "an entry of P whose primary prepared": ("certificate", lambda j: send(j,
         "2", change(entries=(prepared(backups=(0, 2)),)))),
-    "an entry of P of the target view": ("certificate", lambda j: j.sent(
+    "an entry of P of the target view": ("certificate", lambda j: send(j,
         "2", change(entries=(prepared(2, backups=(1, 3)),)))),
-    "an entry of P outside the window": ("certificate", lambda j: j.sent(
+    "an entry of P outside the window": ("certificate", lambda j: send(j,
         "2", change(entries=(prepared(0, 5),)))),
-    "a NEW-VIEW short of a quorum": ("certificate", lambda j: j.sent("2", new_view(V3[:2]))),
-    "a NEW-VIEW that forgets O": ("certificate", lambda j: j.sent("2", new_view(V3))),
-    "a NEW-VIEW with the null request instead": ("certificate", lambda j: j.sent(
+    "a NEW-VIEW short of a quorum": ("certificate", lambda j: send(j, "2", new_view(V3[:2]))),
+    "a NEW-VIEW that forgets O": ("certificate", lambda j: send(j, "2", new_view(V3))),
+    "a NEW-VIEW with the null request instead": ("certificate", lambda j: send(j,
         "2", new_view(V3, NULL_DIGEST))),
     "back to an old view": ("monotone", lambda j: (
         j.stepped("0", 2, 0, 0), j.stepped("0", 1, 0, 0))),
     "back to an old stable checkpoint": ("monotone", lambda j: (
         j.stepped("0", 0, 4, 0), j.stepped("0", 0, 2, 0))),
+    "a vote before its record": ("durable", lambda j: j.sent(
+        "1", by(1, Prepare(0, 1, D, 1, b"")))),
+    "a COMMIT after the record of the PREPARE only": ("durable", lambda j: (
+        send(j, "1", by(1, Prepare(0, 1, D, 1, b""))),
+        j.sent("1", by(1, Commit(0, 1, D, 1, b""))))),
+    "a VIEW-CHANGE before its record": ("durable", lambda j: j.sent("2", change())),
     "a log without bound": ("bounded", lambda j: j.stepped("0", 0, 0, 10_000)),
     "an exception": ("crash", lambda j: j.raised("0", ValueError("x"))),
 }
@@ -154,10 +175,10 @@ def test_the_honest_are_acquitted(judges: Checkers) -> None:
     judges.applied("0", "c", 1, b"a")
     judges.decided("0", sealed(PAYLOAD), LOG)
     judges.decided("0", sealed(b"", 2), LOG)
-    judges.sent("1", by(1, Prepare(0, 1, D, 1, b"")))
-    judges.sent("1", by(1, Prepare(1, 1, NULL_DIGEST, 1, b"")))
-    judges.sent("2", change(stable=2, proof=proof(0, 1, 3), entries=(prepared(0, 3),)))
-    judges.sent("2", new_view(V3, D))
+    send(judges, "1", by(1, Prepare(0, 1, D, 1, b"")))
+    send(judges, "1", by(1, Prepare(1, 1, NULL_DIGEST, 1, b"")))
+    send(judges, "2", change(stable=2, proof=proof(0, 1, 3), entries=(prepared(0, 3),)))
+    send(judges, "2", new_view(V3, D))
     judges.stepped("0", 1, 2, 10)
     assert judges.violations == []
 

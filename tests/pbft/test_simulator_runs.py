@@ -1,9 +1,11 @@
 """Whole runs of the real replicas: what must hold, and what must be seen to break (issue 5)."""
 
+import doctest
 from typing import Any
 
 import pytest
 
+import bdn.pbft.simulator
 from bdn.pbft.core import BRANCHES
 from bdn.pbft.simulator import Outcome, parse_scenario, render_transcript, search, simulate
 
@@ -13,6 +15,11 @@ ONE = [{"client": "c0", "timestamp": 1, "operation": "a"}]
 def run(**sections: Any) -> Outcome:
     return simulate(parse_scenario({"replicas": 4, "requests": ONE, "limit_ms": 20_000,
                                     **sections}))
+
+
+def test_the_guide_s_example_says_the_truth() -> None:
+    """The doctest of `bdn.pbft.simulator`."""
+    assert doctest.testmod(bdn.pbft.simulator).failed == 0
 
 
 def test_the_normal_case_executes_everywhere_in_view_0() -> None:

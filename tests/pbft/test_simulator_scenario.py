@@ -52,6 +52,13 @@ def test_every_key_but_replicas_and_requests_is_optional() -> None:
     assert scenario.drop[0].type is None
 
 
+def test_window_and_checkpoint_interval_fit_each_other_when_one_is_left_out() -> None:
+    """L = 2K (Castro–Liskov, section 4.3)."""
+    assert parse_scenario({**LEAST, "checkpoint_interval": 16}).window == 32
+    assert parse_scenario({**LEAST, "window": 2}).checkpoint_interval == 1
+    assert parse_scenario({**LEAST, "window": 100}).checkpoint_interval == 4
+
+
 def test_only_amnesia_at_a_restart_makes_a_crash_byzantine() -> None:
     """Section 15: whoever restarts with amnesia counts as Byzantine; a plain crash does not."""
     crash = [{"replica": "1", "at_ms": 5, "restart_ms": 9, "amnesia": True},
@@ -83,7 +90,7 @@ def test_only_amnesia_at_a_restart_makes_a_crash_byzantine() -> None:
     ({"mutate": [{"resign": 1}]}, "mutate[0].resign"),
     ({"crash": [{"replica": "1", "at_ms": 9, "restart_ms": 5}]}, "crash[0].restart_ms"),
     ({"drop": [{"from_ms": 9, "to_ms": 5}]}, "drop[0].to_ms"),
-    ({"window": 2}, "window"),
+    ({"window": 2, "checkpoint_interval": 4}, "window: 2"),
 ])
 def test_what_is_not_foreseen_is_refused_in_one_line_that_names_the_key(
     change: dict[str, object], complaint: str

@@ -186,3 +186,39 @@ def _check_views(module: S.Module, order: list[str]) -> None:
         if function.view and name in changes:
             raise ContractSyntaxError(f"a @view changes nothing, but {name} {changes[name]}",
                                       function.line, function.column, module.name)
+
+
+# --- for the compiled engine --------------------------------------------------------------------
+
+
+def variable_slots(function: S.Function) -> dict[str, int]:
+    """Variable names to slots: parameters first, then the others as they appear."""
+    names = [parameter.name for parameter in function.parameters]
+    for node in walk_all(function):
+        match node:
+            case S.Assign(name=name):
+                names.append(name)
+            case S.Unpack(names=several):
+                names.extend(several)
+            case S.For(targets=targets) | S.Comprehension(targets=targets):
+                names.extend(targets)
+    return {name: slot for slot, name in enumerate(dict.fromkeys(names), 1)}
+
+
+def may_leave(node: S.Statement) -> bool:
+    """Whether the statement may end otherwise than by going on to the next one."""
+    match node:
+        case S.If(then=then, other=other):
+            return any(map(may_leave, then + other))
+        case S.While(body=body) | S.For(body=body):
+            return any(map(_returns, body))
+    return isinstance(node, (S.Break, S.Continue, S.Return))
+
+
+def _returns(node: S.Statement) -> bool:
+    match node:
+        case S.If(then=then, other=other):
+            return any(map(_returns, then + other))
+        case S.While(body=body) | S.For(body=body):
+            return any(map(_returns, body))
+    return isinstance(node, S.Return)

@@ -75,15 +75,19 @@ class Expressions:
 
     def binary(self, node: S.Binary) -> Value:
         left, right = self.compile(node.left), self.compile(node.right)
-        slot = self.slots[node.left.name] if isinstance(node.left, S.Local) else None
         literal = node.right.value if isinstance(node.right, S.Literal) else None
-        return fast.binary(node.operator, left, right, slot, literal)
+        return fast.binary(node.operator, left, right, self.places(node), literal)
 
     def compare(self, node: S.Compare) -> Value:
         left, right = self.compile(node.left), self.compile(node.right)
-        slot = self.slots[node.left.name] if isinstance(node.left, S.Local) else None
         literal = node.right.value if isinstance(node.right, S.Literal) else None
-        return fast.compare(node.operator, left, right, slot, literal)
+        return fast.compare(node.operator, left, right, self.places(node), literal)
+
+    def places(self, node: S.Binary | S.Compare) -> fast.Slots:
+        """The slots of the operands that are variables."""
+        left, right = node.left, node.right
+        return (self.slots[left.name] if isinstance(left, S.Local) else None,
+                self.slots[right.name] if isinstance(right, S.Local) else None)
 
     def chain(self, node: S.Chain) -> Value:
         first, *rest = self.compile_all(node.operands)

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from bdn.chain.contracts import gas as pricing
 from bdn.chain.contracts import syntax as S  # noqa: N812 - short in a match
-from bdn.chain.contracts.analysis import walk_all
+from bdn.chain.contracts.analysis import may_leave, variable_slots
 from bdn.chain.contracts.closure_expressions import Compiled, Expressions
-from bdn.chain.contracts.errors import Failure, OutOfGas, Reverted
+from bdn.chain.contracts.errors import Failure, OutOfGas
 from bdn.chain.contracts.fast import Value, put
 from bdn.chain.contracts.machine import Machine
 from bdn.chain.contracts.operations import (
@@ -29,7 +29,6 @@ from bdn.chain.contracts.operations import (
     set_index,
     unpack,
 )
-from bdn.chain.contracts.values import kind_of
 from bdn.chain.contracts.walker import check_kinds
 
 Step = Callable[[Machine, list[Any]], Any]
@@ -37,8 +36,6 @@ Step = Callable[[Machine, list[Any]], Any]
 
 BREAK, CONTINUE, RETURN = 1, 2, 3
 """Signals; a statement that just ends returns ``None``."""
-
-SIGNALS = (S.Break, S.Continue, S.Return)
 
 
 class Closures:
@@ -66,7 +63,7 @@ class Closures:
         return self._functions[name]
 
     def _compile(self, function: S.Function) -> Compiled:
-        slots = _slots(function)
+        slots = variable_slots(function)
         body = _Statements(self, slots).block(function.body)
         spare = [None] * (len(slots) + 1 - len(function.parameters))
         checks = [(at, p.kinds, p.name) for at, p in enumerate(function.parameters)
@@ -86,44 +83,11 @@ class Closures:
         return run
 
 
-def _slots(function: S.Function) -> dict[str, int]:
-    """Variable names to slots: parameters first, then the others as they appear."""
-    names = [parameter.name for parameter in function.parameters]
-    for node in walk_all(function):
-        match node:
-            case S.Assign(name=name):
-                names.append(name)
-            case S.Unpack(names=several):
-                names.extend(several)
-            case S.For(targets=targets) | S.Comprehension(targets=targets):
-                names.extend(targets)
-    return {name: slot for slot, name in enumerate(dict.fromkeys(names), 1)}
-
-
 def _placed(contract: str, line: int, failure: Failure) -> Failure:
     """``failure``, told where it happened unless a statement inside has done so."""
     if failure.line is None:
         failure.line, failure.contract = line, contract
     return failure
-
-
-def _signals(node: S.Statement) -> bool:
-    """Whether the statement may end otherwise than by going on to the next one."""
-    match node:
-        case S.If(then=then, other=other):
-            return any(map(_signals, then + other))
-        case S.While(body=body) | S.For(body=body):
-            return any(map(_returns, body))
-    return isinstance(node, SIGNALS)
-
-
-def _returns(node: S.Statement) -> bool:
-    match node:
-        case S.If(then=then, other=other):
-            return any(map(_returns, then + other))
-        case S.While(body=body) | S.For(body=body):
-            return any(map(_returns, body))
-    return isinstance(node, S.Return)
 
 
 class _Parts(NamedTuple):
@@ -152,7 +116,7 @@ class _Statements:
         steps = tuple(_STATEMENTS[type(node)](self, node) for node in body)
         if len(steps) == 1:
             return steps[0]
-        if any(map(_signals, body)):
+        if any(map(may_leave, body)):
             return _watched(steps)
         if len(steps) == 2:
             return _pair(*steps)
@@ -260,10 +224,7 @@ class _Statements:
 
         def work(m: Machine, f: list[Any]) -> None:
             if not condition(m, f):
-                text = message(m, f)
-                if type(text) is not str:
-                    raise Failure(f"a message is a str, not {kind_of(text)}")
-                raise Reverted(text)
+                m.revert(message(m, f))
 
         return self.charged(node, work)
 
@@ -329,7 +290,7 @@ class _Statements:
         iterable, body = self.value(node.iterable), self.block(node.body)
         each = pricing.iteration_price(self.table, node)
         slots = [self.slots[name] for name in node.targets]
-        if len(slots) == 1 and not any(map(_signals, node.body)):
+        if len(slots) == 1 and not any(map(may_leave, node.body)):
             return self.charged(node, _plain_loop(iterable, body, each, slots[0]))
         return self.charged(node, _full_loop(iterable, body, each, slots))
 

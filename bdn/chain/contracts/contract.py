@@ -149,6 +149,8 @@ class Contract:
         for name, contract in known.items():
             if contract.table.version != self.table.version:
                 raise UsageError(f"the contract {name} was compiled for another gas table")
+            if contract.name != name:
+                raise UsageError(f"the contract {contract.name} stands under the name {name}")
         hosts = {**built_in_hosts(self.table), **(host or {})}
         return Machine(gas, self.table, MemoryState() if state is None else state, context, hosts,
                        known, engine, profile)

@@ -25,6 +25,9 @@ Value = Callable[[Machine, list[Any]], Any]
 
 Native = Callable[[Any, Any], Any]
 
+Slots = tuple[int | None, int | None]
+"""Where the left and the right operand lie, for those that are variables."""
+
 MINUS = -SMALL
 
 SHORT = 32
@@ -51,24 +54,23 @@ _CONTAINERS = frozenset({list, dict})
 # --- arithmetic ---------------------------------------------------------------------------------
 
 
-def binary(name: str, left: Value, right: Value, slot: int | None, literal: Any) -> Value:
-    """``left name right``; ``slot`` if the left is a variable, ``literal`` if the right is one."""
+def binary(name: str, left: Value, right: Value, slots: Slots, literal: Any) -> Value:
+    """``left name right``; ``slots`` of those that are variables, ``literal`` if the right is one.
+    """
     full = op.BINARY[name]
     native = _LINEAR.get(name) or _DIVISION.get(name)
     if native is None:
         return lambda m, f: full(m, left(m, f), right(m, f))
     if name in _DIVISION and _small(literal) and literal:
-        return _divided(native, full, left, literal)
+        return _divided(native, full, left, slots[0], literal)
     if name not in _DIVISION and _small(literal):
-        if slot is not None:
-            return _variable_literal(native, full, slot, literal)
-        return _with_literal(native, full, left, literal)
+        return _with_literal(native, full, left, slots[0], literal)
     if name in _DIVISION:
         return _quotient(native, full, left, right)
     if name == "*":
-        return _product(full, left, right)
+        return _product(full, left, right, slots)
     if name == "+":
-        return _plus(left, right) if slot is None else _plus_variable(slot, right)
+        return _plus(left, right, slots)
     return _linear(native, full, left, right)
 
 
@@ -76,19 +78,8 @@ def _small(value: Any) -> bool:
     return type(value) is int and MINUS < value < SMALL
 
 
-def _variable_literal(native: Native, full: op.Operation, slot: int, literal: int) -> Value:
-    def run(m: Machine, f: list[Any]) -> Any:
-        a = f[slot]
-        if type(a) is int:
-            result = native(a, literal)
-            if MINUS < result < SMALL:
-                return result
-        return full(m, a, literal)
-
-    return run
-
-
-def _with_literal(native: Native, full: op.Operation, left: Value, literal: int) -> Value:
+def _with_literal(native: Native, full: op.Operation, left: Value, slot: int | None,
+                  literal: int) -> Value:
     def run(m: Machine, f: list[Any]) -> Any:
         a = left(m, f)
         if type(a) is int:
@@ -97,10 +88,19 @@ def _with_literal(native: Native, full: op.Operation, left: Value, literal: int)
                 return result
         return full(m, a, literal)
 
-    return run
+    def of_variable(m: Machine, f: list[Any]) -> Any:
+        a = f[slot]  # type: ignore[index]  # returned only where there is a slot
+        if type(a) is int:
+            result = native(a, literal)
+            if MINUS < result < SMALL:
+                return result
+        return full(m, a, literal)
+
+    return run if slot is None else of_variable
 
 
-def _divided(native: Native, full: op.Operation, left: Value, literal: int) -> Value:
+def _divided(native: Native, full: op.Operation, left: Value, slot: int | None,
+             literal: int) -> Value:
     """``//`` or ``%`` by a small literal that is not zero."""
 
     def run(m: Machine, f: list[Any]) -> Any:
@@ -109,7 +109,13 @@ def _divided(native: Native, full: op.Operation, left: Value, literal: int) -> V
             return native(a, literal)
         return full(m, a, literal)
 
-    return run
+    def of_variable(m: Machine, f: list[Any]) -> Any:
+        a = f[slot]  # type: ignore[index]  # returned only where there is a slot
+        if type(a) is int and MINUS < a < SMALL:
+            return native(a, literal)
+        return full(m, a, literal)
+
+    return run if slot is None else of_variable
 
 
 def _quotient(native: Native, full: op.Operation, left: Value, right: Value) -> Value:
@@ -123,7 +129,7 @@ def _quotient(native: Native, full: op.Operation, left: Value, right: Value) -> 
     return run
 
 
-def _product(full: op.Operation, left: Value, right: Value) -> Value:
+def _product(full: op.Operation, left: Value, right: Value, slots: Slots) -> Value:
     def run(m: Machine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
         if type(a) is int and type(b) is int and MINUS < b < SMALL:
@@ -132,7 +138,19 @@ def _product(full: op.Operation, left: Value, right: Value) -> Value:
                 return result
         return full(m, a, b)
 
-    return run
+    first, second = slots
+    if first is None or second is None:
+        return run
+
+    def of_variables(m: Machine, f: list[Any]) -> Any:
+        a, b = f[first], f[second]
+        if type(a) is int and type(b) is int and MINUS < b < SMALL:
+            result = a * b
+            if MINUS < result < SMALL:
+                return result
+        return full(m, a, b)
+
+    return of_variables
 
 
 def _linear(native: Native, full: op.Operation, left: Value, right: Value) -> Value:
@@ -147,7 +165,10 @@ def _linear(native: Native, full: op.Operation, left: Value, right: Value) -> Va
     return run
 
 
-def _plus(left: Value, right: Value) -> Value:
+def _plus(left: Value, right: Value, slots: Slots) -> Value:
+    """``+`` of numbers and of texts, with variables read in place."""
+    first, second = slots
+
     def run(m: Machine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
         if type(a) is int and type(b) is int:
@@ -156,19 +177,29 @@ def _plus(left: Value, right: Value) -> Value:
                 return result
         return _join(m, a, b)
 
-    return run
+    if first is None:
+        return run
 
-
-def _plus_variable(slot: int, right: Value) -> Value:
-    def run(m: Machine, f: list[Any]) -> Any:
-        a, b = f[slot], right(m, f)
+    def to_variable(m: Machine, f: list[Any]) -> Any:
+        a, b = f[first], right(m, f)
         if type(a) is int and type(b) is int:
             result = a + b
             if MINUS < result < SMALL:
                 return result
         return _join(m, a, b)
 
-    return run
+    if second is None:
+        return to_variable
+
+    def of_variables(m: Machine, f: list[Any]) -> Any:
+        a, b = f[first], f[second]
+        if type(a) is int and type(b) is int:
+            result = a + b
+            if MINUS < result < SMALL:
+                return result
+        return _join(m, a, b)
+
+    return of_variables
 
 
 def _join(m: Machine, a: Any, b: Any) -> Any:
@@ -187,7 +218,7 @@ def _join(m: Machine, a: Any, b: Any) -> Any:
 # --- comparison ---------------------------------------------------------------------------------
 
 
-def compare(name: str, left: Value, right: Value, slot: int | None, literal: Any) -> Value:
+def compare(name: str, left: Value, right: Value, slots: Slots, literal: Any) -> Value:
     """``left name right``, as `binary`."""
     full = op.COMPARE[name]
     if name == "in":
@@ -196,8 +227,8 @@ def compare(name: str, left: Value, right: Value, slot: int | None, literal: Any
     if native is None:
         return lambda m, f: full(m, left(m, f), right(m, f))
     if type(literal) is int:
-        if slot is not None:
-            return _variable_against(native, full, slot, literal)
+        if slots[0] is not None:
+            return _variable_against(native, full, slots[0], literal)
         return _against(native, full, left, literal)
     ordered = native
 

@@ -35,7 +35,8 @@ class GasTable:
         iteration: per iteration of a loop or comprehension, beside the nodes evaluated in it.
         call: entering a transaction's or another contract's function.
         read, write, erase: one access to storage.
-        written: per byte written to storage or emitted.
+        written: per byte written to storage, emitted, returned to a transaction, or told by
+            `require`: what a ledger keeps.
         decoded: per byte of a list, dict or number read from storage.
         event: one event.
         sha256, sha256_block: a hash, and per 64 bytes hashed.

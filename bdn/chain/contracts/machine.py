@@ -6,10 +6,10 @@ atomic revert.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from bdn.chain.contracts import sizes
-from bdn.chain.contracts.errors import Failure, Refused
+from bdn.chain.contracts.errors import Failure, Refused, Reverted
 from bdn.chain.contracts.gas import GasTable, charge
 from bdn.chain.contracts.limits import MAX_STACK, MAX_TEXT
 from bdn.chain.contracts.receipt import Event
@@ -21,7 +21,7 @@ from bdn.chain.contracts.values import (
     read_value,
     storage_key,
 )
-from bdn.errors import BdnError
+from bdn.errors import BdnError, IntegrityError, UsageError
 
 # --- what the outside provides ------------------------------------------------------------------
 
@@ -59,7 +59,8 @@ class HostFunction(Protocol):
 
     Both methods must be functions of the arguments (and of what the chain fixes), nothing else.
     They may raise a `BdnError`, which fails the call with its message. They must not change what
-    they are given.
+    they are given. A price that is no number from 0 and a result that is no value of the language
+    are this node's own mistakes: `UsageError`, and no receipt.
     """
 
     def price(self, args: Sequence[Any]) -> int:
@@ -183,6 +184,8 @@ class Machine:
         self.contract, self.context, self.storage, self._view = saved
         self._stack.pop()
         self._depth -= need
+        if not caller:
+            self._charge_written(result)  # a receipt is kept as long as an event
         return sizes.copy(self, result)
 
     def call_contract(self, contract: str, function: str, args: Sequence[Any]) -> Any:
@@ -196,14 +199,12 @@ class Machine:
         host = self._hosts.get(name)
         if host is None:
             raise Failure(f"this node provides no host function {name}")
-        try:
-            charge(self, host.price(args))
-            result = host(args)
-            check_value(result, f"the result of {name}")
-        except Failure:
-            raise
-        except BdnError as error:
-            raise Failure(f"{name}: {error}") from error
+        price = _from_host(name, host.price, args)
+        if type(price) is not int or price < 0:
+            raise UsageError(f"the host function {name} has the price {price!r}")
+        charge(self, price)
+        result = _from_host(name, host, args)
+        check_value(result, f"the result of {name}")
         return result
 
     # --- storage --------------------------------------------------------------------------------
@@ -263,15 +264,25 @@ class Machine:
     def _decoded(self, data: bytes) -> Any:
         simple = data[0] >> 5 in (2, 3)  # one byte string or text
         charge(self, len(data) >> 4 if simple else len(data) * self.table.decoded)
-        return read_value(data)
+        try:
+            return read_value(data)
+        except (IndexError, ValueError) as error:
+            raise IntegrityError(f"the state of {self.contract} holds no value") from error
 
     def _charge_written(self, value: Any) -> None:
         size = sizes.measure(self, value)
         if size > MAX_TEXT:
-            raise Failure(f"a stored value has at most {MAX_TEXT} bytes")
+            raise Failure(f"what is stored or told has at most {MAX_TEXT} bytes")
         charge(self, size * self.table.written)
 
     # --- events ---------------------------------------------------------------------------------
+
+    def revert(self, message: Any) -> NoReturn:
+        """What `require` does when its condition is false; the message goes into the receipt."""
+        if type(message) is not str:
+            raise Failure(f"a message is a str, not {kind_of(message)}")
+        self._charge_written(message)
+        raise Reverted(message)
 
     def emit(self, name: str, names: Sequence[str], values: Sequence[Any]) -> None:
         """``emit(name, names=values)``."""
@@ -284,6 +295,16 @@ class Machine:
         """Apply the journal, in the order of contract and key."""
         for (contract, key), value in sorted(self.writes.items(), key=lambda item: item[0]):
             self._state.put(contract, key, value)
+
+
+def _from_host(name: str, function: Callable[[Sequence[Any]], Any], args: Sequence[Any]) -> Any:
+    """``function(args)``, whose expected errors fail the call."""
+    try:
+        return function(args)
+    except Failure:
+        raise
+    except BdnError as error:
+        raise Failure(f"{name}: {error}") from error
 
 
 def _permitted(function: Function, caller: str) -> bool:

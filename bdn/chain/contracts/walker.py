@@ -10,7 +10,7 @@ from typing import Any
 from bdn.chain.contracts import gas
 from bdn.chain.contracts import syntax as S  # noqa: N812 - one letter keeps a match short
 from bdn.chain.contracts.builtins import BUILTINS
-from bdn.chain.contracts.errors import Failure, Reverted
+from bdn.chain.contracts.errors import Failure
 from bdn.chain.contracts.gas import charge
 from bdn.chain.contracts.limits import MAX_ITEMS
 from bdn.chain.contracts.machine import Machine
@@ -167,10 +167,7 @@ class _Frame:
 
     def require(self, node: S.Require) -> int:
         if not self.value(node.condition):
-            message = self.value(node.message)
-            if type(message) is not str:
-                raise Failure(f"a message is a str, not {kind_of(message)}")
-            raise Reverted(message)
+            self.machine.revert(self.value(node.message))
         return NEXT
 
     def emit(self, node: S.Emit) -> int:

@@ -51,7 +51,7 @@ class Result:
     share: KeyShare
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Secrets:
     """This party's own parts of the primes of a batch, by candidate."""
 

@@ -151,6 +151,7 @@ class Checkers:
     def persisted(self, name: str, data: bytes) -> None:
         """``name`` wrote a record into its journal."""
         record = decode_journal(data)
+        entry: tuple[type, int, int, bytes]
         match record:
             case Voted(proposal) | Prepared(proposal):
                 entry = (type(record), proposal.view, proposal.sequence, proposal.digest)

@@ -8,13 +8,12 @@ may come of it; with f + 1 the checkers must see agreement break.
 
 from dataclasses import dataclass, replace
 
-from bdn.encoding import decode_record
-from bdn.pbft.application import AppendLog, Batch
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.messages import Commit, Message, Prepare, PrePrepare
 from bdn.pbft.signing import Signing
 from bdn.pbft.simulator.faults import Faults, Sighting
 from bdn.pbft.simulator.mutations import MUTATE, How
+from bdn.pbft.simulator.nodes import WatchedLog
 from bdn.pbft.simulator.scenario import EquivocateRule, Scenario
 from bdn.pbft.wire import signed, signer_of
 
@@ -32,7 +31,7 @@ class Forger:
     """Applies the ``equivocate`` and ``mutate`` rules of one run."""
 
     def __init__(self, scenario: Scenario, faults: Faults, cluster: Cluster,
-                 signings: dict[str, Signing], application: AppendLog) -> None:
+                 signings: dict[str, Signing], application: WatchedLog) -> None:
         self._scenario = scenario
         self._faults = faults
         self._cluster = cluster
@@ -92,8 +91,7 @@ class Forger:
         number = next((i for i, group in enumerate(groups) if target in group), 0)
         if number == 0 or not message.payload:
             return message
-        batch = decode_record(Batch, message.payload)
-        payload = AppendLog.payload_of(batch.requests, batch.nonce + number)
+        payload = self._application.variant(message.payload, number)
         other = replace(message, payload=payload, digest=self._application.digest(payload))
         return signed(other, self._cluster.instance, self._signings[rule.replica])
 

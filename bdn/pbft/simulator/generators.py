@@ -29,6 +29,9 @@ SPLITS = 16
 TWINS_TOTAL = 4 * SPLITS**ROUNDS
 ROUND_MS = 200
 """Length of a Twins round: a request's timeout and a view change fit in."""
+BEFORE_MS = 8
+"""Requests come so long before a round ends that the new split strikes in the midst of the votes
+(a message takes 3 ms on average, COMMITs are the fourth)."""
 
 BYZZFUZZ_ROUNDS: tuple[tuple[tuple[str, int], ...], ...] = (
     (("PRE-PREPARE", 0),), (("PREPARE", 0),), (("COMMIT", 0),),
@@ -80,8 +83,8 @@ def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
     return {
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 5]},
-        "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, ROUND_MS, "b"),
-                     _request("c0", 2, 2 * ROUND_MS, "c")],
+        "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, ROUND_MS - BEFORE_MS, "b"),
+                     _request("c0", 2, 2 * ROUND_MS - BEFORE_MS, "c")],
         "twins": twins, "partitions": partitions,
         **_limits(replicas, ROUNDS * ROUND_MS),
     }

@@ -4,14 +4,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from bdn.encoding import decode_record
 from bdn.identity import Identity
-from bdn.pbft.application import AppendLog, Batch, Result
+from bdn.pbft.application import AppendLog, Result
+from bdn.pbft.events import Event, Receive
 from bdn.pbft.messages import Request
+from bdn.pbft.replica import Replica
 from bdn.pbft.signing import Ed25519Signing, HashSigning, Signing
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
+from bdn.pbft.wire import decode_message
 from bdn.randomness import SeededRandomness
 from bdn.seal import Seal
 
@@ -26,8 +29,9 @@ Executed = Callable[[int], None]
 class WatchedLog(AppendLog):
     """`AppendLog` that tells what it does, so that judges need not ask the replica.
 
-    A twin's proposes under another ``nonce``: whatever the two halves of a twin propose differs,
-    so that two quorums for it are seen to disagree.
+    Every replica, and every twin, proposes under a ``nonce`` of its own: no two proposers ever
+    propose the same payload, so that what a view change should have carried over and did not, or
+    what two halves of a twin got agreed, is seen to differ.
     """
 
     nonce = 0
@@ -40,7 +44,12 @@ class WatchedLog(AppendLog):
         payload = super().propose(sequence, pending)
         if payload is None or self.nonce == 0:
             return payload
-        return self.payload_of(decode_record(Batch, payload).requests, self.nonce)
+        return self.variant(payload, self.nonce)
+
+    def variant(self, payload: bytes, number: int) -> bytes:
+        """Another valid payload with the same requests; one for each ``number`` above 0."""
+        batch = self._batch(payload)
+        return self.payload_of(batch.requests, batch.nonce + number)
 
     def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:
         """As `AppendLog.execute`."""
@@ -59,6 +68,20 @@ class WatchedLog(AppendLog):
         if self.on_restored is not None:
             self.on_restored(sequence)
         return done
+
+
+decode_once = lru_cache(maxsize=4096)(decode_message)
+"""`decode_message`, once for all nodes of the process: messages are immutable."""
+
+
+class QuickReplica(Replica):
+    """`Replica` that shares decoded messages with the others; for searches, equal in all else."""
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Receive):
+            self._receive(decode_once(event.data), event.source)
+        else:
+            super()._take(event)
 
 
 class BranchCounter:

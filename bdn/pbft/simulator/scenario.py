@@ -5,7 +5,7 @@ from the start. Reference with examples: ``docs/simulator.md``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,11 @@ class CrashRule:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole file. The defaults are those of a quiet network."""
+    """A whole file. The defaults are those of a quiet network.
+
+    ``window`` left out is twice the ``checkpoint_interval`` (Castro–Liskov 1999, section 4.3), and
+    the interval left out is at most half of the window.
+    """
 
     replicas: int
     requests: tuple[RequestRule, ...]
@@ -263,6 +267,10 @@ def parse_scenario(data: str | Mapping[str, Any]) -> Scenario:
     """
     value = read_json(data) if isinstance(data, str) else dict(data)
     scenario: Scenario = section(Scenario, SCENARIO_KEYS)(value, "")
+    if "window" not in value:
+        scenario = replace(scenario, window=2 * scenario.checkpoint_interval)
+    elif "checkpoint_interval" not in value:
+        scenario = replace(scenario, checkpoint_interval=min(4, max(1, scenario.window // 2)))
     _check_bounds(scenario)
     _check_names(scenario)
     return scenario

@@ -28,7 +28,9 @@ from bdn.pbft.simulator.nodes import (
     INSTANCE,
     BranchCounter,
     ClientQueue,
+    QuickReplica,
     WatchedLog,
+    decode_once,
     make_identities,
     make_queues,
     make_signings,
@@ -36,9 +38,9 @@ from bdn.pbft.simulator.nodes import (
 from bdn.pbft.simulator.outcome import Outcome
 from bdn.pbft.simulator.record import Deed, Record
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
-from bdn.pbft.wire import decode_message, encode_message, signed
+from bdn.pbft.wire import encode_message, signed
 
-MOST_EVENTS = 5_000_000
+MOST_EVENTS = 3_000_000
 """A run with more events than this is stopped: something sends without end."""
 
 
@@ -78,8 +80,10 @@ class World:
         self.now = 0
         self._scenario = scenario
         self._stop_at_violation = stop_at_violation
+        self._real_signatures = real_signatures
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._scheduled = 0
+        self._handled = 0
         self._identities = make_identities(scenario)
         self._signings = make_signings(self._identities, real_signatures)
         self._cluster = make_cluster(scenario, self._identities)
@@ -114,13 +118,13 @@ class World:
                 self._at(micros(rule.at_ms), self._ask_again, rule)
         self._schedule_faults()
         limit = micros(self._scenario.limit_ms)
-        end, handled = limit, 0
-        while self._queue and handled < MOST_EVENTS:
+        end = limit
+        while self._queue and self._handled < MOST_EVENTS:
             at, _, act, arguments = heapq.heappop(self._queue)
             if at > end:
                 break
             self.now = at
-            handled += 1
+            self._handled += 1
             act(*arguments)
             if self._checkers.violations and self._stop_at_violation:
                 break
@@ -131,6 +135,8 @@ class World:
     def _outcome(self) -> Outcome:
         applications = {name: node.application for name, node in self._nodes.items()}
         unmet = self._goal.unmet()
+        if self._handled >= MOST_EVENTS:
+            unmet.append(f"the run was stopped after {MOST_EVENTS} events")
         return Outcome(
             safe=not self._checkers.violations,
             live=not unmet,
@@ -182,11 +188,12 @@ class World:
         node.life += 1
         node.timers.clear()
         application = node.application = self._new_application()
-        application.nonce = int(node.name.endswith("'"))
+        application.nonce = 2 * node.index + int(node.name.endswith("'"))
         trace = BranchCounter(self._reached, lambda name, details: self._told(node, name, details))
         original = node.name.rstrip("'")
-        node.replica = Replica(node.index, self._cluster, self._identities[original], application,
-                               list(node.journal), trace, self._signings[original], node.name)
+        make = Replica if self._real_signatures else QuickReplica
+        node.replica = make(node.index, self._cluster, self._identities[original], application,
+                            list(node.journal), trace, self._signings[original], node.name)
         if self._checkers.judges(node.name):
             name = node.name
             self._checkers.restarted(name, node.replica.executed, application)
@@ -333,7 +340,7 @@ class World:
             match effect:
                 case events.Send(_, data) | events.Broadcast(data):
                     self._links.spread(self.now, queue.name, self._first(rule), data,
-                                       decode_message(data))
+                                       decode_once(data))
                 case events.SetTimer(name, after_ms):
                     self._scheduled += 1
                     setting = queue.timers[name] = self._scheduled
@@ -358,7 +365,7 @@ class World:
     def _post(self, node: Node, effect: events.Broadcast | events.Send | events.Reply,
               judged: bool) -> None:
         """Put a replica's message on every link that it is meant for."""
-        message = decode_message(effect.data)
+        message = decode_once(effect.data)
         if judged:
             self._checkers.sent(node.name, message)
         if isinstance(effect, events.Reply):

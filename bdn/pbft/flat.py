@@ -1,0 +1,147 @@
+"""A quick codec for flat records: the same bytes as `bdn.encoding.encode_union`, no other.
+
+A record is flat when its fields are numbers, bytes, text, truth values or optional bytes: all
+messages of the normal case are. Deterministic CBOR fixes the order of their keys and the form of
+every value, so encoding is concatenation and decoding is cutting at the places where things must
+lie; what lies elsewhere is refused. Tests hold this codec equal to the general one, on good bytes
+and on bad ones; `benchmarks/pbft.py` shows why it exists.
+"""
+
+import typing
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Generic, TypeVar
+
+from bdn.errors import EncodingError
+
+T = TypeVar("T")
+
+UINT, BYTES, TEXT, MAP = 0x00, 0x40, 0x60, 0xA0
+"""CBOR's major types (RFC 8949, section 3.1), as they stand in the first byte."""
+FALSE, TRUE, NULL = b"\xf4", b"\xf5", b"\xf6"
+
+_HEADS = {major: [bytes((major + value,)) for value in range(24)]
+          for major in (UINT, BYTES, TEXT, MAP)}
+_LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
+"""The least value that needs 1, 2, 4 or 8 bytes more; anything less is not the shortest form."""
+
+Read = Callable[[bytes, int], tuple[Any, int]]
+
+
+class FlatCodec(Generic[T]):
+    """Encodes and decodes one flat dataclass."""
+
+    def __init__(self, cls: type[T]) -> None:
+        hints = typing.get_type_hints(cls)
+        names = sorted((f.name for f in fields(cls)), key=lambda name: (len(name), name))  # type: ignore[arg-type]  # T is a dataclass
+        self.prefix = (b"\x82" + _text(cls.__name__) + _head(MAP, len(names)))
+        self._cls = cls
+        self._fields = [(_text(name), name, *_KINDS[hints[name]]) for name in names]
+
+    def encode(self, record: T) -> bytes:
+        """The bytes of ``record``."""
+        parts = [self.prefix]
+        for key, name, write, _ in self._fields:
+            parts.append(key)
+            parts.append(write(getattr(record, name)))
+        return b"".join(parts)
+
+    def decode(self, data: bytes) -> T:
+        """The record; raises `EncodingError` for anything that `encode` does not write."""
+        at = len(self.prefix)
+        values = {}
+        try:
+            for key, name, _, read in self._fields:
+                if not data.startswith(key, at):
+                    raise EncodingError(f"expected the field {name} at byte {at}")
+                values[name], at = read(data, at + len(key))
+            if at != len(data):
+                raise EncodingError(f"{len(data) - at} bytes too many")
+            return self._cls(**values)
+        except (IndexError, ValueError) as error:
+            raise EncodingError(f"not a {self._cls.__name__}: {error}") from error
+
+
+def _head(major: int, value: int) -> bytes:
+    if value < 24:
+        return _HEADS[major][value]
+    for i, size in enumerate((1, 2, 4, 8)):
+        if value < 1 << (8 * size):
+            return bytes((major + 24 + i,)) + value.to_bytes(size, "big")
+    raise EncodingError(f"{value} does not fit into eight bytes")
+
+
+def _read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
+    low = data[at] - major
+    if 0 <= low < 24:
+        return low, at + 1
+    if not 24 <= low < 28:
+        raise ValueError(f"byte {at} begins something else")
+    end = at + 1 + (1 << (low - 24))
+    value = int.from_bytes(data[at + 1:end], "big")
+    if end > len(data) or value < _LEAST[low - 24]:
+        raise ValueError(f"byte {at} begins a number that is cut, or not in its shortest form")
+    return value, end
+
+
+def _write_uint(value: int) -> bytes:
+    return _HEADS[UINT][value] if value < 24 else _head(UINT, value)
+
+
+def _read_uint(data: bytes, at: int) -> tuple[int, int]:
+    return _read_head(data, at, UINT)
+
+
+def _write_bytes(value: bytes) -> bytes:
+    return _head(BYTES, len(value)) + value
+
+
+def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
+    length, at = _read_head(data, at, BYTES)
+    end = at + length
+    if end > len(data):
+        raise ValueError("bytes are cut")
+    return data[at:end], end
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return _head(TEXT, len(raw)) + raw
+
+
+def _read_text(data: bytes, at: int) -> tuple[str, int]:
+    length, at = _read_head(data, at, TEXT)
+    end = at + length
+    if end > len(data):
+        raise ValueError("text is cut")
+    return data[at:end].decode(), end
+
+
+def _write_bool(value: bool) -> bytes:
+    return TRUE if value else FALSE
+
+
+def _read_bool(data: bytes, at: int) -> tuple[bool, int]:
+    raw = data[at:at + 1]
+    if raw not in (TRUE, FALSE):
+        raise ValueError("expected true or false")
+    return raw == TRUE, at + 1
+
+
+def _write_optional(value: bytes | None) -> bytes:
+    return NULL if value is None else _write_bytes(value)
+
+
+def _read_optional(data: bytes, at: int) -> tuple[bytes | None, int]:
+    if data[at:at + 1] == NULL:
+        return None, at + 1
+    return _read_bytes(data, at)
+
+
+_KINDS: dict[Any, tuple[Callable[[Any], bytes], Read]] = {
+    int: (_write_uint, _read_uint),
+    bytes: (_write_bytes, _read_bytes),
+    str: (_text, _read_text),
+    bool: (_write_bool, _read_bool),
+    bytes | None: (_write_optional, _read_optional),
+}

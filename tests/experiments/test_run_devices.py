@@ -1,0 +1,130 @@
+"""What a device refuses to do, seen in whole runs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bdn.chain import decode_header, encode_header
+from bdn.encoding import decode_record, encode_record
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import NodeStore
+from bdn.experiments.run import Run, opened_run
+from bdn.experiments.setup import make_device
+from bdn.nodes import memory
+from bdn.nodes.events import Send
+from bdn.nodes.lightnode import Cell
+from bdn.nodes.messages import (
+    Blob,
+    SealedHeaders,
+    StateCells,
+    Transactions,
+    decode_message,
+    encode_message,
+)
+
+Tiny = Callable[..., RunConfig]
+
+
+def listened(run: Run, *names: str) -> list[dict[str, Any]]:
+    """The run's coming events of these names."""
+    heard: list[dict[str, Any]] = []
+    run._listeners.append(lambda r: heard.append(r) if r["event"] in names else None)
+    return heard
+
+
+def test_a_device_never_helps_to_open_a_second_sum_even_after_a_restart(tiny: Tiny) -> None:
+    """DESIGN section 5, step 6: one per (epoch, phase), remembered across restarts.
+
+    The journal of device-1 says that it promised another sum for epoch 1; the key holders whose
+    turn comes later do without it.
+    """
+    with opened_run(tiny(epochs=1)) as run:
+        store = NodeStore(None)
+        store.append("device-1", memory.encode(memory.PromisedShare(1, "weights", bytes(32))))
+        run.devices[0] = make_device(run.material, 0, store, run.trace)
+        run.runner.add(run.devices[0])
+        withheld = listened(run, "share-withheld")
+        run.runner.run(run._is_over)
+        reasons = {r["reason"] for r in withheld if r["node"] == "device-1"}
+        ledger = run.edges[0].ledger
+        share_of_one = [
+            envelope for height in range(1, ledger.height + 1)
+            for envelope in ledger.store.block(height).transactions
+            if type(envelope.payload).__name__ == "ShareTransaction"
+            and envelope.payload.phase == "weights"
+            and envelope.address == run.material.devices[0].address
+        ]
+        assert share_of_one == []
+        assert reasons <= {"another sum was shared"}
+        turn = (0 - run.edges[0].ledger.store.block(4).header.height) % 4
+        assert reasons or turn >= 2, "it was its turn, so it must have been asked"
+
+
+def lie_to_own_device(run: Run, index: int, change: Callable[[Any], Any]) -> None:
+    """Make an edge server change what it answers to its own device."""
+    edge = run.edges[index]
+    step = edge.step
+
+    def lie(event: Any, now_ms: int) -> list[Any]:
+        effects = []
+        for effect in step(event, now_ms):
+            if isinstance(effect, Send) and effect.target == f"device-{index + 1}":
+                effect = Send(effect.target, encode_message(change(decode_message(effect.data))))
+            effects.append(effect)
+        return effects
+
+    edge.step = lie  # type: ignore[method-assign]
+
+
+def other_state_root(message: Any) -> Any:
+    if not isinstance(message, SealedHeaders):
+        return message
+    return SealedHeaders(tuple(
+        (encode_header(replace(decode_header(header), state_root=bytes(32))), seal)
+        for header, seal in message.items))
+
+
+def failed_receipts(message: Any) -> Any:
+    """Receipts that say ok: false, under their old proofs."""
+    if not isinstance(message, Transactions):
+        return message
+    return Transactions(message.height, tuple(
+        proof.replace(b"\x62ok\xf5", b"\x62ok\xf4") for proof in message.proofs))
+
+
+def other_cells(message: Any) -> Any:
+    if not isinstance(message, StateCells):
+        return message
+    cells = [decode_record(Cell, data) for data in message.proofs]
+    return StateCells(tuple(
+        encode_record(replace(cell, proof=replace(cell.proof, value=b"\x18\x63")))
+        for cell in cells))
+
+
+def other_blob(message: Any) -> Any:
+    if not isinstance(message, Blob):
+        return message
+    changed = bytearray(message.data)
+    changed[-1] ^= 1
+    return Blob(bytes(changed))
+
+
+def test_a_device_believes_only_what_verifies_and_leaves_the_edge_that_lies(tiny: Tiny) -> None:
+    """DESIGN section 5, step 6: header, seal, receipt, state and blob are each checked.
+
+    Each edge server lies to its own device in a way of its own; each device turns to another edge
+    server, and all end with the same model.
+    """
+    lies = (other_state_root, failed_receipts, other_cells, other_blob)
+    with opened_run(tiny(epochs=1)) as run:
+        for index, lie in enumerate(lies):
+            lie_to_own_device(run, index, lie)
+        left = listened(run, "edge-left")
+        run.runner.run(run._is_over)
+        for index, lie in enumerate(lies):
+            assert any((r["node"], r["edge"]) == (f"device-{index + 1}", f"edge-{index}")
+                       for r in left), lie
+        models = [device.progress.w for device in run.devices]
+        assert all(np.array_equal(w, models[0]) for w in models)
