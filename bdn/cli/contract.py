@@ -154,7 +154,7 @@ def _show_profile(compiled: Contract, by_line: dict[int, int], total: int) -> No
     for line, used in by_line.items():
         table.add_row(str(line), str(used), lines[line - 1].rstrip())
     Console().print(table)
-    click.echo(f"{total - sum(by_line.values())} gas for the call itself and its arguments")
+    click.echo(f"{total - sum(by_line.values())} gas for the call, its arguments and its result")
 
 
 def _hexadecimal(value: Any) -> str:

@@ -11,9 +11,11 @@ PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensu
 MANY_DEVICES = 20
 
 
-def print_history(history: dict[str, Any], folder: Path) -> None:
+def print_history(
+    history: dict[str, Any], folder: Path, console: Console | None = None
+) -> None:
     """Accuracy by epoch and device, time by phase, blocks and rewards."""
-    console = Console()
+    console = console if console is not None else Console()
     console.print(_epochs(history))
     console.print(_devices(history))
     console.print(_phases(history))

@@ -178,8 +178,8 @@ def _deploy(node: Node, setup: Setup, record: Record, told: Told) -> Any:
         [(shape.ciphertexts, shape.leaves) for shape in setup.shapes], edges,
     )
     expected = node.next_contract_address(deployer)
-    record.keep(Deployment(node.chain_id, node.genesis, expected))
-    sent = node.send(construction, deployer)
+    deployment = Deployment(node.chain_id, node.genesis, expected)
+    sent = node.send(construction, deployer, ready=lambda: record.keep(deployment))
     if sent.contract != expected:
         raise ContractError(f"deployed at {sent.contract} instead of {expected}: another program "
                             f"uses account {deployer.address}; run again with --contract "

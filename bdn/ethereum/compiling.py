@@ -48,7 +48,8 @@ def compile_sources(solcjs: Path) -> str:
         raise UsageError(f"{solcjs.name} is version {version}; the artefact wants {COMPILER}")
     question = {
         "language": "Solidity", "settings": SETTINGS,
-        "sources": {name: {"content": contracts_folder().joinpath(name).read_text()} for name in SOURCES},
+        "sources": {name: {"content": contracts_folder().joinpath(name).read_text()}
+                    for name in SOURCES},
     }
     text = _run([str(solcjs), "--standard-json"], json.dumps(question))
     answer = json.loads(text[text.index("{") :])  # solcjs may print a notice before it

@@ -103,7 +103,7 @@ def is_right(item: Round, setup: Setup, evidence: Evidence) -> bool:
         if c is None:
             return False
         product = product * powmod(c, 1 if setup.weight_inside else contribution.weight, M) % M
-    return product == _ciphertext(evidence.claimed.data, setup)
+    return bool(product == _ciphertext(evidence.claimed.data, setup))
 
 
 def _ciphertext(data: bytes, setup: Setup) -> mpz | None:

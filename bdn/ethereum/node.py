@@ -5,7 +5,7 @@ Every call and transaction goes through `Node`, which turns trouble into one cle
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,14 @@ class Node:
                                 "run the command again once they are")
             time.sleep(1.0)
 
-    def send(self, call: Any, account: Account) -> Sent:
+    def send(
+        self, call: Any, account: Account, ready: Callable[[], None] = lambda: None
+    ) -> Sent:
         """Send a prepared call or deployment and wait for its block.
 
         It is estimated first: what the contract would refuse, or the account cannot pay, is never
-        sent. Raises `RevertedError`, `FundsError` or `NodeError`.
+        sent. ``ready`` is called when nothing stands against sending any more. Raises
+        `RevertedError`, `FundsError` or `NodeError`.
         """
         with translated(self.where):
             estimate = int(call.estimate_gas({"from": account.address}))
@@ -142,11 +145,12 @@ class Node:
             })
             self._check_funds(account, gas * int(fields.get("maxFeePerGas")
                                                  or fields.get("gasPrice", 0)))
+            ready()
             name = self._hand_in(fields, account)
             receipt = self.web3.eth.wait_for_transaction_receipt(name, timeout=MINED_SECONDS)
         if receipt["status"] != 1:
-            raise RevertedError("a transaction that should have passed failed in its block: another "
-                                "one came before it; run the command again")
+            raise RevertedError("a transaction that should have passed failed in its block: "
+                                "another one came before it; run the command again")
         return Sent(int(receipt["gasUsed"]), int(receipt["blockNumber"]),
                     receipt["contractAddress"])
 

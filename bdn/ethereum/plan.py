@@ -6,6 +6,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from bdn.chain import (
     AggregateTransaction,
@@ -19,7 +20,7 @@ from bdn.chain import (
 from bdn.errors import IntegrityError, UsageError
 from bdn.nodes.sealing import Ciphers, make_cipher
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
-from bdn.paillier import VectorCipher
+from bdn.paillier import PackedCipher, RingMaskedCipher
 
 PHASES = (GRADIENT, WEIGHTS, LOSS)
 """The contract's number of a phase is its place here."""
@@ -162,15 +163,15 @@ def read_plan(store: Store) -> Plan:
                     rounds.append(PlannedRound(planned, payments, block.header.proposer))
     if not key_root:
         raise UsageError("the run has not registered its key yet: there is nothing to anchor")
-    ciphers = Ciphers(chain_id(genesis), settings, store.blob)
-    public_key = ciphers.public_key(key_root)
-    shapes = {phase: make_cipher(settings, public_key, phase, b"")
-              for phase in (*settings.phases, LOSS)}
+    public_key = Ciphers(chain_id(genesis), settings, store.blob).public_key(key_root)
+    ciphers = {  # a cipher's seed does not change how it cuts its leaves
+        phase: cast(PackedCipher | RingMaskedCipher, make_cipher(settings, public_key, phase, b""))
+        for phase in (*settings.phases, LOSS)}
     modulus = (public_key.N**2).to_bytes(public_key.width, "big")
-    inside = shapes[LOSS].applies_weight == "device"
+    inside = ciphers[LOSS].applies_weight == "device"
     return Plan(
         Setup(chain_id(genesis), modulus, inside, tuple(devices), tuple(genesis.edges),
-              tuple(_shape(shapes.get(phase)) for phase in PHASES)),
+              tuple(_shape(ciphers.get(phase)) for phase in PHASES)),
         tuple(rounds),
     )
 
@@ -198,7 +199,7 @@ def _payments(store: Store, height: int) -> Iterator[Payment]:
             yield Payment(fields["source"], fields["target"], fields["amount"])
 
 
-def _shape(cipher: VectorCipher | None) -> Shape:
+def _shape(cipher: PackedCipher | RingMaskedCipher | None) -> Shape:
     if cipher is None:
         return Shape(0, 0)
     chunks = -(-cipher.ring_bytes // cipher.chunk_bytes) if cipher.chunk_bytes else 0

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from bdn.ethereum.artefact import load_artefact
 from bdn.ethereum.errors import ContractError, FundsError, NodeError, RevertedError

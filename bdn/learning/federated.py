@@ -162,13 +162,16 @@ def federated(
                executor if executor is not None else Serial(),
                post_process if post_process is not None else _unchanged, minimum_contributors)
     w_global = _first_parameters(cnn) if w is None else w
-    best_epoch, best_w = 0, w_global
+    best_epoch, best_w, best_loss = 0, w_global, math.inf
+    judged: tuple[str, ...] = ()
     for p in range(1, rules.epochs + 1):
         with trace.span("epoch", epoch=p):
             run.refused = {}
             updated, contributors = _epoch(run, w_global, p)
             loss = run.mean_loss(updated, contributors)
-            best_loss = run.mean_loss(best_w, contributors)
+            if contributors != judged:  # F is compared over the same contributors only
+                best_loss = run.mean_loss(best_w, contributors)
+                judged = contributors
         if loss < best_loss:
             best_epoch, best_w, best_loss = p, updated, loss
         norm = float(np.linalg.norm(updated.astype(np.float64) - w_global))

@@ -59,12 +59,14 @@ def encode_journal(record: Record) -> bytes:
             return cbor2.dumps(["Voted", encode_message(record.pre_prepare), record.carried])
         case Prepared():
             first = record.pre_prepare
-            return cbor2.dumps(["Prepared", first.view, first.sequence, first.digest, first.signature,
-                           *(part for v in record.prepares for part in (v.replica, v.signature))])
+            return cbor2.dumps([
+                "Prepared", first.view, first.sequence, first.digest, first.signature,
+                *(part for v in record.prepares for part in (v.replica, v.signature))])
         case Executed():
             seal = record.seal
-            return cbor2.dumps(["Executed", seal.view, seal.sequence, seal.digest, record.payload,
-                           *(part for signature in seal.signatures for part in signature)])
+            return cbor2.dumps([
+                "Executed", seal.view, seal.sequence, seal.digest, record.payload,
+                *(part for signature in seal.signatures for part in signature)])
         case _:
             return encode_union(record)
 

@@ -79,6 +79,8 @@ class Slot:
         self.bodies[digest] = payload
         if len(self.bodies) > MAX_BODIES:
             named = {digest}
+            if self.pre_prepare is not None:
+                named.add(self.pre_prepare.digest)
             if self.certificate is not None:
                 named.add(self.certificate.pre_prepare.digest)
             if self.seal is not None:

@@ -179,6 +179,8 @@ def is_acceptable(
         return True
     if payload == NULL_PAYLOAD:
         return True
+    if core.restoring is not None:
+        return False  # Rule 5f: the application is between two states and can judge nothing
     if sequence <= core.application.height():
         return False  # a durable application is ahead of a restarted log, until it has caught up
     if core.cluster.sequential and sequence != core.executed + 1:

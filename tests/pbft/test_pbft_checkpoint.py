@@ -222,10 +222,16 @@ def test_an_application_that_restores_by_itself_is_waited_for(world):
 
     w = world(make_application=make)
     cut_off(w, 3)
-    order(w, 6)
+    order(w, 2)
+    effects = w.give(0, w.sign(3, Fetch("decided", 1, bytes(32), 3, b"")))
+    order(w, 4)
     heal(w)
     w.run(600)
+    w.give(3, decode_message(effects[0].data))
     assert w.replicas[3].executed == 0
+    voted = w.sent_types(3).count("PREPARE")
+    w.give(3, w.pre_prepare(0, 8, w.payload(w.request(timestamp=99))))
+    assert w.sent_types(3).count("PREPARE") == voted, "between two states nothing is judged"
     w.step(3, Restored(99))
     assert w.replicas[3].executed == 0
     effects = w.step(3, Restored(4))

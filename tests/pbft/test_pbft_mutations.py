@@ -168,6 +168,12 @@ MUTATIONS = [
       "certified = message.digest", f"{CHECK}:test_a_fetched_state_proves_itself"),
     m("5e state transfer", "catch_up.py", "    if message.stable > core.executed:\n",
       "    if False:\n", f"{CHECK}:test_a_replica_behind_a_checkpoint_fetches_the_state"),
+    m("5f no judgement meanwhile", "normal.py",
+      "    if core.restoring is not None:\n        return False  # Rule 5f",
+      "    if False:\n        return False  # Rule 5f",
+      f"{CHECK}:test_an_application_that_restores_by_itself_is_waited_for"),
+    m("5g no execution meanwhile", "execution.py", "while core.restoring is None:", "while True:",
+      f"{CHECK}:test_an_application_that_restores_by_itself_is_waited_for"),
     # 6: VIEW-CHANGE
     m("6 signature", "certificates.py",
       "    verify_message(message, cluster, signing)\n    verify_stable",

@@ -1,6 +1,9 @@
 """``bdn simulate``: its answers and its exit status (DESIGN section 15), and the chart."""
 
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -34,6 +37,17 @@ def test_the_output_of_one_file_is_always_the_same_bytes() -> None:
     """Determinism, down to the byte."""
     first, second = (call(SCENARIOS / "state-transfer.json").stdout_bytes for _ in range(2))
     assert first == second
+
+
+def test_another_process_gives_the_same_bytes() -> None:
+    """No order depends on how a process hashes strings: answer and every message are the same."""
+    runs = [subprocess.run(
+        [sys.executable, "-m", "bdn", "simulate", SCENARIOS / "state-transfer.json",
+         "--transcript"],
+        capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed},
+    ) for seed in ("1", "2")]
+    assert runs[0].stdout == runs[1].stdout != b""
+    assert runs[0].stderr == runs[1].stderr != b""
 
 
 def test_a_broken_run_exits_with_1() -> None:

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+import bdn.pbft.replica
+from bdn.pbft.cluster import Cluster
+from bdn.pbft.log import Slot
 from bdn.pbft.simulator import parse_scenario, search, simulate
 from bdn.pbft.simulator.generators import GENERATORS, TWINS_TOTAL, twins_scenario
 from bdn.pbft.simulator.search import run_quickly
@@ -87,3 +90,29 @@ def test_a_search_stops_at_a_failure_and_hands_back_its_scenario(
     assert found.runs == 1
     assert found.scenario is not None
     assert failure_of(run_quickly(found.scenario)) == found.failure != ""
+
+
+def _forget_certificates(self: Slot) -> None:
+    """PLANTED FAULT (rule 7): P does not survive the view in which it was made."""
+    _leave_view(self)
+    self.certificate = None
+
+
+_leave_view = Slot.leave_view
+PLANTED: dict[str, tuple[str, object, str, object]] = {
+    "two are a quorum": ("twins", Cluster, "q", property(lambda _: 2)),
+    "P is forgotten at a view change": ("twins", Slot, "leave_view", _forget_certificates),
+    "the journal is not read": ("random", bdn.pbft.replica, "replay", lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_fault_planted_in_the_core_is_found(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that cannot fail is no search: 60 scenarios are enough for each of these."""
+    mode, owner, name, broken = PLANTED[fault]
+    monkeypatch.setattr(owner, name, broken)
+    found = search(mode, 60, seed=1, start=6000)
+    assert found.failure not in ("", "live"), found.runs
+    assert found.scenario is not None

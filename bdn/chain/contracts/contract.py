@@ -75,6 +75,7 @@ class Contract:
     def __init__(self, module: Module, table: pricing.GasTable) -> None:
         self.module, self.table = module, table
         self._engines: dict[str, Engine] = {}
+        self._hosts = built_in_hosts(table)
 
     @property
     def name(self) -> str:
@@ -151,7 +152,7 @@ class Contract:
                 raise UsageError(f"the contract {name} was compiled for another gas table")
             if contract.name != name:
                 raise UsageError(f"the contract {contract.name} stands under the name {name}")
-        hosts = {**built_in_hosts(self.table), **(host or {})}
+        hosts = {**self._hosts, **(host or {})}
         return Machine(gas, self.table, MemoryState() if state is None else state, context, hosts,
                        known, engine, profile)
 

@@ -48,6 +48,8 @@ def parse(source: str, name: str, evaluate_constant: Evaluate, builtins: frozens
     except SyntaxError as error:
         raise ContractSyntaxError(
             error.msg, error.lineno or 1, max(error.offset or 1, 1), name) from error
+    except (ValueError, MemoryError, RecursionError) as error:  # the tokens should prevent it
+        raise ContractLimitError(f"Python cannot parse this: {error}", 1, 1, name) from error
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise ContractLimitError(f"a contract has at most {MAX_NODES} syntax nodes", 1, 1, name)
     return _Parser(source, name, evaluate_constant, builtins, hosts).module(tree)

@@ -13,7 +13,6 @@ line::
 from collections.abc import Iterable, Sequence
 
 from bdn.pbft.simulator.fates import MICROS
-from bdn.pbft.simulator.faults import Sighting
 from bdn.pbft.simulator.record import Deed, Passage, Record, label
 
 LANE = 4
@@ -62,12 +61,8 @@ def _grouped(entries: Iterable[Passage | Deed]) -> list[list[Passage | Deed]]:
 
 def _same_send(first: Passage | Deed, entry: Passage) -> bool:
     return (isinstance(first, Passage) and first.at == entry.at
-            and first.source == entry.source and _shown(first.seen) == _shown(entry.seen)
+            and first.source == entry.source and first.seen == entry.seen
             and first.forged == entry.forged and first.target != entry.target)
-
-
-def _shown(seen: Sighting) -> str:
-    return label(seen)
 
 
 def _arrows(group: Sequence[Passage | Deed],

@@ -1,0 +1,21 @@
+"""Draws what a run prints at its end as an SVG: ``python docs/picture.py RUN docs/run.svg``."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bdn.cli import tables
+from bdn.experiments.folder import RunFolder
+
+
+def main(run: str, target: str) -> None:
+    """Print the run's tables into a recording console, and save them."""
+    console = Console(record=True, width=92)
+    history = RunFolder.open(Path(run)).read_history()
+    tables.print_history(history, Path("runs/latest"), console)
+    console.save_svg(target, title="make run")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
