@@ -151,10 +151,15 @@ def plaintext_proofs(report: harness.Report, key: PublicKey) -> None:
     point(report, "4", f"proof of {count} plaintexts beside sealing them", a, b,
           a.median / b.median, "≤ 0.25")
     proof = batch.prove_plaintexts(key, ciphertexts, plaintexts, nonces, b"context")
-    check = harness.timed(
-        lambda: batch.verify_plaintexts(key, ciphertexts, proof, b"context"), 3).median
-    point(report, "4", "verifying it, ms a ciphertext", harness.duration(check), "",
-          1000 * check / count, "≤ 0.2")
+    wall, cpu = [], []
+    for _ in range(3):
+        start, used = time.perf_counter(), time.process_time()
+        batch.verify_plaintexts(key, ciphertexts, proof, b"context")
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - used)
+    for what, check in (("wall", statistics.median(wall)), ("CPU", statistics.median(cpu))):
+        point(report, "4", f"verifying it, ms a ciphertext ({what})", harness.duration(check), "",
+              1000 * check / count, "≤ 0.2")
 
 
 # --- point 5 ------------------------------------------------------------------------------------
@@ -165,18 +170,26 @@ def keys(report: harness.Report) -> None:
     if report.peer(TNO):
         report.notes.append(f"{TNO} is installed, but drives parties over sockets: not timed here")
     bits, repeats = (1024, 3) if report.quick else (BITS, 5)
-    times = [_once(lambda: deal(5, 3, bits))[0] for _ in range(repeats)]
-    point(report, "5", f"dealer key of {bits} bits, median of {repeats} (slowest "
-          f"{harness.duration(max(times))})", harness.duration(statistics.median(times)), "",
-          statistics.median(times), "≤ 10 s")
+    _key_row(report, f"dealer key of {bits} bits", lambda: deal(5, 3, bits), repeats, 10)
+    repeats = 2 if report.quick else 3
     for parties, threshold, limit in ((3, 2, 60), (5, 3, 120)):
-        runs = 2 if report.quick else 3
-        times = [_once(lambda p=parties, t=threshold: generate_jointly(p, t, bits))[0]
-                 for _ in range(runs)]
-        point(report, "5", f"joint key of {bits} bits, {parties} parties, median of {runs} "
-              f"(slowest {harness.duration(max(times))})",
-              harness.duration(statistics.median(times)), "", statistics.median(times),
-              f"≤ {limit} s")
+        _key_row(report, f"joint key of {bits} bits, {parties} parties",
+                 lambda p=parties, t=threshold: generate_jointly(p, t, bits), repeats, limit)
+
+
+def _key_row(
+    report: harness.Report, what: str, make: Callable[[], Any], repeats: int, limit: int
+) -> None:
+    """Wall time, with the CPU seconds of all threads beside it: luck and load both matter here."""
+    wall, cpu = [], []
+    for _ in range(repeats):
+        used = time.process_time()
+        wall.append(_once(make)[0])
+        cpu.append(time.process_time() - used)
+    median = statistics.median(wall)
+    point(report, "5", f"{what}, median of {repeats} (slowest {harness.duration(max(wall))}; CPU "
+          f"{harness.duration(statistics.median(cpu))})", harness.duration(median), "", median,
+          f"≤ {limit} s")
 
 
 # --- point 6 ------------------------------------------------------------------------------------

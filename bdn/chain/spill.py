@@ -49,8 +49,6 @@ class NodeFile:
 
     def spill(self, state: State) -> State:
         """The same state with all nodes in the file; every state before it is then void."""
-        if state.node is None:
-            return state
         fresh: list[tuple[bytes, bytes, bytes, bytes | None]] = []
         waiting: list[Node] = [state.node]
         while waiting:
@@ -67,7 +65,7 @@ class NodeFile:
         for name in self._replaced:
             self._recent.pop(name, None)
         self._replaced.clear()
-        return State(Stub(state.node.hash, self))
+        return State() if state.node is None else State(Stub(state.node.hash, self))
 
     def count(self) -> int:
         """How many nodes the file holds."""

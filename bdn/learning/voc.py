@@ -202,7 +202,7 @@ def _crops(
 
 def empty_boxes(
     objects: Sequence[Box], picture: Floats, count: int, rng: np.random.Generator,
-    most_overlap: float = 0.35, attempts: int = 60,
+    most_overlap: float = 0.4, attempts: int = 60,
 ) -> list[Box]:  # fmt: skip
     """At most ``count`` square boxes that overlap no object by more than ``most_overlap``.
 
@@ -212,11 +212,11 @@ def empty_boxes(
     shortest = min(height, width)
     found: list[Box] = []
     for _ in range(attempts if count else 0):
-        if objects and rng.random() < 0.5:
+        if objects and rng.random() < 0.7:
             near = objects[int(rng.integers(len(objects)))]
-            side = max(near.width, near.height) * rng.uniform(0.5, 1.8)
-            x = near.xmin + near.width / 2 + rng.uniform(-1, 1) * near.width - side / 2
-            y = near.ymin + near.height / 2 + rng.uniform(-1, 1) * near.height - side / 2
+            side = max(near.width, near.height) * rng.uniform(0.4, 1.8)
+            x = near.xmin + near.width / 2 + rng.uniform(-0.7, 0.7) * near.width - side / 2
+            y = near.ymin + near.height / 2 + rng.uniform(-0.7, 0.7) * near.height - side / 2
         else:
             side = rng.uniform(min(SIDE / 2, shortest), shortest / 2 + 1)
             x, y = rng.uniform(1, width - side + 1), rng.uniform(1, height - side + 1)

@@ -24,7 +24,7 @@ from bdn.chain import (
     blob_root,
     unpack_blob,
 )
-from bdn.errors import BdnError, PeerError
+from bdn.errors import PeerError
 from bdn.identity import Identity
 from bdn.nodes import keying, memory
 from bdn.nodes.events import (
@@ -39,22 +39,10 @@ from bdn.nodes.events import (
     TimedOut,
 )
 from bdn.nodes.group import ExchangeKey
-from bdn.nodes.interface import READ_KINDS, ContractInterface
-from bdn.nodes.lightnode import AheadError, LightNode
-from bdn.nodes.messages import (
-    Blob,
-    GetBlob,
-    GetHeaders,
-    GetState,
-    GetTransactions,
-    Message,
-    Refused,
-    SealedHeaders,
-    StateCells,
-    Transactions,
-    decode_message,
-)
+from bdn.nodes.interface import ContractInterface
+from bdn.nodes.lightnode import LightNode
 from bdn.nodes.progress import Progress
+from bdn.nodes.reading import Reader
 from bdn.nodes.sealing import Ciphers, clips, share_session, update_context
 from bdn.nodes.settings import GRADIENT, WEIGHTS, Settings
 from bdn.nodes.tasks import (
@@ -73,7 +61,8 @@ from bdn.paillier import KeyShare, VectorCipher
 from bdn.randomness import Randomness
 from bdn.trace import DISCARD, Trace
 
-SHARE_TURN, POLL = "share-turn", "poll"
+SHARE_TURN = "share-turn"
+"""Timer: a key holder whose turn comes late makes its share after all."""
 
 
 class Stage(Enum):
@@ -148,7 +137,6 @@ class Device:
         self.light = light
         self.stage = Stage.JOINING
         self.progress = Progress(settings, w)
-        self.blobs: dict[bytes, bytes] = {}
         self._address = identity.address
         self._addresses = list(addresses)
         self._learner = learner
@@ -159,25 +147,16 @@ class Device:
         self._interface = ContractInterface(
             name, identity, light, edges, gas_limit, trace=trace
         )
+        self._reader = Reader(
+            name, identity.address, light, self._interface, settings.deadline_ms,
+            self._read_transaction, trace,
+        )
         self._keyring = keying.Keyring(light.chain, public_key, rng.substream("exchange"))
-        self._ciphers = Ciphers(light.chain, settings, self._blob)
-        self._read_height = 0
-        self._cells_height = -1
-        self._cells: dict[bytes, bytes | None] = {}
+        self._ciphers = Ciphers(light.chain, settings, self._reader.blob)
         self._anchor = b""
         self._aggregates: dict[tuple[int, str], Aggregate] = {}
         self._promised: dict[tuple[int, str], bytes] = {}
         self._working = False
-        self._polled_height = -1
-        self._refused_height = -1
-        """Where the chain was when a transaction of ours was refused: try again after that."""
-        self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
-            SealedHeaders: self._on_headers,
-            Transactions: self._on_transactions,
-            Blob: self._on_blob,
-            StateCells: self._on_cells,
-            Refused: self._on_refused,
-        }
         memory.restore(self, journal)
 
     # --- events ---------------------------------------------------------------------------------
@@ -188,116 +167,40 @@ class Device:
             case Started():
                 kept = memory.KeptExchange(self._keyring.exchange.secret)
                 effects: list[Effect] = [
-                    Persist(memory.encode(kept), "exchange"),
-                    *self._interface.ask(GetHeaders(self.light.height)),
-                    self._poll_later(),
+                    Persist(memory.encode(kept), "exchange"), *self._reader.start()
                 ]
             case Received(source, data):
-                effects = self._receive(source, data, now_ms)
+                effects = self._reader.receive(source, data, now_ms)
             case TimedOut(timer):
-                effects = self._on_timeout(timer)
+                if timer == SHARE_TURN and self._current is not None:
+                    self._current.turn = True
+                effects = self._reader.on_timeout(timer)
             case Computed(name, result, error):
                 effects = self._on_computed(name, result, error)
         return [*effects, *self._advance()]
-
-    def _receive(self, source: str, data: bytes, now_ms: int) -> list[Effect]:
-        try:
-            message = decode_message(data)
-            handler = self._handlers.get(type(message))
-            return handler(message, now_ms) if handler is not None else []
-        except BdnError as error:
-            self._trace.event("bad-answer", node=self.name, source=source, reason=str(error))
-            return self._interface.distrust(str(error)) if source == self._interface.edge else []
-
-    def _on_headers(self, message: SealedHeaders, now_ms: int) -> list[Effect]:
-        settled = self._settle(GetHeaders)
-        gap = self.light.accept(message.items, now_ms)
-        return [*settled, *(self._interface.ask(GetHeaders(self.light.height)) if gap else [])]
-
-    def _on_transactions(self, message: Transactions, _now: int) -> list[Effect]:
-        if message.height != self._read_height + 1:
-            return []
-        found = self.light.read(message.proofs, message.height)
-        effects = self._settle(GetTransactions)
-        for envelope, receipt in found:
-            effects += self._read_transaction(envelope, receipt, message.height)
-        self._read_height = message.height
-        return effects
-
-    def _on_blob(self, message: Blob, _now: int) -> list[Effect]:
-        question = self._interface.question
-        if not isinstance(question, GetBlob):
-            return []
-        if blob_root(message.data) != question.root:
-            raise PeerError("the blob has another root than was asked for")
-        self.blobs[question.root] = message.data
-        return self._settle(GetBlob)
-
-    def _on_cells(self, message: StateCells, _now: int) -> list[Effect]:
-        question = self._interface.question
-        if not isinstance(question, GetState):
-            return []
-        try:
-            cells, height = self.light.read_cells(
-                message.proofs, question.contract, question.keys)
-        except AheadError:
-            return [*self._settle(GetState), *self._interface.ask(GetHeaders(self.light.height))]
-        self._cells.update(cells)
-        self._cells_height = height
-        return self._settle(GetState)
-
-    def _on_refused(self, message: Refused, _now: int) -> list[Effect]:
-        submitted = self._interface.submission
-        if submitted is None or message.nonce != self._interface.nonce:
-            return []
-        self._trace.event("refused", node=self.name, reason=message.reason)
-        self._refused_height = self.light.height
-        return self._interface.withdraw()
-
-    def _on_timeout(self, timer: str) -> list[Effect]:
-        if timer == SHARE_TURN and self._current is not None:
-            self._current.turn = True
-            return []
-        if timer == POLL:
-            return self._poll()
-        return self._interface.on_timeout(timer)
-
-    def _poll(self) -> list[Effect]:
-        """Ask for new headers; an edge server that has had none for a deadline may be stuck."""
-        stuck = self.light.height == self._polled_height and self._interface.question is None
-        self._polled_height = self.light.height
-        turn = self._interface.distrust("no new block") if stuck else []
-        return [*turn, *self._interface.ask(GetHeaders(self.light.height)), self._poll_later()]
-
-    def _poll_later(self) -> Effect:
-        return SetTimer(POLL, self.settings.deadline_ms)
-
-    def _settle(self, kind: type[Message]) -> list[Effect]:
-        return self._interface.answered() if isinstance(self._interface.question, kind) else []
 
     # --- reading the ledger ---------------------------------------------------------------------
 
     def _read_transaction(
         self, envelope: Envelope, receipt: Receipt, height: int
     ) -> list[Effect]:
-        effects: list[Effect] = []
-        if envelope.address == self._address:
-            effects += self._interface.included(envelope.nonce)
-            if not receipt.ok:
+        """What a transaction in a sealed block means to us; inclusion is not success."""
+        own = envelope.address == self._address
+        if not receipt.ok:
+            if own:
                 self._trace.event("failed", node=self.name, height=height, reason=receipt.error)
-        if not receipt.ok:  # inclusion is not success
-            return effects
+            return []
         match envelope.payload:
             case RegisterKey() as registered:
                 self._keyring.registered = registered
                 self._anchor = registered.root
             case AggregateTransaction() as aggregate:
-                effects += self._on_aggregate(aggregate, height)
+                return self._on_aggregate(aggregate, height)
             case ShareTransaction() as share:
                 self._on_share(share, envelope.address)
-            case CallTransaction(_, function, _) if envelope.address == self._address:
+            case CallTransaction(_, function, _) if own:
                 self._keyring.done.add(function)
-        return effects
+        return []
 
     def _on_aggregate(self, aggregate: AggregateTransaction, height: int) -> list[Effect]:
         """Algorithm 2, line 23: what the mining contract recorded under a quorum's seal."""
@@ -332,9 +235,9 @@ class Device:
         """Ask for what is missing; when nothing is, do what the stage calls for."""
         if self.stage is Stage.FINISHED:
             return []
-        question = self._next_question()
-        if question is not None:
-            return self._interface.ask(question)
+        asked = self._reader.ask_next(self._wanted_blobs(), self._wanted_cells())
+        if asked is not None:
+            return asked
         match self.stage:
             case Stage.JOINING:
                 return self._join()
@@ -349,17 +252,6 @@ class Device:
             case _:
                 return []
 
-    def _next_question(self) -> Message | None:
-        if self._read_height < self.light.settled_height:
-            return GetTransactions(self._read_height + 1, READ_KINDS, self._address)
-        for root in self._wanted_blobs():
-            if root not in self.blobs:
-                return GetBlob(root)
-        cells = self._wanted_cells()
-        if cells and self._cells_height < self.light.settled_height:
-            return GetState("learning", tuple(cells))
-        return None
-
     def _wanted_blobs(self) -> list[bytes]:
         roots = [self._keyring.root] if self._keyring.registered is not None else []
         if self._current is not None:
@@ -372,23 +264,13 @@ class Device:
             return [keying.EXCHANGED, *map(keying.exchange_key_cell, self._addresses)]
         return [keying.CONFIRMATIONS] if self.stage is Stage.CONFIRMING else []
 
-    @property
-    def _may_submit(self) -> bool:
-        free = self._interface.submission is None
-        return free and self.light.height > self._refused_height
-
-    def _blob(self, root: bytes) -> bytes:
-        if root not in self.blobs:
-            raise PeerError(f"the blob {root.hex()[:16]}… has not been fetched")
-        return self.blobs[root]
-
     # --- the key: Algorithm 2, line 6 -----------------------------------------------------------
 
     def _join(self) -> list[Effect]:
         if "register_exchange_key" in self._keyring.done:
             self.stage = Stage.KEYING
             return self._advance()
-        if not self._may_submit:
+        if not self._reader.may_submit:
             return []
         call = ("learning", "register_exchange_key", (self._keyring.exchange.public_key,))
         return self._interface.submit(CallTransaction(*call))
@@ -396,24 +278,36 @@ class Device:
     def _key(self) -> list[Effect]:
         registered = self._keyring.registered
         if registered is not None:
-            self._keyring.open(self.blobs[registered.root], self._addresses.index(self._address))
-            self.stage = Stage.CONFIRMING
-            kept = memory.KeptKey(registered, self._keyring.group_key)
-            call = CallTransaction("learning", "confirm_key", (registered.root,))
-            return [Persist(memory.encode(kept)), *self._interface.submit(call)]
-        if self._address != self._addresses[0] or not self._may_submit:
+            return self._check_key(registered)
+        if self._address != self._addresses[0] or not self._reader.may_submit:
             return []
-        exchange_keys = keying.read_exchange_keys(self._cells, self._addresses)
+        exchange_keys = keying.read_exchange_keys(self._reader.cells, self._addresses)
         if exchange_keys is None:
             return []
         payload, blob = self._keyring.register(exchange_keys, self.settings, self._rng)
         return self._interface.submit(payload, [blob])
 
-    def _confirm(self) -> list[Effect]:
-        if not keying.is_confirmed(self._cells, len(self._addresses)):
+    def _check_key(self, registered: RegisterKey) -> list[Effect]:
+        """Without our confirmation nothing is ever uploaded."""
+        blob = self._reader.blob(registered.root)
+        self.stage = Stage.CONFIRMING
+        try:
+            self._keyring.open(blob, self._addresses.index(self._address))
+        except PeerError as error:
+            self._trace.event("key-refused", node=self.name, reason=str(error))
             return []
-        self.stage = Stage.WORKING
-        return self._advance()
+        kept = memory.KeptKey(registered, self._keyring.group_key)
+        return [Persist(memory.encode(kept)), *self._advance()]
+
+    def _confirm(self) -> list[Effect]:
+        if keying.is_confirmed(self._reader.cells, len(self._addresses)):
+            self.stage = Stage.WORKING
+            return self._advance()
+        confirmed = "confirm_key" in self._keyring.done or not self._keyring.group_key
+        if confirmed or not self._reader.may_submit:
+            return []
+        call = CallTransaction("learning", "confirm_key", (self._keyring.root,))
+        return self._interface.submit(call)
 
     # --- the epoch: Algorithm 2, lines 4 and 7–11 -----------------------------------------------
 
@@ -506,7 +400,7 @@ class Device:
         promise = memory.PromisedShare(at.epoch, at.phase, at.root)
         self._promised[at.epoch, at.phase] = at.root
         arguments = (
-            self._cipher(aggregate.terms), self._key_share, self.blobs[at.root],
+            self._cipher(aggregate.terms), self._key_share, self._reader.blobs[at.root],
             share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
             self._rng.substream(f"share/{at.epoch}/{at.phase}"),
         )
@@ -543,8 +437,8 @@ class Device:
         aggregate.tried = len(aggregate.shares)
         at = aggregate.transaction
         arguments = (
-            self._cipher(aggregate.terms), self.blobs[at.root],
-            [self.blobs[root] for _, root in sorted(aggregate.shares.items())],
+            self._cipher(aggregate.terms), self._reader.blobs[at.root],
+            [self._reader.blobs[root] for _, root in sorted(aggregate.shares.items())],
             share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
         )
         return [Compute(f"open/{at.epoch}/{at.phase}", "open", open_aggregate, arguments)]
@@ -561,7 +455,7 @@ class Device:
         self.progress.apply(opened, at.total_samples, at.contributors)
         self._trace.event("opened", node=self.name, epoch=at.epoch, phase=at.phase)
         del self._aggregates[at.epoch, at.phase]
-        self.blobs = {root: self.blobs[root] for root in [self._keyring.root] if root in self.blobs}
+        self._reader.forget_blobs(but=self._keyring.root)
         effects = [*self._interface.withdraw(), Persist(memory.encode(self._memory()), "model")]
         if self.progress.finished:
             self.stage = Stage.FINISHED
@@ -575,7 +469,7 @@ class Device:
 
     def _memory(self) -> memory.Model:
         """The record of where we stand; aggregates not yet opened will be read again."""
-        height, anchor = self._read_height, self._anchor
+        height, anchor = self._reader.height, self._anchor
         if self._aggregates:
             first = min(self._aggregates.values(), key=lambda aggregate: aggregate.height)
             height, anchor = first.height - 1, first.terms[1]
@@ -596,7 +490,7 @@ class Device:
 
     def restore_place(self, model: memory.Model) -> None:
         """Go on reading where the journal ends."""
-        self._read_height, self._anchor = model.read_height, model.anchor
+        self._reader.height, self._anchor = model.read_height, model.anchor
         self._interface.nonce = model.nonce
         self.stage = Stage.FINISHED if model.finished else Stage.WORKING
 

@@ -61,7 +61,11 @@ class Application(Protocol):
         """(client, timestamp) of each request inside."""
 
     def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:
-        """Apply an agreed payload; the results of those requests that were executed now."""
+        """Apply an agreed payload; the results of those requests that were executed now.
+
+        May raise `NotYet`, leaving everything as it was, where something must be fetched first: it
+        is asked again after every later step.
+        """
 
     def height(self) -> int:
         """The last sequence that this application holds, which may be durable; 0 when fresh."""

@@ -3,7 +3,7 @@
 from bdn.errors import PeerError
 from bdn.pbft import checkpoint
 from bdn.pbft.core import Core
-from bdn.pbft.errors import ExecutionError
+from bdn.pbft.errors import ExecutionError, NotYet
 from bdn.pbft.events import Decided
 from bdn.pbft.journal import Executed
 from bdn.pbft.messages import NULL_PAYLOAD
@@ -23,7 +23,11 @@ def execute_ready(core: Core) -> None:
         voted = slot.voted and slot.pre_prepare is not None
         known = voted and slot.pre_prepare is not None and (
             slot.pre_prepare.digest == slot.seal.digest)
-        _execute(core, slot.seal, payload)
+        try:
+            _execute(core, slot.seal, payload)
+        except NotYet:  # the application fetches something; every later step tries again
+            core.tell("deferred", sequence=slot.sequence)
+            return
         core.persist(Executed(slot.seal, None if known else payload))
         core.effects.append(Decided(slot.sequence, payload, slot.seal))
         if slot.sequence % core.cluster.checkpoint_interval == 0:
@@ -53,6 +57,8 @@ def apply(core: Core, seal: Seal, payload: bytes) -> list[tuple[str, int, bytes]
     if payload != NULL_PAYLOAD:
         try:
             results = core.application.execute(seal.sequence, payload, seal)
+        except NotYet:
+            raise
         except PeerError as error:  # agreed, yet impossible: no peer can be blamed any more
             raise ExecutionError(f"cannot execute number {seal.sequence}: {error}") from error
     for client, timestamp, result in results:

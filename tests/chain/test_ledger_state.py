@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -89,6 +89,7 @@ TestStateAgainstDict = StateAgainstDict.TestCase
 
 @given(st.lists(st.dictionaries(SLOTS, st.none() | st.binary(max_size=8), max_size=6)),
        st.integers(0, 5))
+@example([{("learning", b""): b""}, {("learning", b""): None}], 0)
 def test_a_spilled_state_is_the_same_state(
     blocks: list[dict[tuple[str, bytes], bytes | None]], kept: int
 ) -> None:

@@ -218,20 +218,49 @@ def extra() -> None:
         pytest.importorskip(module, reason="needs pip install 'bdn[ethereum]'")
 
 
-@pytest.fixture
-def node(extra: None) -> Node:
-    """A fresh chain in this process."""
-    return in_process()
+@dataclass(frozen=True)
+class Chain:
+    """A chain in this process with both runs' contracts deployed, and the way back to that."""
+
+    node: Node
+    record: dict[str, Record]
+    snapshot: Any
+
+    def reset(self) -> None:
+        self.node.web3.provider.ethereum_tester.revert_to_snapshot(self.snapshot)
+
+
+@pytest.fixture(scope="session")
+def chain(extra: None, packed_run: SmallRun, masked_run: SmallRun) -> Chain:
+    """Deploying costs py-evm a second, so the tests share one deployment."""
+    node = in_process()
+    records = {}
+    for run in (packed_run, masked_run):
+        records[run.plan.setup.chain.hex()] = record = Record(None)
+        anchor_run(node, replace(run.plan, rounds=()), record)
+    return Chain(node, records, node.web3.provider.ethereum_tester.take_snapshot())
 
 
 @pytest.fixture
-def anchored(node: Node) -> Callable[[Plan], Any]:
-    """Anchors a plan on the fresh chain and gives the contract back."""
+def node(chain: Chain) -> Node:
+    """A chain in this process on which nothing is anchored yet."""
+    chain.reset()
+    return chain.node
+
+
+@pytest.fixture
+def record(chain: Chain, packed_run: SmallRun) -> Record:
+    """Where the packed run's contract stands on ``node``."""
+    return chain.record[packed_run.plan.setup.chain.hex()]
+
+
+@pytest.fixture
+def anchored(node: Node, chain: Chain) -> Callable[[Plan], Any]:
+    """Anchors a plan on ``node`` and gives the contract back."""
 
     def anchor(plan: Plan) -> Any:
-        record = Record(None)
-        outcome = anchor_run(node, plan, record)
-        assert not outcome.conflicts
+        record = chain.record[plan.setup.chain.hex()]
+        assert not anchor_run(node, plan, record).conflicts
         return find_contract(node, plan.setup, record)
 
     return anchor

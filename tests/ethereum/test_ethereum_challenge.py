@@ -26,12 +26,9 @@ pytestmark = pytest.mark.usefixtures("extra")
 Anchor = Callable[[Plan], Any]
 
 
-def with_round(plan: Plan, planned: PlannedRound) -> Plan:
-    """The plan with one round replaced."""
-    where = (planned.round.epoch, planned.round.phase)
-    return replace(plan, rounds=tuple(
-        planned if (item.round.epoch, item.round.phase) == where else item
-        for item in plan.rounds))
+def only(plan: Plan, *rounds: PlannedRound) -> Plan:
+    """The plan of these rounds alone."""
+    return replace(plan, rounds=rounds)
 
 
 def chosen(count: int) -> list[int]:
@@ -62,7 +59,7 @@ def test_a_lie_is_flagged_once_and_at_its_index_only(
     plan, store = small_run.plan, small_run.store
     honest = plan.find(2, "weights")
     liar, blob = falsify(honest, plan.setup, 3, store.blob)
-    contract = anchored(with_round(plan, liar))
+    contract = anchored(only(plan, liar))
     for index, lie in ((2, False), (3, True)):
         evidence = gather_evidence(liar.round, plan.setup, index, store.blob, blob)
         verdict = challenge(node, contract, liar.round, plan.setup, evidence, node.accounts[9])
@@ -83,7 +80,7 @@ def test_every_wrong_weight_is_a_lie(packed_run: Any, node: Node, anchored: Anch
     honest = plan.find(1, "weights")
     first, *rest = honest.round.contributions
     changed = replace(honest.round, contributions=(replace(first, weight=first.weight + 1), *rest))
-    contract = anchored(with_round(plan, replace(honest, round=changed)))
+    contract = anchored(only(plan, replace(honest, round=changed)))
     evidence = gather_evidence(changed, plan.setup, 0, store.blob)
     assert challenge(node, contract, changed, plan.setup, evidence, node.accounts[0]).lie
 
@@ -114,7 +111,7 @@ def test_what_is_no_ciphertext_convicts(
     else:
         one, two, three = item.contributions
         changed = replace(item, contributions=(one, replace(two, root=merkle.root(leaves)), three))
-    contract = anchored(with_round(plan, replace(planned, round=changed)))
+    contract = anchored(only(plan, replace(planned, round=changed)))
     blobs = {merkle.root(leaves): blob}
     evidence = gather_evidence(
         changed, plan.setup, 2, lambda name: blobs[name] if name in blobs else store.blob(name))
@@ -142,8 +139,9 @@ def test_forged_evidence_is_refused(
 ) -> None:
     """An honest edge server cannot be framed: what is not in the anchored trees counts nothing."""
     plan, store = packed_run.plan, packed_run.store
-    item = plan.find(1, "weights").round
-    contract = anchored(plan)
+    planned = plan.find(1, "weights")
+    item = planned.round
+    contract = anchored(only(plan, planned))
     evidence = bent(gather_evidence(item, plan.setup, 1, store.blob), how)
     with pytest.raises(RevertedError) as caught:
         challenge(node, contract, item, plan.setup, evidence, node.accounts[0])
@@ -155,8 +153,9 @@ def test_another_round_or_modulus_is_refused(
 ) -> None:
     """The commitment fixes roots and weights; the deployment fixes N²."""
     plan, store = packed_run.plan, packed_run.store
-    item = plan.find(1, "weights").round
-    contract = anchored(plan)
+    planned = plan.find(1, "weights")
+    item = planned.round
+    contract = anchored(only(plan, planned))
     evidence = gather_evidence(item, plan.setup, 1, store.blob)
     other = replace(item, aggregate_root=bytes(32))
     with pytest.raises(RevertedError, match="not anchored like this"):
@@ -174,7 +173,7 @@ def test_the_tail_is_no_ciphertext(small_run: Any, node: Node, anchored: Anchor)
     leaves = unpack_blob(store.blob(item.aggregate_root))
     assert len(leaves) == shape.leaves
     assert all(len(leaf) == len(plan.setup.modulus) for leaf in leaves[: shape.ciphertexts])
-    contract = anchored(plan)
+    contract = anchored(only(plan, plan.find(1, "weights")))
     path = tuple(merkle.inclusion_proof(leaves, shape.ciphertexts))
     beyond = ProvenLeaf(leaves[shape.ciphertexts], path)
     evidence = Evidence(shape.ciphertexts, (beyond,) * 3, beyond)

@@ -4,16 +4,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bdn.learning import ModelError, PaperCNN
+from bdn.learning import plain as plain_kernel
 from bdn.learning.types import Floats, Integers
 
 
-def random_batch(seed: int, B: int, classes: int = 10) -> tuple[Floats, Integers]:
+def random_batch(seed: int, B: int) -> tuple[Floats, Integers]:
+    """Noise of 8 bits a pixel: with `dyadic_parameters`, convolution is exact in float32."""
     rng = np.random.default_rng(seed)
-    return rng.random((B, 28, 28), np.float32), rng.integers(0, classes, B)
+    pixels = rng.integers(0, 257, (B, 28, 28)).astype(np.float32) / 256
+    return pixels, rng.integers(0, 10, B)
 
 
 def tied_batch(seed: int, B: int) -> tuple[Floats, Integers]:
@@ -31,6 +34,15 @@ def dyadic_parameters(seed: int) -> Floats:
     layers.w1[:] = np.round(layers.w1 * 8) / 8
     layers.b1[:] = np.random.default_rng(seed).integers(-4, 5, layers.b1.shape) / 8
     return w
+
+
+def away_from_kinks(w: Floats, X: Floats) -> None:
+    """Discard a case where rounding may decide whether a hidden unit answers: there the gradient
+    jumps, and two right answers differ. (Convolution and pooling are exact here.)
+    """
+    layers = PaperCNN().layers(w)
+    A = plain_kernel._forward(layers, X).pooled @ layers.w2 + layers.b2
+    assume(abs(A).min() > 1e-5)
 
 
 def test_shapes_are_the_papers_for_ten_classes() -> None:
@@ -60,8 +72,9 @@ def test_initial_parameters_depend_on_the_seed_alone() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 9))
 def test_fast_equals_plain_on_random_images(seed: int, B: int) -> None:
     """Same loss, scores and gradient up to float32 rounding."""
-    plain, fast = PaperCNN(kernel="plain", seed=seed), PaperCNN(kernel="fast", seed=seed)
-    w, (X, y) = plain.parameters(), random_batch(seed, B)
+    plain, fast = PaperCNN(kernel="plain"), PaperCNN(kernel="fast")
+    w, (X, y) = dyadic_parameters(seed % 1000), random_batch(seed, B)
+    away_from_kinks(w, X)
     (loss, gradient), (fast_loss, fast_gradient) = (
         cnn.loss_and_gradient(w, X, y) for cnn in (plain, fast)
     )
@@ -75,6 +88,7 @@ def test_fast_equals_plain_where_pool_windows_are_tied(seed: int) -> None:
     """The first of equal maxima wins in both (exact arithmetic makes the ties exact)."""
     plain, fast = PaperCNN(kernel="plain"), PaperCNN(kernel="fast")
     w, (X, y) = dyadic_parameters(seed % 1000), tied_batch(seed, 4)
+    away_from_kinks(w, X)
     gradient = plain.loss_and_gradient(w, X, y)[1]
     fast_gradient = fast.loss_and_gradient(w, X, y)[1]
     np.testing.assert_allclose(fast_gradient, gradient, atol=3e-6 * max(1, abs(gradient).max()))
@@ -114,9 +128,9 @@ def test_gradient_agrees_with_finite_differences(kernel: str) -> None:
         own = gradient[inside]
         direction[inside] = random / np.linalg.norm(random) + own / np.linalg.norm(own)
         direction /= np.linalg.norm(direction)
-        h = np.float32(2e-3)
+        h = np.float32(5e-4)
         slope = (cnn.loss(w + h * direction, X, y) - cnn.loss(w - h * direction, X, y)) / (2 * h)
-        assert slope == pytest.approx(float(gradient @ direction), rel=0.02, abs=2e-4)
+        assert slope == pytest.approx(float(gradient @ direction), rel=0.02, abs=5e-4)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +157,7 @@ def torch_gradient(torch: Any, w: Floats, X: Floats, y: Integers) -> tuple[float
 def test_loss_and_gradient_are_pytorchs(torch: Any, kernel: str, tied: bool, seed: int) -> None:
     """An independent oracle, for random images and for tied pool windows."""
     X, y = tied_batch(seed, 8) if tied else random_batch(seed, 8)
-    w = dyadic_parameters(seed) if tied else PaperCNN(seed=seed).parameters()
+    w = dyadic_parameters(seed)
     loss, gradient = PaperCNN(kernel=kernel).loss_and_gradient(w, X, y)
     expected_loss, expected = torch_gradient(torch, w, X, y)
     assert loss == pytest.approx(expected_loss, rel=1e-5)

@@ -302,6 +302,6 @@ def test_background_boxes_avoid_objects(seed: int) -> None:
     objects = [Box(10, 10, 40, 40), Box(60, 50, 90, 70)]
     picture = np.zeros((100, 120), np.float32)
     for box in empty_boxes(objects, picture, 5, np.random.default_rng(seed)):
-        assert all(overlap(box, o) <= 0.35 for o in objects)
+        assert all(overlap(box, o) <= 0.4 for o in objects)
         assert 1 <= box.xmin <= box.xmax <= 120
         assert 1 <= box.ymin <= box.ymax <= 100

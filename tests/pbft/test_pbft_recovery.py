@@ -216,3 +216,30 @@ def test_foreign_and_broken_journals_are_refused(world):
     only_execution = [r for r in w.journals[0] if type(decode_journal(r)).__name__ == "Executed"]
     with pytest.raises(JournalError):
         w.build(0, only_execution)
+
+
+def test_an_execution_that_cannot_be_done_yet_waits_and_is_tried_again(world, monkeypatch):
+    """`NotYet` from `execute`: nothing is executed, nothing is lost, the next step tries again."""
+    from bdn.pbft.errors import NotYet
+    from bdn.pbft.events import Decided, Poke
+
+    w = world()
+    payload = w.payload(w.request())
+    digest = w.digest(payload)
+    application = w.replicas[1].application
+    execute = application.execute
+
+    def not_yet(*_):
+        raise NotYet("a blob is missing")
+
+    monkeypatch.setattr(application, "execute", not_yet)
+    w.give(1, w.pre_prepare(0, 1, payload))
+    for replica in (2, 3):
+        w.give(1, w.prepare(replica, 0, 1, digest))
+    for replica in (0, 2, 3):
+        w.give(1, w.commit(replica, 0, 1, digest))
+    assert w.replicas[1].executed == 0
+    monkeypatch.setattr(application, "execute", execute)
+    effects = w.step(1, Poke())
+    assert any(isinstance(effect, Decided) for effect in effects)
+    assert w.replicas[1].executed == 1

@@ -50,7 +50,9 @@ FORMS: Mapping[str, tuple[str, ...]] = {
         "len(<dict>)", "sum([<x> for <x> in <list> if <x> > <int>])", "min(<int>, <int>)",
         "max(<int>, <int>)", "(<int> if <bool> else <int>)", "int(str(<int> % 10 ** 20))",
         "from_bytes(<bytes>)", "pow(abs(<int>), abs(<int>) % 50, 1 + abs(<int>))", "int(<bool>)",
-        "<dict>.get(<key>, <int>)", "sum(<list>)", "(<int> // 1000003)", "<bytes>.find(<bytes>)",
+        "<dict>.get(<key>, <int>)", "sum(<list>)", "(<int> // 1000003)",
+        "<bytes>.find(<bytes>)", "max([1] + <list>)", "<list>.count(<int>)",
+        "([7] + <list>).index(7)",
     ),
     "bool": (
         "(<int> < <int>)", "(<int> <= <int>)", "(<int> > <int>)", "(<int> >= <int>)",
@@ -59,23 +61,25 @@ FORMS: Mapping[str, tuple[str, ...]] = {
         "(<int> < <int> <= <int>)", "(<bool> and <bool>)", "(<bool> or <bool>)", "(not <bool>)",
         "(not <list>)", "(<int> in <list>)", "(<key> in <dict>)", "(<str> in <str>)",
         "(<bytes> not in <bytes>)", "<str>.startswith(<str>)", "any(<list>)", "all(<list>)",
-        "(<int> is None)", "(<list> is not None)",
+        "(<int> is None)", "(<list> is not None)", "bool(<str>)", "<bytes>.endswith(<bytes>)",
     ),
     "str": (
         "(<str> + <str>)", "str(<int> % 10 ** 30)", "<bytes>.hex()", "<str>[-2:<n>]", "<str>[1:]",
         "<str>.replace('a', <str>)", "'-'.join([<str>, <str>])", "(<str> * 2)",
-        "(<str> if <bool> else <str>)", "','.join(<str>.split(','))",
+        "(<str> if <bool> else <str>)", "str(<bool>)", "(2 * <str>)", "<str>[<int> % 4:<n>]",
+        "','.join(<str>.split(','))",
         "''.join(sorted([<x> for <x> in <str>]))",
     ),
     "bytes": (
         "(<bytes> + <bytes>)", "<str>.encode()", "to_bytes(abs(<int>) % 2 ** 60, 8)",
-        "<bytes>[:<n>]", "(<bytes> * 3)[1:]", "(<bytes> if <bool> else <bytes>)",
+        "<bytes>[:<n>]", "<bytes>[:<int> % 9]", "(<bytes> * 3)[1:]",
+        "(<bytes> if <bool> else <bytes>)",
         "from_hex(<bytes>.hex())",
     ),
     "list": (
         "[<int>, <int>]", "(<list> + <list>)", "<list>[1:]", "[<x> * <int> for <x> in <list>]",
         "sorted(<list>)", "[<x> + <int> for <x> in range(<n>) if <x> != <int>]", "<list>.copy()",
-        "sorted(<list>, reverse=True)", "list(<bytes>)", "(<list> * 2)",
+        "sorted(<list>, reverse=True)", "<list>[<n>:<int> % 5]", "list(<bytes>)", "(<list> * 2)",
         "[<x> for <x> in <bytes> if <x> > 60]", "[<x> for <x> in <dict>.values()]",
         "[[<x>, <x>b][0] for <x>, <x>b in zip(<list>, <list>)]",
     ),
@@ -95,7 +99,9 @@ CHAIN_FORMS: Mapping[str, tuple[str, ...]] = {
     "bool": ("(abs(<int>) % 5 in storage.table)", "((<str>, 1) not in storage.notes)"),
     "str": ("context.chain", "<bytes>.decode()"),
     "bytes": ("sha256(<bytes>)", "context.sender", "storage.notes.get(<str>, 1, <bytes>)"),
-    "list": ("storage.log", "reversed(<list>)", "<dict>.values()", "<dict>.items()"),
+    "list": ("storage.log", "reversed(<list>)", "<dict>.values()", "<dict>.items()",
+    "<dict>.keys()",
+             "[to_bytes(<int>, 8)]", "[<list>, <list>]"),
     "dict": (),
 }
 """The same for what Python does not know, or means a little otherwise."""
@@ -104,12 +110,13 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "list": (
         "<name>.append(<int>)", "<name>.extend([<int>])", "<name>.insert(0, <int>)",
         "<name>.reverse()", "if <name>:\n    <name>[len(<name>) // 2] = <int>",
-        "if <name>:\n    <name>[-1] += <int>", "if <name>:\n    del <name>[0]",
+        "if <name>:\n    <name>[-1] += <int>", "if <name>:\n    del <name>[0]", "pass",
     ),
     "dict": (
         "<name>[<key>] = <int>", "<name>[<key>] = <int>", "<name>.update({<key>: <int>})",
         "<name>.setdefault(<key>, <int>)", "if <key> in <name>:\n    <name>[<key>] += <int>",
-        "<name>.pop(<key>, 0)",
+        "<name>.pop(<key>, 0)", "if <key> in <name>:\n    <name>.pop(<key>)",
+        "<name>[1] = <int>\ndel <name>[1]",
     ),
 }
 """Statements that change a container; after a line feed, a further line."""
@@ -123,6 +130,7 @@ CHAIN_STATEMENTS = (
     "storage.anything[<bytes>] = [<str>, <bool>, <dict>]", "storage.log = <list>",
     "storage.log = <list>", "partner.record(abs(<int>) % 5, abs(<int>) % 7)",
     'emit("told", value=<list>, number=<int>)', 'emit("told", value=<dict>)',
+    "storage.log = [<list>, <dict>, [<str>]]", "storage.anything[<bytes>] = [[<list>]]",
     'require(<bool> or <bool>, "number " + str(<n>))',
 )
 """Statements about storage, events, other contracts."""
@@ -219,7 +227,8 @@ class Generator:
             self.assign(scope, level)
             return
         a, b = self.random.sample(names, 2)
-        self.emit_line(level, f"{a}, {b} = {b}, {a}")
+        right = f"{b}, {a}" if self.chance(0.5) else f"[{b}, {a}]"
+        self.emit_line(level, f"{a}, {b} = {right}")
 
     def mutate(self, scope: dict[str, str], level: int) -> None:
         names = [name for name, kind in scope.items() if kind in CHANGES]
