@@ -110,7 +110,8 @@ def anchor_run(
     if not node.accounts:
         raise UsageError(f"{node.where} manages no accounts; give the edge servers' private keys "
                          "with --keys FILE")
-    node.settle(node.accounts[0])
+    for account in node.accounts:
+        node.settle(account)
     outcome = Outcome("")
 
     def tell(what: str, gas: int) -> None:

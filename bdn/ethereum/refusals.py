@@ -1,5 +1,6 @@
 """The contract's refusals in words, and every way in which a node's trouble becomes one line."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ REFUSALS = {
 }
 """The contract's errors by name; {0}, {1} are their arguments."""
 
-_POOR = ("insufficient funds", "cannot afford", "insufficient balance")
+_POOR = ("insufficient funds", "cannot afford", "insufficient balance", "exceeds allowance")
 
 
 def refusal(data: bytes) -> RevertedError:
@@ -59,6 +60,8 @@ def translated(where: str) -> Iterator[None]:
     except requests.RequestException as error:
         raise NodeError(f"no Ethereum node answers at {where}: is it running, and is the address "
                         f"right? ({type(error).__name__})") from error
+    except json.JSONDecodeError as error:
+        raise NodeError(f"what answers at {where} is no Ethereum node") from error
     except web3.exceptions.BadFunctionCallOutput as error:
         raise ContractError("the contract does not answer: nothing is deployed at its address, or "
                             "something else") from error

@@ -1,6 +1,6 @@
-"""A small ledger with the real contracts and real ciphertexts, and Ethereum chains to anchor it on.
+"""A small ledger with the real contracts and real ciphertexts, and chains to anchor it on.
 
-Keys and vectors are toys (256 bits, sixty entries); blocks, seals, Merkle trees and Eq. (5) are not.
+Keys and vectors are toys (256 bits, sixty entries); blocks, seals, trees and Eq. (5) are not.
 """
 
 import os

@@ -26,7 +26,7 @@ from bdn.ethereum import (
     read_plan,
     read_round,
 )
-from bdn.ethereum.anchoring import round_argument
+from bdn.ethereum.anchoring import _deploy, round_argument
 from bdn.identity import address_of
 from bdn.nodes.settings import Settings
 
@@ -38,7 +38,7 @@ EVERYTHING = 1 + 1 + 5  # transactions: deployment, registration, and five round
 
 
 def test_the_plan_is_the_ledger(small_run: Any) -> None:
-    """Update roots, weights, aggregate roots, digests and rewards, as the ledger's state has them."""
+    """Update roots, weights, aggregate roots, digests and rewards, as the ledger has them."""
     plan, store = small_run.plan, small_run.store
     names = [(item.round.epoch, PHASES[item.round.phase]) for item in plan.rounds]
     assert names == [(1, "gradient"), (1, "weights"), (2, "gradient"), (2, "weights"), (2, "loss")]
@@ -223,17 +223,42 @@ def test_malformed_rounds_are_refused(
     assert caught.value.name == "BadRound"
 
 
-def test_devices_register_once_and_all_of_them_first(packed_run: Any, extra: None) -> None:
-    """Batches go on until every device of the ledger is there; then no other comes in."""
-    node, setup = in_process(), packed_run.plan.setup
-    record = Record(None)
-    plan = Plan(replace(setup, devices=setup.devices[:2]), ())
-    anchor_run(node, plan, record)
-    contract = find_contract(node, setup, record)
-    for keys, name in (([bytes(32)], "TooManyDevices"), ([setup.devices[0]], "TooManyDevices")):
+def test_devices_register_once_and_all_of_them_first(packed_run: Any, node: Node) -> None:
+    """Nothing is anchored before the last device of the ledger is there; then no other comes in."""
+    setup = packed_run.plan.setup
+    contract = _deploy(node, setup, Record(None), lambda *_: None)
+    register, account = contract.functions.register, node.accounts[0]
+    node.send(register([setup.devices[0]]), account)
+    item = round_argument(packed_run.plan.rounds[0].round)
+    for call, name in (
+        (contract.functions.anchor(item, []), "DevicesMissing"),
+        (register([setup.devices[0]]), "DeviceKnown"),
+        (register([*setup.devices[1:], bytes(32)]), "TooManyDevices"),
+    ):
         with pytest.raises(RevertedError) as caught:
-            node.send(contract.functions.register(keys), node.accounts[0])
+            node.send(call, account)
         assert caught.value.name == name
+    node.send(register(list(setup.devices[1:])), account)
+    node.send(contract.functions.anchor(item, []), account)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"modulus": b"\x10"}, "odd"), ({"modulus": b""}, "odd"), ({"devices": ()}, "no device"),
+        ({"edges": ()}, "no edge server"), ({"edges": (bytes(32),)}, "edge servers"),
+        ({"shapes": (Shape(3, 2), Shape(1, 2), Shape(1, 2))}, "shapes"),
+    ],
+)
+def test_an_unusable_set_up_is_not_deployed(
+    packed_run: Any, node: Node, changes: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    """An even modulus would make the product's factor of four vanish: it is refused at once."""
+    setup = replace(packed_run.plan.setup, **changes)
+    with pytest.raises(RevertedError, match=why) as caught:
+        anchor_run(node, Plan(setup, ()), Record(tmp_path))
+    assert caught.value.name == "BadSetup"
+    assert not list(tmp_path.iterdir()), "what was not sent is not recorded"
 
 
 # --- comparing ----------------------------------------------------------------------------------
@@ -291,8 +316,8 @@ def test_a_conflict_is_reported_and_the_rest_anchored(
     assert outcome.conflicts == ["epoch 1, gradient"]
     assert len(outcome.gas) == 4
     found = compare(node, contract, plan)
-    assert found == ["epoch 1, gradient: anchored otherwise than the ledger has it "
-                     "(aggregate_root)"]
+    assert found == [
+        "epoch 1, gradient: anchored otherwise than the ledger has it (aggregate_root)"]
 
 
 def test_the_real_store_gives_the_same_plan(folder: Path, packed_run: Any) -> None:
