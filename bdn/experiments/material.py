@@ -109,6 +109,7 @@ def make_settings(config: RunConfig, cnn: PaperCNN, datasets: tuple[Dataset, ...
         classes=cnn.classes, model_size=cnn.size, cipher=config.cipher,
         value_bits=config.value_bits, weight_clip=config.weight_clip,
         gradient_clip=config.gradient_clip, loss_clip=config.loss_clip, total_weight=total,
+        devices=config.devices,
         threshold=config.threshold, key_holders=config.holders,
         minimum_contributors=config.minimum, sample_ratio=SAMPLE_RATIO,
         samples_per_second=SAMPLES_PER_SECOND,

@@ -233,7 +233,7 @@ class Device:
 
     def _advance(self) -> list[Effect]:
         """Ask for what is missing; when nothing is, do what the stage calls for."""
-        if self.stage is Stage.FINISHED:
+        if self.stage is Stage.FINISHED or self._reader.evidence is not None:
             return []
         asked = self._reader.ask_next(self._wanted_blobs(), self._wanted_cells())
         if asked is not None:

@@ -64,12 +64,12 @@ class LightNode:
     def accept(self, items: Sequence[tuple[bytes, bytes]], now_ms: int) -> bool:
         """Take (header, seal) pairs in order; returns whether a gap keeps later ones out.
 
-        Raises a `BdnError` at the first pair that is not sealed as it should be.
+        Raises a `BdnError` at the first pair that is not sealed as it should be, and an
+        `EquivocationError` for a second valid seal at a height that we know: more than f edge
+        servers are faulty.
         """
         for header_bytes, seal_bytes in items:
             header = decode_header(header_bytes)
-            if header.height <= self.height:
-                continue
             if header.height > self.height + 1:
                 return True
             self.client.accept(header, decode_seal(seal_bytes), now_ms)

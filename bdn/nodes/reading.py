@@ -9,7 +9,7 @@ and costs the edge server that sent it the device's trust.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bdn.chain import Envelope, Receipt, blob_root
+from bdn.chain import Envelope, EquivocationError, Evidence, Receipt, blob_root
 from bdn.errors import BdnError, PeerError
 from bdn.nodes.events import Effect, SetTimer
 from bdn.nodes.interface import READ_KINDS, ContractInterface
@@ -52,6 +52,8 @@ class Reader:
         height: of the last block that was read.
         blobs: fetched blobs by root.
         cells: proven cells of the learning contract's state; None where absent.
+        evidence: two valid seals at one height, once they have been seen: more than f edge
+            servers are faulty, and nothing on this chain is to be believed or opened any more.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Reader:
         self.height = 0
         self.blobs: dict[bytes, bytes] = {}
         self.cells: dict[bytes, bytes | None] = {}
+        self.evidence: Evidence | None = None
         self._name = name
         self._address = address
         self._light = light
@@ -143,6 +146,10 @@ class Reader:
             message = decode_message(data)
             handler = self._handlers.get(type(message))
             return handler(message, now_ms) if handler is not None else []
+        except EquivocationError as error:
+            self.evidence = error.evidence
+            self._trace.event("equivocation", node=self._name, height=error.evidence.first.height)
+            return []
         except BdnError as error:
             self._trace.event("bad-answer", node=self._name, source=source, reason=str(error))
             return self._interface.distrust(str(error)) if source == self._interface.edge else []

@@ -19,7 +19,7 @@ from bdn.chain.contracts import Value
 from bdn.encoding import transcript
 from bdn.errors import PeerError, UsageError
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
-from bdn.paillier import PublicKey, VectorCipher, vector_cipher
+from bdn.paillier import PublicKey, SealedVector, VectorCipher, vector_cipher
 
 BlobReader = Callable[[bytes], bytes]
 """The blob with a given root; raises a `BdnError` where there is none."""
@@ -27,6 +27,9 @@ BlobReader = Callable[[bytes], bytes]
 GAS_PER_BYTE_VERIFIED = 40
 GAS_PER_BYTE_ADDED = 60
 GAS_PER_CALL = 20_000
+KEPT_PARSED = 16
+"""Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
+
 REMEMBERED = 4096
 """Verified updates that a node remembers, so that a block is not verified anew at each step."""
 
@@ -105,6 +108,7 @@ def make_cipher(
         clip=clips(settings, phase),
         value_bits=settings.value_bits,
         total_weight=settings.total_weight,
+        contributors=settings.devices,
         seed=seed,
     )
 
@@ -120,6 +124,7 @@ class VectorHost:
         self.read_blob = read_blob
         self.produced: dict[bytes, bytes] = {}
         self._verified: dict[tuple[Any, ...], None] = {}
+        self._parsed: dict[bytes, SealedVector] = {}
         self._products: dict[tuple[Any, ...], tuple[bytes, int, int]] = {}
 
     def functions(self, _context: object = None) -> Mapping[str, Any]:
@@ -134,13 +139,9 @@ class VectorHost:
         name = (*terms, epoch, phase, device, update["root"], update["samples"])
         if name in self._verified:
             return
-        blob = self.read_blob(update["root"])
-        leaves = unpack_blob(blob)
-        if len(blob) != update["size"] or len(leaves) != update["chunks"]:
-            raise PeerError("the sealed update has another size than its transaction says")
         cipher = self.ciphers.get(terms, epoch, phase)
         context = update_context(self.ciphers.chain, epoch, phase, device)
-        cipher.verify(cipher.sealed_from_leaves(leaves), context, weight=update["samples"])
+        cipher.verify(self._sealed(cipher, update), context, weight=update["samples"])
         if len(self._verified) >= REMEMBERED:
             self._verified.clear()
         self._verified[name] = None
@@ -152,8 +153,7 @@ class VectorHost:
         name = (*terms, epoch, phase, *((update["root"], update["samples"]) for update in updates))
         if name not in self._products:
             cipher = self.ciphers.get(terms, epoch, phase)
-            sealed = [cipher.sealed_from_leaves(unpack_blob(self.read_blob(update["root"])))
-                      for update in updates]
+            sealed = [self._sealed(cipher, update) for update in updates]
             total = cipher.weighted_sum(sealed, [update["samples"] for update in updates])
             leaves = total.leaves()
             blob = pack_blob(leaves)
@@ -161,6 +161,19 @@ class VectorHost:
             self.produced[root] = blob
             self._products = {name: (root, len(leaves), len(blob))}
         return self._products[name]
+
+    def _sealed(self, cipher: VectorCipher, update: Mapping[str, Any]) -> SealedVector:
+        """The sealed vector in an update's blob, of the size that its transaction states."""
+        root = update["root"]
+        if root not in self._parsed:
+            blob = self.read_blob(root)
+            leaves = unpack_blob(blob)
+            if len(blob) != update["size"] or len(leaves) != update["chunks"]:
+                raise PeerError("the sealed update has another size than its transaction says")
+            while len(self._parsed) >= KEPT_PARSED:
+                del self._parsed[next(iter(self._parsed))]
+            self._parsed[root] = cipher.sealed_from_leaves(leaves)
+        return self._parsed[root]
 
 
 class _VerifyUpdate:

@@ -35,6 +35,7 @@ class Settings:
         value_bits: bits of a fixed-point value.
         weight_clip, gradient_clip, loss_clip: the largest |entry| that can be sealed.
         total_weight: W, the most that the sample counts of one aggregate may add up to.
+        devices: n, the most contributors of an aggregate.
         threshold: t, shares that open an aggregate.
         key_holders: ℓ, how many devices hold a share (the first ℓ of genesis).
         minimum_contributors: fewest updates that an aggregate may hold.
@@ -62,6 +63,7 @@ class Settings:
     gradient_clip: float
     loss_clip: float
     total_weight: int
+    devices: int
     threshold: int
     key_holders: int
     minimum_contributors: int

@@ -5,15 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from bdn.chain import decode_header, encode_header
+from bdn.chain import decode_header, encode_header, encode_seal, header_digest
 from bdn.encoding import decode_record, encode_record
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.run import Run, opened_run
+from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import make_device
 from bdn.nodes import memory
-from bdn.nodes.events import Send
+from bdn.nodes.device import Stage
+from bdn.nodes.events import Received, Send
 from bdn.nodes.lightnode import Cell
 from bdn.nodes.messages import (
     Blob,
@@ -23,6 +26,7 @@ from bdn.nodes.messages import (
     decode_message,
     encode_message,
 )
+from bdn.seal import Seal, sign_commit
 
 Tiny = Callable[..., RunConfig]
 
@@ -130,3 +134,27 @@ def test_a_device_believes_only_what_verifies_and_leaves_the_edge_that_lies(tiny
                        for r in left), lie
         models = [device.progress.w for device in run.devices]
         assert all(np.array_equal(w, models[0]) for w in models)
+
+
+def test_two_seals_at_one_height_end_a_devices_trust(tiny: Tiny) -> None:
+    """DESIGN section 8: they are evidence of more than f faults; nothing more is opened.
+
+    Three edge servers' keys seal a second block at height 1 for device-1 alone.
+    """
+    with opened_run(tiny(epochs=1)) as run:
+        device, edge = run.devices[0], run.edges[0]
+        run.runner.run(lambda: device.light.height >= 3)
+        header = edge.ledger.store.header(1)
+        other = replace(header, state_root=bytes(32))
+        chain, digest = header.chain, header_digest(other)
+        signatures = tuple((i, sign_commit(run.material.edges[i], chain, 0, 1, digest))
+                           for i in range(3))
+        forged = SealedHeaders(
+            ((encode_header(other), encode_seal(Seal(0, 1, digest, signatures))),))
+        heard = listened(run, "equivocation")
+        device.step(Received("edge-1", encode_message(forged)), int(run.runner.now_ms))
+        assert [r["height"] for r in heard] == [1]
+        with pytest.raises(StalledError):
+            run.runner.run(run._is_over)
+        assert device.stage is not Stage.FINISHED
+        assert run.devices[1].stage is Stage.FINISHED

@@ -16,7 +16,7 @@ from bdn.nodes.tasks import fit_to_clips
 SETTINGS = Settings(
     rule="sgd", iterations=1, epochs=3, step_size=0.1, batch_size=1, tolerance=0.0, classes=10,
     model_size=2, cipher="packed", value_bits=16, weight_clip=1.0, gradient_clip=1.0,
-    loss_clip=8.0, total_weight=100, threshold=1, key_holders=2, minimum_contributors=2,
+    loss_clip=8.0, total_weight=100, devices=2, threshold=1, key_holders=2, minimum_contributors=2,
     sample_ratio=20, samples_per_second=1000, deadline_ms=1000, gather_ms=100, data_reward=1,
     processing_reward=1, confirmations=0, difficulty=16,
 )  # fmt: skip

@@ -8,13 +8,14 @@ import {Modular} from "./Modular.sol";
 ///   4^(n−1) · ∏ c_k^{s_k} = 4^(n−1) · claimed   mod M
 ///   ╰──── left ─────────╯   ╰──── right ────╯
 library Equation {
-    /// `left` is empty before the first factor; `valid` turns false for good at the first number
-    /// that is no ciphertext.
+    /// `left` is what the first `count` factors give; `valid` turns false for good at the first
+    /// number that is no ciphertext.
     struct State {
         uint256 width;
         uint256[] M;
         uint256[] left;
-        uint256[] right;
+        uint256[] claimed;
+        uint256 count;
         bool valid;
     }
 
@@ -27,26 +28,25 @@ library Equation {
         state.width = modulus.length;
         state.M = Modular.load(modulus, (modulus.length + 31) / 32);
         state.valid = true;
-        state.right = _ciphertext(state, claimed);
+        state.claimed = _ciphertext(state, claimed);
     }
 
-    /// One more factor c^exponent on the left; the right keeps up with its factor of four.
+    /// One more factor c^exponent.
     function multiply(State memory state, bytes calldata data, uint256 exponent) internal view {
         uint256[] memory c = _ciphertext(state, data);
         if (!state.valid) return;
         if (exponent != 1) c = Modular.power(c, exponent, state.M);
-        if (state.left.length == 0) {
-            state.left = c;
-            return;
-        }
-        state.left = Modular.fourfoldProduct(state.left, c, state.M);
-        uint256[] memory doubled = Modular.addMod(state.right, state.right, state.M);
-        state.right = Modular.addMod(doubled, doubled, state.M);
+        state.left = state.count == 0 ? c : Modular.fourfoldProduct(state.left, c, state.M);
+        state.count++;
     }
 
     /// Whether both sides are equal, and every number was a ciphertext.
-    function holds(State memory state) internal pure returns (bool) {
-        return state.valid && state.left.length != 0 && Modular.equal(state.left, state.right);
+    function holds(State memory state) internal view returns (bool) {
+        if (!state.valid || state.count == 0) return false;
+        if (state.count == 1) return Modular.equal(state.left, state.claimed);
+        uint256[] memory fours = Modular.powerOfFour(state.count - 2, state.M);
+        uint256[] memory right = Modular.fourfoldProduct(state.claimed, fours, state.M);
+        return Modular.equal(state.left, right);
     }
 
     /// A ciphertext has the modulus's width and lies in 1 … M − 1.

@@ -40,65 +40,49 @@ library Modular {
 
     /// x = y.
     function equal(uint256[] memory x, uint256[] memory y) internal pure returns (bool) {
-        return !less(x, y) && !less(y, x);
+        return keccak256(abi.encodePacked(x)) == keccak256(abi.encodePacked(y));
     }
 
-    /// x − y, for y ≤ x.
+    /// x − y modulo 2^(256·limbs): what is left where y ≤ x.
     function minus(uint256[] memory x, uint256[] memory y)
         internal
         pure
         returns (uint256[] memory z)
     {
         z = new uint256[](x.length);
-        uint256 borrow = 0;
-        unchecked {
-            for (uint256 i = x.length; i > 0; i--) {
-                uint256 a = x[i - 1];
-                uint256 b = y[i - 1];
-                z[i - 1] = a - b - borrow;
-                borrow = (a < b || (a == b && borrow == 1)) ? 1 : 0;
+        assembly ("memory-safe") {
+            let borrow := 0
+            for { let at := mul(mload(x), 32) } at { at := sub(at, 32) } {
+                let a := mload(add(x, at))
+                let b := mload(add(y, at))
+                let difference := sub(a, b)
+                mstore(add(z, at), sub(difference, borrow))
+                borrow := or(lt(a, b), lt(difference, borrow))
             }
         }
     }
 
-    /// x + y, where the sum is known to fit.
+    /// x + y modulo 2^(256·limbs), and the carry out of it.
     function plus(uint256[] memory x, uint256[] memory y)
         internal
         pure
-        returns (uint256[] memory z)
+        returns (uint256[] memory z, bool carried)
     {
         z = new uint256[](x.length);
-        uint256 carry = 0;
-        unchecked {
-            for (uint256 i = x.length; i > 0; i--) {
-                uint256 a = x[i - 1];
-                uint256 sum = a + y[i - 1] + carry;
-                carry = (sum < a || (sum == a && carry == 1)) ? 1 : 0;
-                z[i - 1] = sum;
+        assembly ("memory-safe") {
+            let carry := 0
+            for { let at := mul(mload(x), 32) } at { at := sub(at, 32) } {
+                let a := mload(add(x, at))
+                let sum := add(a, mload(add(y, at)))
+                let whole := add(sum, carry)
+                mstore(add(z, at), whole)
+                carry := or(lt(sum, a), lt(whole, sum))
             }
+            carried := carry
         }
     }
 
-    /// x + y mod M, for x, y < M.
-    function addMod(uint256[] memory x, uint256[] memory y, uint256[] memory M)
-        internal
-        pure
-        returns (uint256[] memory)
-    {
-        uint256[] memory room = minus(M, y);
-        return less(x, room) ? plus(x, y) : minus(x, room);
-    }
-
-    /// x − y mod M, for x, y < M.
-    function subMod(uint256[] memory x, uint256[] memory y, uint256[] memory M)
-        internal
-        pure
-        returns (uint256[] memory)
-    {
-        return less(x, y) ? minus(M, minus(y, x)) : minus(x, y);
-    }
-
-    /// x^e mod M.
+    /// x^e mod M. The precompile reduces x itself.
     function power(uint256[] memory x, uint256 e, uint256[] memory M)
         internal
         view
@@ -127,8 +111,19 @@ library Modular {
         view
         returns (uint256[] memory)
     {
-        uint256[] memory sum = addMod(x, y, M);
-        uint256[] memory difference = subMod(x, y, M);
-        return subMod(power(sum, 2, M), power(difference, 2, M), M);
+        // x + y < 2M may be one bit too long; then one M less of it fits.
+        (uint256[] memory sum, bool carried) = plus(x, y);
+        if (carried) sum = minus(sum, M);
+        uint256[] memory difference = less(x, y) ? minus(y, x) : minus(x, y);
+        uint256[] memory a = power(sum, 2, M);
+        uint256[] memory b = power(difference, 2, M);
+        return less(a, b) ? minus(M, minus(b, a)) : minus(a, b);
+    }
+
+    /// 4^e mod M.
+    function powerOfFour(uint256 e, uint256[] memory M) internal view returns (uint256[] memory) {
+        uint256[] memory four = new uint256[](M.length);
+        four[four.length - 1] = 4;
+        return power(four, e, M);
     }
 }
