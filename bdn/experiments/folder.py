@@ -104,10 +104,16 @@ class RunFolder:
                              f"try bdn resume {self.path}") from error
         return history
 
-    def write_model(self, best: np.ndarray, last: np.ndarray, classes: int) -> None:
-        """`model.npz`: ``w`` (the best), ``w_last`` and ``classes``."""
+    def write_model(
+        self, best: np.ndarray, last: np.ndarray, classes: int,
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        """`model.npz`: ``w`` (the best), ``w_last``, ``classes`` and, if known, their names."""
         temporary = self.path / "model.new.npz"
-        np.savez_compressed(temporary, w=best, w_last=last, classes=np.int64(classes))
+        arrays = {"w": best, "w_last": last, "classes": np.int64(classes)}
+        if class_names is not None:
+            arrays["class_names"] = np.array(class_names)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle
         temporary.replace(self.path / MODEL)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bdn.experiments.config import RunConfig
 from bdn.experiments.material import TREASURY, Material
-from bdn.learning import accuracy, train
+from bdn.learning import train
 from bdn.randomness import SeededRandomness
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ class Meter:
 def alone(material: Material, config: RunConfig) -> list[float]:
     """Each device's test accuracy alone: Algorithm 1 with n = 1, as many iterations in all."""
     figures = []
-    for name, dataset in zip(material.device_names, material.datasets, strict=True):
-        results = train(material.cnn, {name: dataset}, material.settings,
-                        rng=SeededRandomness(config.seed))
-        figures.append(accuracy(material.cnn, results[-1].w, material.data.test))
+    people = material.participants
+    for name, learner in zip(material.device_names, people.learners, strict=True):
+        results = train(people.cnn, {name: learner}, material.settings,
+                        rng=SeededRandomness(config.seed), w=people.w)
+        figures.append(people.judge(results[-1].w).accuracy)
     return figures
 
 
@@ -75,7 +76,7 @@ def compile_history(run: "Run", singles: list[float], seconds: float) -> dict[st
             "test_loss": None if closing or figures is None else figures.loss,
             "virtual_ms": run.meter.epoch_virtual_ms.get(record.epoch),
         })
-    best = accuracy(material.cnn, progress.best, material.data.test)
+    best = material.participants.judge(progress.best).accuracy
     traffic = run.runner.traffic()
     return {
         "config": asdict(run.config),
@@ -88,15 +89,16 @@ def compile_history(run: "Run", singles: list[float], seconds: float) -> dict[st
         "devices": [
             {
                 "name": name,
-                "samples": len(dataset),
+                "samples": learner.sample_count,
                 "accuracy_alone": single,
                 "accuracy_together": best,
                 "sent_bytes": traffic[name][0],
                 "received_bytes": traffic[name][1],
                 "tokens": _balance(run, identity.address),
             }
-            for name, dataset, single, identity in zip(
-                material.device_names, material.datasets, singles, material.devices, strict=True)
+            for name, learner, single, identity in zip(
+                material.device_names, material.participants.learners, singles, material.devices,
+                strict=True)
         ],
         "edges": [
             {"name": edge.name, "height": edge.ledger.height, "view": edge.view,

@@ -8,8 +8,6 @@ run can be repeated, and resumed, with fresh keys.
 from dataclasses import dataclass, field
 from importlib import resources
 
-import numpy as np
-
 from bdn.chain import (
     Block,
     Genesis,
@@ -19,10 +17,11 @@ from bdn.chain import (
     sign_transaction,
 )
 from bdn.encoding import decode, encode
+from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
+from bdn.experiments.participants import Participants, from_data
 from bdn.identity import Identity
-from bdn.learning import Data, Dataset, PaperCNN, load, split
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
 from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
@@ -56,7 +55,7 @@ class Material:
 
     Attributes:
         config, settings: what was chosen, and what genesis fixes of it.
-        cnn, data, datasets: the model's shape, all data, and each device's own.
+        participants: the devices' learners, and how a model is judged.
         devices, edges: identities.
         public_key: encoded.
         shares: by device; None for one that holds none.
@@ -65,9 +64,7 @@ class Material:
 
     config: RunConfig
     settings: Settings
-    cnn: PaperCNN
-    data: Data
-    datasets: tuple[Dataset, ...]
+    participants: Participants
     devices: tuple[Identity, ...]
     edges: tuple[Identity, ...]
     public_key: bytes
@@ -91,22 +88,13 @@ def source_of(config: RunConfig) -> Randomness:
     return SeededRandomness(config.seed) if config.deterministic else SystemRandomness()
 
 
-def load_data(config: RunConfig) -> tuple[Data, tuple[Dataset, ...]]:
-    """All data, and each device's part; raises `UsageError` for data that cannot be split so."""
-    data = load(config.data)
-    parts = split(data.train, config.devices, config.split, config.alpha, config.seed)
-    if config.samples is not None:
-        parts = [part.subset(np.arange(min(config.samples, len(part)))) for part in parts]
-    return data, tuple(parts)
-
-
-def make_settings(config: RunConfig, cnn: PaperCNN, datasets: tuple[Dataset, ...]) -> Settings:
+def make_settings(config: RunConfig, participants: Participants) -> Settings:
     """What genesis fixes of ``config``."""
-    total = sum(map(len, datasets))
+    total = sum(learner.sample_count for learner in participants.learners)
     return Settings(
         rule=config.rule, iterations=config.iterations, epochs=config.epochs,
         step_size=config.rate, batch_size=config.batch_size, tolerance=config.tolerance,
-        classes=cnn.classes, model_size=cnn.size, cipher=config.cipher,
+        classes=participants.classes, model_size=len(participants.w), cipher=config.cipher,
         value_bits=config.value_bits, weight_clip=config.weight_clip,
         gradient_clip=config.gradient_clip, loss_clip=config.loss_clip, total_weight=total,
         devices=config.devices,
@@ -120,12 +108,19 @@ def make_settings(config: RunConfig, cnn: PaperCNN, datasets: tuple[Dataset, ...
     )
 
 
-def gather(config: RunConfig, store: NodeStore, trace: Trace, now_ms: int) -> Material:
-    """Load data, make (or take from ``store``) identities and keys, and build genesis."""
+def gather(
+    config: RunConfig, store: NodeStore, trace: Trace, now_ms: int,
+    participants: Participants | None = None,
+) -> Material:
+    """Load data, make (or take from ``store``) identities and keys, and build genesis.
+
+    Raises `UsageError` where ``participants`` are not as many as the config's devices.
+    """
     with trace.span("load-data"):
-        data, datasets = load_data(config)
-    cnn = PaperCNN(classes=data.train.classes, seed=config.seed)
-    settings = make_settings(config, cnn, datasets)
+        participants = participants if participants is not None else from_data(config)
+    if len(participants.learners) != config.devices:
+        raise UsageError(f"{len(participants.learners)} learners for {config.devices} devices")
+    settings = make_settings(config, participants)
     source = source_of(config)
     devices = _identities(store, "device", config.devices, source)
     edges = _identities(store, "edge", config.edges, source)
@@ -134,8 +129,8 @@ def gather(config: RunConfig, store: NodeStore, trace: Trace, now_ms: int) -> Ma
         now_ms = DETERMINISTIC_TIME_MS
     genesis, block = _genesis(config, store, settings, devices, edges, now_ms, source)
     padded = (*shares, *[None] * (config.devices - len(shares)))
-    return Material(config, settings, cnn, data, datasets, devices, edges, public_key, padded,
-                    genesis, block)
+    return Material(config, settings, participants, devices, edges, public_key, padded, genesis,
+                    block)
 
 
 def _identities(

@@ -16,9 +16,10 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NODES, TRACE, NodeStore, RunFolder
 from bdn.experiments.history import Meter, alone, compile_history
 from bdn.experiments.material import Material, gather
+from bdn.experiments.participants import Participants
 from bdn.experiments.runner import Network, Runner, StalledError
 from bdn.experiments.setup import make_device, make_edge
-from bdn.learning import Evaluation, evaluate, open_executor
+from bdn.learning import Evaluation, open_executor
 from bdn.nodes.device import Device, Stage
 from bdn.nodes.edge import EdgeServer
 from bdn.trace import Recorder, Trace, json_lines
@@ -35,6 +36,7 @@ class Run:
         folder: where it is kept; in memory only where it is None.
         listen: hears every trace event as a dict, for progress.
         network: the fate of messages; one millisecond everywhere by default.
+        participants: who learns; the paper's CNN on the config's data by default.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Run:
         folder: RunFolder | None = None,
         listen: Callable[[dict[str, Any]], None] | None = None,
         network: Network | None = None,
+        participants: Participants | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -54,10 +57,12 @@ class Run:
         self.trace: Trace = Recorder(self._tell, keep=False)
         self._open = ExitStack()
         with ExitStack() as opening:  # what is opened here is closed again if we do not get through
-            self._build(opening, network)
+            self._build(opening, network, participants)
             self._open = opening.pop_all()
 
-    def _build(self, opening: ExitStack, network: Network | None) -> None:
+    def _build(
+        self, opening: ExitStack, network: Network | None, participants: Participants | None
+    ) -> None:
         config, folder = self.config, self.folder
         if folder is not None:
             stream = opening.enter_context((folder.path / TRACE).open("a", encoding="utf-8"))
@@ -65,7 +70,8 @@ class Run:
         self.store = NodeStore(folder.path / NODES if folder is not None else None)
         opening.callback(self.store.close)
         now_ms = round(time.time() * 1000)
-        self.material: Material = gather(config, self.store, self.trace, now_ms)
+        self.material: Material = gather(config, self.store, self.trace, now_ms,
+                                        participants)
         self.edges: list[EdgeServer] = []
         for i in range(config.edges):
             self.edges.append(self._edge(i))
@@ -107,7 +113,8 @@ class Run:
         history = compile_history(self, singles, seconds)
         if self.folder is not None:
             progress = self.reference.progress
-            self.folder.write_model(progress.best, progress.w, self.material.cnn.classes)
+            people = self.material.participants
+            self.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
             self.folder.write_history(history)
             self._drop_copies(self.folder)
         return history
@@ -138,7 +145,7 @@ class Run:
         done = len(device.progress.history) - (1 if device.progress.finished else 0)
         if done > 0 and done not in self.evaluations:
             with self.trace.span("evaluate", epoch=done):
-                figures = evaluate(self.material.cnn, device.progress.w, self.material.data.test)
+                figures = self.material.participants.judge(device.progress.w)
             self.evaluations[done] = figures
             self.trace.event("epoch-done", epoch=done, accuracy=figures.accuracy,
                              virtual_ms=round(self.runner.now_ms, 3))

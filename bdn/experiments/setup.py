@@ -9,7 +9,7 @@ from bdn.experiments.material import GAS_LIMIT, Material, source_of
 from bdn.nodes.application import LedgerApplication
 from bdn.nodes.device import Device
 from bdn.nodes.edge import MINER, EdgeServer
-from bdn.nodes.learner import CnnLearner
+from bdn.nodes.learner import DeviceLearner
 from bdn.nodes.lightnode import LightNode
 from bdn.nodes.miner import Agreement, Miner
 from bdn.nodes.sealing import Ciphers, VectorHost
@@ -82,8 +82,8 @@ def make_device(material: Material, position: int, store: NodeStore, trace: Trac
     edges = material.edge_names
     own = position % len(edges)
     config = material.config
-    learner = CnnLearner(
-        name, material.cnn, material.datasets[position], material.settings,
+    learner = DeviceLearner(
+        name, material.participants.learners[position], material.settings,
         SeededRandomness(config.seed),
     )
     return Device(
@@ -94,7 +94,7 @@ def make_device(material: Material, position: int, store: NodeStore, trace: Trac
         edges=[*edges[own:], *edges[:own]],
         settings=material.settings,
         learner=learner,
-        w=material.cnn.parameters(),
+        w=material.participants.w,
         public_key=material.public_key,
         key_share=material.shares[position],
         rng=source_of(config).substream(f"node/{name}"),

@@ -49,7 +49,7 @@ EDGES = 2
 SETTINGS = Settings(
     rule="svrg", iterations=1, epochs=2, step_size=0.1, batch_size=1, tolerance=0.0, classes=10,
     model_size=60, cipher="packed", value_bits=12, weight_clip=1.0, gradient_clip=1.0,
-    loss_clip=8.0, total_weight=200, threshold=1, key_holders=2, minimum_contributors=2,
+    loss_clip=8.0, total_weight=200, devices=3, threshold=1, key_holders=2, minimum_contributors=2,
     sample_ratio=20, samples_per_second=1000, deadline_ms=1000, gather_ms=100, data_reward=2,
     processing_reward=300, confirmations=0, difficulty=16,
 )  # fmt: skip

@@ -52,7 +52,8 @@ def test_every_epoch_equals_algorithm_1_up_to_the_fixed_point_step(
                   key_bits=key_bits)
     models, material = models_by_epoch(config)
     settings = material.settings
-    named = dict(zip(material.device_names, material.datasets, strict=True))
+    people = material.participants
+    named = dict(zip(material.device_names, people.learners, strict=True))
     bounds = {phase: clips(settings, phase) for phase in ("weights", "gradient")}
 
     def rounded(_device: str, _epoch: int, phase: str, vector: np.ndarray) -> np.ndarray:
@@ -61,17 +62,17 @@ def test_every_epoch_equals_algorithm_1_up_to_the_fixed_point_step(
         return code.to_values(code.quantise(vector.astype(np.float64)))
 
     options = {"rng": SeededRandomness(config.seed)}
-    oracle = [r.w for r in federated(material.cnn, named, settings, post_process=rounded,
+    oracle = [r.w for r in federated(people.cnn, named, settings, post_process=rounded,
                                      **options)]
     assert len(models) == len(oracle) == config.epochs
     for ours, theirs in zip(models, oracle, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
 
-    exact = next(iter(federated(material.cnn, named, settings, **options))).w
+    exact = next(iter(federated(people.cnn, named, settings, **options))).w
     step = 2 * settings.weight_clip / (2**settings.value_bits - 1)
     slack = step * (0.5 if rule == "sgd" else 4)  # svrg trains on a rounded ∇F too
     assert np.abs(models[0] - exact).max() <= slack
-    assert np.abs(models[0] - material.cnn.parameters()).max() > 10 * step, "it did learn"
+    assert np.abs(models[0] - people.w).max() > 10 * step, "it did learn"
 
 
 def test_the_ledgers_loss_is_the_global_loss(tiny: Tiny) -> None:
@@ -82,7 +83,8 @@ def test_the_ledgers_loss_is_the_global_loss(tiny: Tiny) -> None:
         progress = run.devices[0].progress
         material = run.material
     results = list(federated(
-        material.cnn, dict(zip(material.device_names, material.datasets, strict=True)),
+        material.participants.cnn,
+        dict(zip(material.device_names, material.participants.learners, strict=True)),
         material.settings, rng=SeededRandomness(config.seed)))
     closing = progress.history[-1]
     assert closing.loss == pytest.approx(results[0].global_loss, abs=2e-3)
