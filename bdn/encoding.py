@@ -215,7 +215,7 @@ def transcript(domain: str, *parts: bytes) -> bytes:
     Length prefixes make the concatenation injective: no two lists of parts give the same bytes.
     """
     pieces = [domain.encode(), *parts]
-    return b"".join(len(piece).to_bytes(8, "big") + piece for piece in pieces)
+    return b"".join([len(piece).to_bytes(8, "big") + piece for piece in pieces])
 
 
 def digest(domain: str, *parts: bytes) -> bytes:

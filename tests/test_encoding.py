@@ -156,7 +156,7 @@ def test_forbidden_forms_are_refused(form: str) -> None:
 
 
 @pytest.mark.parametrize("value", [
-    1.0, float("nan"), {1: 2}, {b"a": 1}, {True: 1}, {None: 1}, {1, 2}, object(), "\ud800",
+    1.0, float("nan"), {1: 2}, {b"a": 1}, {True: 1}, {None: 1}, {1, 2}, Ellipsis, "\ud800",
     {"\udfff": 1}, bytearray(b"x"), range(3), 1j, [[1.5]], {"a": {"b": 0.0}},
 ], ids=repr)
 def test_values_outside_the_profile_are_refused(value: Any) -> None:

@@ -221,4 +221,6 @@ def _keys(path: Path) -> list[Account]:
         accounts.append(Account(key.address, key))
     if not accounts:
         raise UsageError(f"{path} holds no private key")
+    if len({account.address for account in accounts}) != len(accounts):
+        raise UsageError(f"{path} holds a private key twice; each edge server has its own account")
     return accounts

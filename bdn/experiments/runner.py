@@ -32,6 +32,7 @@ from bdn.nodes.events import (
     Started,
     TimedOut,
 )
+from bdn.nodes.messages import message_kind
 from bdn.trace import DISCARD, Trace
 
 
@@ -218,7 +219,8 @@ class Runner:
     def _deliver(self, source: str, target: str, data: bytes, at_ms: float) -> None:
         delay = self._network(source, target, data, int(at_ms))
         self._trace.event("message", source=source, target=target, bytes=len(data),
-                          lost=delay is None, virtual_ms=round(at_ms, 3))
+                          kind=message_kind(data), lost=delay is None,
+                          virtual_ms=round(at_ms, 3))
         if delay is not None and target in self._machines:
             self._push(at_ms + delay, target, Received(source, data))
 

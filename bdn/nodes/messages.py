@@ -141,3 +141,31 @@ def decode_message(data: bytes) -> Message:
     """The message in ``data``; raises `EncodingError` for anything else."""
     message: Message = decode_union(MESSAGES, data)
     return message
+
+
+def message_kind(data: bytes) -> str:
+    """What an encoded message is, for a trace: its class name, and of `Consensus` the inner one.
+
+    Only the first bytes are read, since most of a message may be a blob of megabytes; "" where
+    they begin no message.
+    """
+    name, rest = _union_name(data)
+    if name != Consensus.__name__ or not rest.startswith(_DATA_FIELD):
+        return name
+    head = len(_DATA_FIELD)
+    info = rest[head] & 0x1F if len(rest) > head else 0
+    wide = 0 if info < 24 else 1 << (info - 24)  # CBOR: 24 … 27 mean 1 … 8 bytes of length
+    return _union_name(rest[head + 1 + wide:])[0] or name
+
+
+_DATA_FIELD = b"\xa1\x64data"
+"""CBOR of a map of one field called "data", up to that field's value."""
+
+
+def _union_name(data: bytes) -> tuple[str, bytes]:
+    """(class name, the next bytes) of what `encode_union` wrote: [short text, …]."""
+    if len(data) < 2 or data[0] != 0x82 or not 0x60 <= data[1] < 0x78:
+        return "", b""
+    end = 2 + (data[1] & 0x1F)
+    name = data[2:end].decode("ascii", errors="replace")
+    return (name, data[end:end + 64]) if name.isidentifier() else ("", b"")

@@ -146,7 +146,12 @@ class AppendLog:
 
     def propose(self, sequence: int, pending: Sequence[Request]) -> bytes | None:  # noqa: ARG002
         """The oldest ``batch_size`` requests."""
-        return self.payload_of(pending[:self._batch_size]) if pending else None
+        if not pending:
+            return None
+        requests = pending[:self._batch_size]
+        payload = self.payload_of(requests)
+        self._decoded = (payload, Batch(0, tuple(requests)))  # it is asked for next
+        return payload
 
     @staticmethod
     def payload_of(requests: Sequence[Request], nonce: int = 0) -> bytes:
@@ -254,14 +259,17 @@ class AppendLog:
 def _decode_batch(payload: bytes) -> Batch:
     """What `AppendLog.payload_of` encoded; raises `MessageError` for anything else."""
     match decode(payload):
-        case [int() as nonce, *parts] if all(type(part) is bytes for part in parts):
-            requests = [decode_message(part) for part in parts]
+        case [int() as nonce, *parts]:
+            return Batch(nonce, tuple([_decode_request(part) for part in parts]))
         case _:
             raise MessageError("a batch is a nonce and requests")
-    kept = tuple(request for request in requests if isinstance(request, Request))
-    if len(kept) != len(requests):
+
+
+def _decode_request(part: object) -> Request:
+    request = decode_message(part) if type(part) is bytes else None
+    if type(request) is not Request:
         raise MessageError("a batch holds something that is no request")
-    return Batch(nonce, kept)
+    return request
 
 
 _REMEMBERED = 1024

@@ -57,6 +57,7 @@ class Core:
         self.application = application
         self.trace = trace
         self.name = name
+        self.q = cluster.q
         # the view
         self.view = 0
         self.active = True

@@ -42,10 +42,10 @@ FETCH_KINDS = ("payload", "decided", "checkpoint")
 """What a FETCH may ask for: the body of a digest, a committed entry with its seal, a checkpoint."""
 
 
-def _refuse_numbers(*numbers: int) -> None:
-    for number in numbers:
-        if not 0 <= number < NUMBER_LIMIT:
-            raise ValueError(f"{number} is outside [0, 2^63)")
+def _refuse_numbers(bits: int) -> None:
+    """Refuse numbers by their union of bits: it lies in the range exactly if each of them does."""
+    if bits >> 63:
+        raise ValueError("a number is outside [0, 2^63)")
 
 
 def _refuse_digest(digest: bytes) -> None:
@@ -84,7 +84,7 @@ class PrePrepare:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.sequence)
+        _refuse_numbers(self.view | self.sequence)
         _refuse_digest(self.digest)
 
     def stripped(self) -> "PrePrepare":
@@ -103,7 +103,7 @@ class Prepare:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.sequence, self.replica)
+        _refuse_numbers(self.view | self.sequence | self.replica)
         _refuse_digest(self.digest)
 
 
@@ -118,7 +118,7 @@ class Commit:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.sequence, self.replica)
+        _refuse_numbers(self.view | self.sequence | self.replica)
         _refuse_digest(self.digest)
 
 
@@ -134,7 +134,7 @@ class Reply:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.timestamp, self.replica)
+        _refuse_numbers(self.view | self.timestamp | self.replica)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Checkpoint:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.sequence, self.replica)
+        _refuse_numbers(self.sequence | self.replica)
         _refuse_digest(self.digest)
 
 
@@ -178,7 +178,7 @@ class ViewChange:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.stable, self.replica)
+        _refuse_numbers(self.view | self.stable | self.replica)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class Status:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.stable, self.executed, self.replica)
+        _refuse_numbers(self.view | self.stable | self.executed | self.replica)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class Fetch:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.sequence, self.replica)
+        _refuse_numbers(self.sequence | self.replica)
         _refuse_digest(self.digest)
         if self.kind not in FETCH_KINDS:
             raise ValueError(f"nobody can fetch a {self.kind!r}")
@@ -261,7 +261,7 @@ class State:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view, self.sequence, self.replica)
+        _refuse_numbers(self.view | self.sequence | self.replica)
         _refuse_digest(self.digest)
         if self.kind not in FETCH_KINDS:
             raise ValueError(f"no state is a {self.kind!r}")

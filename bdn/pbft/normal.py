@@ -302,7 +302,7 @@ def on_commit(core: Core, message: Commit) -> None:
 
 def advance(core: Core, slot: Slot) -> None:
     """Take a slot as far as its votes reach."""
-    q = core.cluster.q
+    q = core.q
     if not slot.committing and slot.is_prepared(q):
         proposal = slot.pre_prepare
         assert proposal is not None

@@ -5,12 +5,13 @@ the normal case are flat, and `bdn.pbft.flat` writes and reads the same bytes mu
 """
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from bdn.encoding import decode_union, digest, encode, encode_union, to_plain, transcript
 from bdn.errors import EncodingError
 from bdn.pbft.cluster import Cluster
-from bdn.pbft.flat import FlatCodec
+from bdn.pbft.flat import FlatCodec, VoteCodec
 from bdn.pbft.messages import (
     MESSAGES,
     TYPE_NAMES,
@@ -38,6 +39,8 @@ REPLY_DOMAIN = "bdn/pbft/REPLY"
 M = TypeVar("M", bound=Message)
 
 _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in MESSAGES}
+assert all(names[-1] == "signature" for names in _FIELDS.values())
+_UNSIGNED = {cls: attrgetter(*names[:-1]) for cls, names in _FIELDS.items()}
 
 # --- signed statements --------------------------------------------------------------------------
 
@@ -86,20 +89,19 @@ def signer_of(message: Message, cluster: Cluster) -> bytes:
     """The public key that must have signed; raises `EncodingError` for an unknown replica."""
     if isinstance(message, Request):
         return message.public_key
+    keys = cluster.public_keys
     if isinstance(message, (PrePrepare, NewView)):
-        return cluster.public_keys[cluster.primary(message.view)]
-    if message.replica >= cluster.n:
-        raise EncodingError(f"replica {message.replica} is none of the {cluster.n}")
-    return cluster.public_keys[message.replica]
+        return keys[cluster.primary(message.view)]
+    if message.replica >= len(keys):
+        raise EncodingError(f"replica {message.replica} is none of the {len(keys)}")
+    return keys[message.replica]
 
 
 def signed(message: M, instance: bytes, signing: Signing) -> M:
     """``message`` with its signature made by ``signing``."""
     signature = signing.sign(*statement(instance, message))
     cls: Any = type(message)
-    *others, last = _FIELDS[cls]
-    assert last == "signature"
-    return cast(M, cls(*(getattr(message, name) for name in others), signature))
+    return cast(M, cls(*_UNSIGNED[cls](message), signature))
 
 
 def verify_message(message: Message, cluster: Cluster, signing: Signing) -> None:
@@ -131,8 +133,8 @@ def decode_message(data: bytes) -> Message:
 
 
 _FLAT: dict[type[Any], FlatCodec[Any]] = {
-    cls: FlatCodec(cls)
-    for cls in (Request, PrePrepare, Prepare, Commit, Reply, Checkpoint, Status, Fetch)
+    **{cls: VoteCodec(cls) for cls in (Prepare, Commit)},
+    **{cls: FlatCodec(cls) for cls in (Request, PrePrepare, Reply, Checkpoint, Status, Fetch)},
 }
 _BY_PREFIX = {codec.prefix[1:6]: codec for codec in _FLAT.values()}
 """A type's codec by the first letters of its name, which are its own."""

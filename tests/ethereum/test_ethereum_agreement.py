@@ -80,6 +80,16 @@ def test_every_leaf_of_every_small_tree(contract: Any) -> None:
             assert not contract.functions.includes(*beside).call()
 
 
+def test_a_leaf_cannot_pose_as_one_of_a_smaller_tree(contract: Any) -> None:
+    """A path that is longer than the tree is high leads to the right root, and counts nothing."""
+    for size in (2, 3, 4, 8):
+        leaves = [bytes([n]) for n in range(size)]
+        path = merkle.inclusion_proof(leaves, size - 1)
+        claim = (merkle.root(leaves), 1, 0, leaves[-1], path)
+        assert not contract.functions.includes(*claim).call()
+        assert not holds_in_python(*claim)
+
+
 # --- Eq. (5) ------------------------------------------------------------------------------------
 
 

@@ -133,6 +133,13 @@ class TestKeys:
             _keys(path)
         assert not text or text not in one_line(caught.value)
 
+    def test_a_key_given_twice(self, tmp_path: Path) -> None:
+        """One account speaks for one edge server."""
+        path = tmp_path / "keys"
+        path.write_text(f"{SECRET}\n0x{SECRET}\n")
+        with pytest.raises(UsageError, match="private key twice"):
+            _keys(path)
+
     def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot read the keys"):
             _keys(tmp_path / "absent")
@@ -176,6 +183,30 @@ def test_our_own_key_signs(packed_run: Any, node: Node) -> None:
     plan = replace(packed_run.plan, rounds=packed_run.plan.rounds[:2])
     outcome = anchor_run(Node(node.web3, "here", [account]), plan, Record(None))
     assert len(outcome.gas) == 4
+
+
+def test_transactions_in_the_air_are_awaited(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an interrupted command sent must be mined before the contract is asked what it has."""
+    mined, waits = [3], []
+
+    def count(_: str, block: str) -> int:
+        return 5 if block == "pending" else mined[0]
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        mined[0] += 1
+
+    monkeypatch.setattr(node.web3.eth, "get_transaction_count", count)
+    monkeypatch.setattr("bdn.ethereum.node.time.sleep", sleep)
+    node.settle(node.accounts[0])
+    assert (mined, len(waits)) == ([5], 2)
+    mined[0] = 3
+    monkeypatch.setattr("bdn.ethereum.node.MINED_SECONDS", -1)
+    with pytest.raises(NodeError, match="not mined") as caught:
+        node.settle(node.accounts[0])
+    one_line(caught.value)
 
 
 def test_no_accounts(packed_run: Any, node: Node) -> None:

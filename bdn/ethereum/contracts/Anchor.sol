@@ -182,7 +182,9 @@ contract Anchor {
     /// anchors nonsense for a far epoch would lock the others out.
     function anchor(Round calldata round, Payment[] calldata payments) external onlyEdge {
         if (registered != deviceCount) revert DevicesMissing(registered, deviceCount);
-        if (round.phase >= PHASES || shapes[round.phase].leaves == 0) revert BadRound("no such phase");
+        if (round.phase >= PHASES || shapes[round.phase].leaves == 0) {
+            revert BadRound("no such phase");
+        }
         Anchored storage kept = rounds[round.epoch][round.phase];
         if (kept.commitment != 0) revert AlreadyAnchored(round.epoch, round.phase);
         _checkContributions(round.contributions);
