@@ -91,6 +91,8 @@ class LedgerApplication:
         self.behind = False
         """Whether the others have sealed blocks that this server must fetch."""
         self._trace = trace
+        self._checked: set[tuple[str, int, bytes]] = set()
+        """Requests that passed since the last block; the other servers relay them too."""
         self._decoded: dict[bytes, Envelope] = {}
         self._awaited: tuple[int, Awaited] | None = None
 
@@ -111,6 +113,9 @@ class LedgerApplication:
 
     def check_request(self, request: Request) -> None:
         """Section 5, step 3: signature, nonce, shape, membership, proof. Raises `PeerError`."""
+        name = (request.client, request.timestamp, request.operation)
+        if name in self._checked:
+            return
         envelope = self._envelope(request.operation)
         verify_envelope(envelope, self.ledger.chain)
         if (request.client, request.timestamp) != (envelope.address.hex(), envelope.nonce):
@@ -124,6 +129,7 @@ class LedgerApplication:
             if isinstance(envelope.payload, UpdateTransaction):
                 self.refused.add(envelope.address)  # signed by itself: it has answered
             raise
+        self._checked.add(name)
 
     def _check_payload(self, envelope: Envelope) -> None:
         payload = envelope.payload
@@ -408,6 +414,7 @@ class LedgerApplication:
         self.deadline_passed = False
         self.refused.clear()
         self.staged.clear()
+        self._checked.clear()
 
     def height(self) -> int:
         """The height of the last sealed block."""

@@ -22,8 +22,9 @@ UINT, BYTES, TEXT, MAP = 0x00, 0x40, 0x60, 0xA0
 """CBOR's major types (RFC 8949, section 3.1), as they stand in the first byte."""
 FALSE, TRUE, NULL = b"\xf4", b"\xf5", b"\xf6"
 
-_HEADS = {major: [bytes((major + value,)) for value in range(24)]
-          for major in (UINT, BYTES, TEXT, MAP)}
+_HEADS = {major: [bytes((major + value,)) if value < 24 else bytes((major + 24, value))
+                  for value in range(256)] for major in (UINT, BYTES, TEXT, MAP)}
+"""The heads of small values and of short contents."""
 _LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
 """The least value that needs 1, 2, 4 or 8 bytes more; anything less is not the shortest form."""
 
@@ -44,8 +45,7 @@ class FlatCodec(Generic[T]):
         """The record's only encoding."""
         parts = [self.prefix]
         for key, name, write, _ in self._fields:
-            parts.append(key)
-            parts.append(write(getattr(record, name)))
+            parts += key, write(getattr(record, name))
         return b"".join(parts)
 
     def decode(self, data: bytes) -> T:
@@ -123,7 +123,7 @@ def _number(written: bytes) -> int:
 
 
 def _head(major: int, value: int) -> bytes:
-    if value < 24:
+    if 0 <= value < 256:
         return _HEADS[major][value]
     for i, size in enumerate((1, 2, 4, 8)):
         if value < 1 << (8 * size):
@@ -147,7 +147,7 @@ def _read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
 
 
 def _write_uint(value: int) -> bytes:
-    return _HEADS[UINT][value] if value < 24 else _head(UINT, value)
+    return _HEADS[UINT][value] if 0 <= value < 256 else _head(UINT, value)
 
 
 def _read_uint(data: bytes, at: int) -> tuple[int, int]:
@@ -156,7 +156,8 @@ def _read_uint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _write_bytes(value: bytes) -> bytes:
-    return _head(BYTES, len(value)) + value
+    length = len(value)
+    return (_HEADS[BYTES][length] if length < 256 else _head(BYTES, length)) + value
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:

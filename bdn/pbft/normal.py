@@ -23,7 +23,14 @@ from bdn.pbft.messages import (
     Request,
 )
 from bdn.pbft.messages import Reply as ReplyMessage
-from bdn.pbft.wire import PREPARE_DOMAIN, encode_message, verify_message, vote_statement
+from bdn.pbft.wire import (
+    PREPARE_DOMAIN,
+    REPLY_DOMAIN,
+    encode_message,
+    reply_statement,
+    verify_message,
+    vote_statement,
+)
 from bdn.seal import COMMIT_DOMAIN, Seal, commit_statement
 
 PENDING_PER_CLIENT = 256
@@ -68,7 +75,10 @@ def relay(core: Core, request: Request) -> None:
 
 def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
     """Tell a client what its request gave."""
-    reply = core.sign(ReplyMessage(core.view, client, timestamp, result, core.index, b""))
+    view, index = core.view, core.index
+    text = reply_statement(core.cluster.instance, view, client, timestamp, result, index)
+    reply = ReplyMessage(view, client, timestamp, result, index,
+                         core.signing.sign(REPLY_DOMAIN, text))
     core.effects.append(Reply(client, encode_message(reply)))
 
 

@@ -67,10 +67,9 @@ def statement(instance: bytes, message: Message) -> tuple[str, bytes]:
         case Checkpoint():
             return CHECKPOINT_DOMAIN, vote_statement(instance, 0, message.sequence, message.digest)
         case Reply():
-            return REPLY_DOMAIN, transcript(
-                "", instance, message.view.to_bytes(8, "big"), message.client.encode(),
-                message.timestamp.to_bytes(8, "big"), message.result,
-                message.replica.to_bytes(8, "big"))
+            return REPLY_DOMAIN, reply_statement(
+                instance, message.view, message.client, message.timestamp, message.result,
+                message.replica)
         case _:
             plain = {name: to_plain(getattr(message, name))
                      for name in _FIELDS[type(message)] if name != "signature"}
@@ -83,6 +82,14 @@ def vote_statement(instance: bytes, view: int, sequence: int, payload_digest: by
     The last three parts have fixed widths (8, 8 and 32 bytes), so the sum is injective.
     """
     return (instance + view.to_bytes(8, "big") + sequence.to_bytes(8, "big") + payload_digest)
+
+
+def reply_statement(
+    instance: bytes, view: int, client: str, timestamp: int, result: bytes, replica: int
+) -> bytes:
+    """What a REPLY signs."""
+    return transcript("", instance, view.to_bytes(8, "big"), client.encode(),
+                      timestamp.to_bytes(8, "big"), result, replica.to_bytes(8, "big"))
 
 
 def signer_of(message: Message, cluster: Cluster) -> bytes:

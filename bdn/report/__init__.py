@@ -1,1 +1,36 @@
-"""Being built."""
+"""The report: one HTML page in which people see a run happen (DESIGN section 13).
+
+::
+
+    from pathlib import Path
+    from bdn.report import write_report
+
+    page = write_report(Path("runs/latest"))      # runs/latest/report.html
+
+The page holds everything that it shows and asks the network for nothing, so it can be mailed,
+kept, or shown from a stick. It is made of what a run leaves behind, and of nothing else:
+
+    history.json    headline, curves, tables                    `sections`, `charts`
+    trace.jsonl     sequence diagrams and latencies             `sequence`, `latency`, `rounds`
+    ledger.sqlite   the block explorer, with proofs             `blocks`
+                    gas by source line, replayed                `profile`
+
+**The diagram** draws each message of the trace as one arrow, in bands: all PREPAREs for a block in
+a view are one band, so that an epoch is a page and not a wall.
+
+**The proof check** is a computation, not a picture: the page's own SHA-256 (pages opened from a
+file have no ``crypto.subtle`` in some browsers) leads from a transaction's bytes up its RFC 6962
+path to the root in the header, and from the header to the block's digest. Change a byte and it
+refuses. What it does not check are the edge servers' signatures and the contracts' results; `bdn
+verify` does, from genesis on.
+
+**Gas by line** comes from running the ledger's blocks once more in the interpreter that counts
+lines. It is shown only where the replay charges exactly what the receipts say.
+
+Pages stay small: no blob is embedded, and of very long runs only as many proofs and diagrams as
+fit (`blocks.PROOF_BUDGET`, `sequence.MESSAGE_BUDGET`); the page says what it left out.
+"""
+
+from bdn.report.page import write_report
+
+__all__ = ["write_report"]

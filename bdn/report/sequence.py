@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bdn.nodes.settings import LOSS
 from bdn.report.inputs import Record
 from bdn.report.rounds import SET_UP, Rounds
 
@@ -148,7 +149,10 @@ class Sequence:
         number = self._round[node] = max(0, self._round.get(node, 0))
         until = at + record["seconds"] * 1000 * self.measured
         self._clock[node] = until
+        closing = self.rounds.rounds[number:number + 1]
         label = WORK.get(kind, kind)
+        if kind == "train" and closing and closing[0].phase == LOSS:
+            label = "Loss of the last model"
         band = self._band(number, (label, number), "work", label, at)
         band.add(at, until, [node, at, record["seconds"]])
         mark = self._mark(number)

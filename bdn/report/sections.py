@@ -1,0 +1,176 @@
+"""The parts of the page that are text and tables: made here, readable without JavaScript."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from bdn.report.charts import Level, Line, line_chart, plain_bars, stacked_bars
+from bdn.report.latency import STAGES
+from bdn.report.plain import size_text, time_text
+
+History = dict[str, Any]
+
+MANY_LEVELS = 10
+"""Above so many devices, only the best, the median and the worst one alone are drawn."""
+
+TOY_BITS = 2048
+
+
+def subtitle(history: History) -> str:
+    """What was run, in one line."""
+    config = history["config"]
+    parts = [f"{config['devices']} devices", f"{config['edges']} edge servers",
+             f"data {config['data']}", f"rule {config['rule']}", f"cipher {config['cipher']}",
+             f"{config['key_bits']}-bit key, any {config['threshold']} devices open",
+             config["consensus"].upper(), f"seed {config['seed']}"]
+    return escape(" · ".join(parts))
+
+
+def warnings(history: History) -> str:
+    """What a reader must not overlook."""
+    config, found = history["config"], []
+    if config["deterministic"]:
+        found.append("Deterministic run: every key follows from the seed, so nothing here is "
+                     "secret; and work takes no virtual time, so times below are the network's.")
+    if config["key_bits"] < TOY_BITS:
+        found.append(f"A key of {config['key_bits']} bits is a toy.")
+    if history["scaled"]:
+        found.append(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
+    return "".join(f'<p class="warning">{escape(text)}</p>' for text in found)
+
+
+def headline(history: History, latency: Sequence[dict[str, Any]], messages: int) -> str:
+    """The figures that people ask for first."""
+    devices, epochs = history["devices"], _trained(history)
+    best_alone = max(device["accuracy_alone"] for device in devices)
+    sent = sum(node["sent_bytes"] for node in [*devices, *history["edges"]])
+    views = sorted({block["view"] for block in history["blocks"] if block["view"] is not None})
+    sealed = f"in view{'s' * (len(views) > 1)} {', '.join(map(str, views))}" if views else "mined"
+    totals = sorted(sum(item["stages"]) for item in latency)
+    middle = time_text(totals[len(totals) // 2]) if totals else "–"
+    tiles = [
+        (_percent(history["accuracy"]), "accuracy together",
+         f"best device alone {_percent(best_alone)}"),
+        (str(len(epochs)), "epochs", f"{len(devices)} devices, "
+         f"{sum(device['samples'] for device in devices):,} samples".replace(",", "\u2009")),
+        (middle, "an epoch's latency", "median, on the virtual clock"),
+        (str(len(history["blocks"])), "blocks agreed", sealed),
+        (size_text(sent), "sent", f"in {messages:,} messages".replace(",", "\u2009")),
+        (str(len(history["refused"])), "refusals", f"{history['seconds']:.0f} s of real time"),
+    ]
+    return "".join(f"<div class=\"tile\"><b>{escape(value)}</b><span>{escape(name)}</span>"
+                   f"<small>{escape(more)}</small></div>" for value, name, more in tiles)
+
+
+def learning_charts(history: History) -> str:
+    """Accuracy and loss by epoch."""
+    epochs = _trained(history)
+    accuracy = [(row["epoch"], row["accuracy"]) for row in epochs if row["accuracy"] is not None]
+    precision = [(row["epoch"], row["mean_precision"]) for row in epochs
+                 if row["mean_precision"] is not None]
+    test_loss = [(row["epoch"], row["test_loss"]) for row in epochs if row["test_loss"] is not None]
+    ring = [(row["epoch"] - (not row["closing"]), row["loss_before"])
+            for row in history["epochs"] if row["loss_before"] is not None]
+    return line_chart(
+        "Accuracy on held-out samples",
+        [Line("global model", "first", accuracy), Line("mean precision", "third", precision)],
+        _levels(history), y_name="share correct", high=1.0,
+    ) + line_chart(
+        "Loss",
+        [Line("F(w), opened by the devices together", "second", ring),
+         Line("on held-out samples", "first", test_loss)],
+        y_name="cross-entropy", low=0.0,
+    )
+
+
+def _levels(history: History) -> list[Level]:
+    devices = sorted(history["devices"], key=lambda device: device["accuracy_alone"])
+    if len(devices) > MANY_LEVELS:
+        devices = [devices[0], devices[len(devices) // 2], devices[-1]]
+    return [Level(f"{device['name']} alone", device["accuracy_alone"]) for device in devices]
+
+
+def latency_bars(latency: Sequence[dict[str, Any]]) -> str:
+    """Where an epoch's time went."""
+    rows = [(f"Epoch {item['epoch']}", [value / 1000 for value in item["stages"]])
+            for item in latency]
+    return stacked_bars(rows, STAGES) if rows else "<p>The run has no trace.</p>"
+
+
+def phase_bars(history: History) -> str:
+    """The work of all nodes, added up."""
+    phases = sorted(history["phases"].items(), key=lambda item: -item[1])
+    return plain_bars([(name, seconds) for name, seconds in phases])
+
+
+def device_table(history: History) -> str:
+    """What each device had, got, sent and earned."""
+    rows = [[device["name"], f"{device['samples']}", _percent(device["accuracy_alone"]),
+             _percent(device["accuracy_together"]), size_text(device["sent_bytes"]),
+             size_text(device["received_bytes"]), f"{device['tokens']}"]
+            for device in history["devices"]]
+    return table(["device", "samples", "alone", "together", "sent", "received", "tokens"], rows)
+
+
+def edge_table(history: History) -> str:
+    """Where each edge server stands."""
+    rows = [[edge["name"], f"{edge['height']}", f"{edge['view']}", size_text(edge["sent_bytes"]),
+             size_text(edge["received_bytes"]), f"{edge['tokens']}"] for edge in history["edges"]]
+    return table(["edge server", "height", "view", "sent", "received", "tokens"], rows)
+
+
+def epoch_table(history: History) -> str:
+    """One row an epoch."""
+    rows = []
+    for row in history["epochs"]:
+        shown = row["contributors"] if len(row["contributors"]) <= 10 else []
+        contributors = f"{len(row['contributors'])}"
+        if shown:
+            contributors += f" of {len(history['devices'])}"
+        rows.append([
+            "end" if row["closing"] else str(row["epoch"]), _figure(row["loss_before"]),
+            "" if row["closing"] else _figure(row["norm"]), contributors,
+            _percent(row["accuracy"]), _percent(row["mean_precision"])])
+    return table(["epoch", "F(w) before", "‖w⁽ᵖ⁾ − w⁽ᵖ⁻¹⁾‖₂", "contributors", "accuracy",
+                  "mean precision"], rows)
+
+
+def rewards_note(history: History) -> str:
+    """The supply is conserved, in one sentence with the sum."""
+    held = sum(node["tokens"] for node in [*history["devices"], *history["edges"]])
+    return escape(f"{held} tokens with the nodes and {history['treasury']} in the treasury make "
+                  f"{held + history['treasury']}; genesis made {history['supply']}.")
+
+
+def refusals(history: History) -> str:
+    """What was refused, and why."""
+    if not history["refused"]:
+        return ""
+    rows = [[str(item.get("node", "")), item["event"], str(item.get("reason", ""))]
+            for item in history["refused"][:50]]
+    more = len(history["refused"]) - len(rows)
+    note = f"<p>… and {more} more in trace.jsonl.</p>" if more > 0 else ""
+    return "<h3>Refusals</h3>" + table(["node", "what", "why"], rows, numbers=False) + note
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
+    """An HTML table whose first column names the row; it scrolls by itself where it is too wide."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>" for row in rows)
+    style = "scroll numbers" if numbers else "scroll"
+    return (f'<div class="{style}" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>")
+
+
+def _trained(history: History) -> list[dict[str, Any]]:
+    return [row for row in history["epochs"] if not row["closing"]]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value * 100:.1f} %"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
