@@ -50,6 +50,8 @@ class FlatCodec(Generic[T]):
 
     def decode(self, data: bytes) -> T:
         """The record; raises `EncodingError` for anything that `encode` does not write."""
+        if not data.startswith(self.prefix):
+            raise EncodingError(f"not a {self._cls.__name__}")
         at = len(self.prefix)
         values = {}
         try:
@@ -91,6 +93,7 @@ class VoteCodec(FlatCodec[V]):
         parts = (_NUMBER, b"(.{32})", _NUMBER, _NUMBER, b"(.{64})")
         shape = b"".join(re.escape(key) + part for key, part in zip(keys, parts, strict=True))
         self._match = re.compile(shape, re.DOTALL).fullmatch
+        self._make: Callable[[int, int, bytes, int, bytes], V] = cls
 
     def encode(self, vote: V) -> bytes:
         """The vote's only encoding."""
@@ -108,18 +111,22 @@ class VoteCodec(FlatCodec[V]):
         if found is None:
             return super().decode(data)
         view, digest, replica, sequence, signature = found.groups()
-        return self._cls(_number(view), _number(sequence), digest, _number(replica), signature)
+        return self._make(_NUMBERS[view], _NUMBERS[sequence], digest, _NUMBERS[replica], signature)
 
 
-_NUMBER = (b"([\x00-\x17]|\x18[\x18-\xff]|\x19[\x01-\xff].|\x1a(?:[\x01-\xff]..|\x00[\x01-\xff].).)")
+_NUMBER = (b"([\x00-\x17]|\x18[\x18-\xff]|\x19[\x01-\xff]."
+           b"|\x1a(?:[\x01-\xff].|\x00[\x01-\xff])..)")
 """A number below 2^32 in its shortest form."""
-_SMALL = {bytes((value,)): value for value in range(24)}
 
 
-def _number(written: bytes) -> int:
-    """What `_NUMBER` matched."""
-    small = _SMALL.get(written)
-    return int.from_bytes(written[1:], "big") if small is None else small
+class _Numbers(dict[bytes, int]):
+    """What `_NUMBER` matched, as a number: the small ones by heart."""
+
+    def __missing__(self, written: bytes) -> int:
+        return int.from_bytes(written[1:], "big")
+
+
+_NUMBERS = _Numbers((head, value) for value, head in enumerate(_HEADS[UINT]))
 
 
 def _head(major: int, value: int) -> bytes:

@@ -7,6 +7,7 @@ be made again from the record, and `Voted` says for what.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import cbor2
 
@@ -61,12 +62,12 @@ def encode_journal(record: Record) -> bytes:
             first = record.pre_prepare
             return cbor2.dumps([
                 "Prepared", first.view, first.sequence, first.digest, first.signature,
-                *(part for v in record.prepares for part in (v.replica, v.signature))])
+                *chain.from_iterable([(v.replica, v.signature) for v in record.prepares])])
         case Executed():
             seal = record.seal
             return cbor2.dumps([
                 "Executed", seal.view, seal.sequence, seal.digest, record.payload,
-                *(part for signature in seal.signatures for part in signature)])
+                *chain.from_iterable(seal.signatures)])
         case _:
             return encode_union(record)
 

@@ -26,12 +26,13 @@ from bdn.pbft.messages import Reply as ReplyMessage
 from bdn.pbft.wire import (
     PREPARE_DOMAIN,
     REPLY_DOMAIN,
+    commit_text,
     encode_message,
     reply_statement,
     verify_message,
     vote_statement,
 )
-from bdn.seal import COMMIT_DOMAIN, Seal, commit_statement
+from bdn.seal import COMMIT_DOMAIN, Seal
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
@@ -262,7 +263,7 @@ def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
 def own_commit(core: Core, proposal: PrePrepare) -> Commit:
     """This replica's COMMIT for a proposal."""
     view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
-    text = commit_statement(core.cluster.instance, view, sequence, digest)
+    text = commit_text(core.cluster.instance, view, sequence, digest)
     return Commit(view, sequence, digest, core.index, core.signing.sign(COMMIT_DOMAIN, text))
 
 

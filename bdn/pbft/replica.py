@@ -174,17 +174,18 @@ class Replica:
         core = self._core
         core.effects = []
         try:
-            self._take(event)
+            if isinstance(event, Receive):  # as nearly every event is
+                self._receive(decode_message(event.data), event.source)
+            else:
+                self._take(event)
         except PeerError as error:
             core.tell("rejected", reason=str(error))
             return core.effects
         self._settle()
         return core.effects
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Start | Timeout | Poke | Restored | Suspect) -> None:
         match event:
-            case Receive():
-                self._receive(decode_message(event.data), event.source)
             case Timeout():
                 self._time_out(event.name)
             case Start():

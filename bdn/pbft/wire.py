@@ -5,6 +5,7 @@ the normal case are flat, and `bdn.pbft.flat` writes and reads the same bytes mu
 """
 
 from dataclasses import fields
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
@@ -55,7 +56,7 @@ def statement(instance: bytes, message: Message) -> tuple[str, bytes]:
             return PREPARE_DOMAIN, vote_statement(
                 instance, message.view, message.sequence, message.digest)
         case Commit():
-            return COMMIT_DOMAIN, commit_statement(
+            return COMMIT_DOMAIN, commit_text(
                 instance, message.view, message.sequence, message.digest)
         case PrePrepare():
             return PRE_PREPARE_DOMAIN, vote_statement(
@@ -76,6 +77,10 @@ def statement(instance: bytes, message: Message) -> tuple[str, bytes]:
             return f"bdn/pbft/{TYPE_NAMES[type(message)]}", transcript("", instance, encode(plain))
 
 
+commit_text = lru_cache(maxsize=256)(commit_statement)
+"""`commit_statement`, remembered, because a quorum of COMMITs says the same."""
+
+
 def vote_statement(instance: bytes, view: int, sequence: int, payload_digest: bytes) -> bytes:
     """What PRE-PREPARE, PREPARE and CHECKPOINT sign, each under its own domain.
 
@@ -94,9 +99,9 @@ def reply_statement(
 
 def signer_of(message: Message, cluster: Cluster) -> bytes:
     """The public key that must have signed; raises `EncodingError` for an unknown replica."""
+    keys = cluster.public_keys
     if isinstance(message, Request):
         return message.public_key
-    keys = cluster.public_keys
     if isinstance(message, (PrePrepare, NewView)):
         return keys[cluster.primary(message.view)]
     if message.replica >= len(keys):
@@ -134,9 +139,8 @@ def encode_message(message: Message) -> bytes:
 def decode_message(data: bytes) -> Message:
     """The message; raises `EncodingError` for anything that `encode_message` does not write."""
     codec = _BY_PREFIX.get(data[1:6])
-    if codec is not None and data.startswith(codec.prefix):
-        return cast(Message, codec.decode(data))
-    return decode_union(MESSAGES, data)
+    message: Message = decode_union(MESSAGES, data) if codec is None else codec.decode(data)
+    return message
 
 
 _FLAT: dict[type[Any], FlatCodec[Any]] = {

@@ -25,7 +25,7 @@ from bdn.chain import (
     transaction_digest,
 )
 from bdn.chain.contracts import decode_value
-from bdn.chain.execution import LEDGER
+from bdn.chain.genesis import LEDGER
 from bdn.chain.seals import BlockSeal
 from bdn.encoding import to_plain
 from bdn.errors import BdnError

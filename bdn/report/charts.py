@@ -149,6 +149,7 @@ def plain_bars(rows: Sequence[tuple[str, float]], unit: str = "s") -> str:
     longest = max((value for _, value in rows), default=0.0) or 1.0
     body = "".join(
         f'<div class="bar"><span>{escape(label)}</span><div class="track"><i class="plain" '
-        f'style="width:{value / longest * 100:.2f}%"></i></div><span>{value:.2f} {unit}</span></div>'
+        f'style="width:{value / longest * 100:.2f}%"></i></div>'
+        f"<span>{value:.2f} {unit}</span></div>"
         for label, value in rows)
     return f'<div class="bars">{body}</div>'

@@ -1,7 +1,7 @@
 """What the report reads from a run folder. Nothing here changes the folder.
 
 The folder's layout is `bdn.experiments.folder`'s; that package stands on the same floor, so the
-three file names are repeated here.
+few names are repeated here.
 """
 
 import json
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bdn.chain import Store
 from bdn.errors import UsageError
 
-LEDGER, HISTORY, TRACE = "ledger.sqlite", "history.json", "trace.jsonl"
+LEDGER, EDGES, HISTORY, TRACE = "ledger.sqlite", "edges", "history.json", "trace.jsonl"
 
 Record = dict[str, Any]
 """One line of the trace: ``{"event": …, "at": seconds, …}``."""
@@ -23,7 +24,7 @@ class Inputs:
 
     Attributes:
         folder: where it lies.
-        ledger: the path of its ledger.
+        ledger: the path of its ledger, the longest where edge servers' differ in length.
         history: what `history.json` holds.
         trace: the trace's events in order; empty where the file is missing.
     """
@@ -46,7 +47,16 @@ def read_inputs(folder: Path) -> Inputs:
                          f"try bdn resume {folder}") from error
     if not isinstance(history, dict) or "epochs" not in history:
         raise UsageError(f"{folder / HISTORY} is no history of a run")
-    return Inputs(folder, ledger, history, _read_trace(folder / TRACE))
+    return Inputs(folder, _longest(folder, ledger), history, _read_trace(folder / TRACE))
+
+
+def _longest(folder: Path, ledger: Path) -> Path:
+    """The ledger with the most blocks: an edge server that crashed may have left a short one."""
+    heights = {}
+    for path in (ledger, *sorted((folder / EDGES).glob("edge-*.sqlite"))):
+        with Store.open(path, read_only=True) as store:
+            heights[path] = store.height()
+    return max(heights, key=lambda path: heights[path])
 
 
 def _read_trace(path: Path) -> list[Record]:

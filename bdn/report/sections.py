@@ -15,15 +15,25 @@ MANY_LEVELS = 10
 
 TOY_BITS = 2048
 
+_HOW = {"dealer": "by a dealer", "joint": "jointly"}
+
 
 def subtitle(history: History) -> str:
     """What was run, in one line."""
     config = history["config"]
     parts = [f"{config['devices']} devices", f"{config['edges']} edge servers",
              f"data {config['data']}", f"rule {config['rule']}", f"cipher {config['cipher']}",
-             f"{config['key_bits']}-bit key, any {config['threshold']} devices open",
+             f"{config['key_bits']}-bit key made {_HOW[config['key']]}",
+             f"any {config['threshold']} of the key holders open a sum",
              config["consensus"].upper(), f"seed {config['seed']}"]
     return escape(" · ".join(parts))
+
+
+def heading(history: History) -> str:
+    """What happened, in a few words."""
+    config = history["config"]
+    return (f"{config['devices']} devices, one model, agreed on by {config['edges']} edge server"
+            + ("s" if config["edges"] != 1 else ""))
 
 
 def warnings(history: History) -> str:
@@ -39,23 +49,26 @@ def warnings(history: History) -> str:
     return "".join(f'<p class="warning">{escape(text)}</p>' for text in found)
 
 
-def headline(history: History, latency: Sequence[dict[str, Any]], messages: int) -> str:
-    """The figures that people ask for first."""
+def headline(
+    history: History, latency: Sequence[dict[str, Any]], messages: int,
+    blocks: Sequence[dict[str, Any]],
+) -> str:
+    """The figures that people ask for first; ``blocks`` are the explorer's."""
     devices, epochs = history["devices"], _trained(history)
     best_alone = max(device["accuracy_alone"] for device in devices)
+    samples = sum(device["samples"] for device in devices)
     sent = sum(node["sent_bytes"] for node in [*devices, *history["edges"]])
-    views = sorted({block["view"] for block in history["blocks"] if block["view"] is not None})
+    views = sorted({block["seal"]["view"] for block in blocks if "view" in block["seal"]})
     sealed = f"in view{'s' * (len(views) > 1)} {', '.join(map(str, views))}" if views else "mined"
     totals = sorted(sum(item["stages"]) for item in latency)
     middle = time_text(totals[len(totals) // 2]) if totals else "–"
     tiles = [
         (_percent(history["accuracy"]), "accuracy together",
          f"best device alone {_percent(best_alone)}"),
-        (str(len(epochs)), "epochs", f"{len(devices)} devices, "
-         f"{sum(device['samples'] for device in devices):,} samples".replace(",", "\u2009")),
+        (str(len(epochs)), "epochs", f"{len(devices)} devices, {_number(samples)} samples"),
         (middle, "an epoch's latency", "median, on the virtual clock"),
-        (str(len(history["blocks"])), "blocks agreed", sealed),
-        (size_text(sent), "sent", f"in {messages:,} messages".replace(",", "\u2009")),
+        (str(len(blocks)), "blocks agreed", sealed),
+        (size_text(sent), "sent", f"in {_number(messages)} messages"),
         (str(len(history["refused"])), "refusals", f"{history['seconds']:.0f} s of real time"),
     ]
     return "".join(f"<div class=\"tile\"><b>{escape(value)}</b><span>{escape(name)}</span>"
@@ -94,7 +107,7 @@ def latency_bars(latency: Sequence[dict[str, Any]]) -> str:
     """Where an epoch's time went."""
     rows = [(f"Epoch {item['epoch']}", [value / 1000 for value in item["stages"]])
             for item in latency]
-    return stacked_bars(rows, STAGES) if rows else "<p>The run has no trace.</p>"
+    return stacked_bars(rows, STAGES) if rows else "<p>The trace shows no epoch of this ledger.</p>"
 
 
 def phase_bars(history: History) -> str:
@@ -168,8 +181,12 @@ def _trained(history: History) -> list[dict[str, Any]]:
     return [row for row in history["epochs"] if not row["closing"]]
 
 
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value * 100:.1f} %"
+    return "" if value is None else f"{value * 100:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _figure(value: float | None) -> str:

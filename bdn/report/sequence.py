@@ -18,6 +18,9 @@ MESSAGE_BUDGET = 16_000
 
 MAX_DEVICE_LANES = 10
 
+PAUSE_MS = 2_000
+"""After so long a silence, what comes is a repetition and gets a band of its own."""
+
 FETCH = "Devices ask for headers, Tx_co, proofs and blobs, and get them"
 LABELS = {
     "Submit": "Devices submit", "Share": "Passed on to the other edge servers",
@@ -93,7 +96,8 @@ class Sequence:
         self.nodes: set[str] = set()
         self.marks: dict[int, Mark] = {}
         self.view_changes: set[int] = set()
-        self._bands: dict[int, dict[tuple[Any, ...], Band]] = {}
+        self._bands: dict[int, list[Band]] = {}
+        self._open: dict[tuple[Any, ...], Band] = {}
         self._round: dict[str, int] = {}
         self._height: dict[str, int] = {}
         self._view: dict[str, int] = {}
@@ -122,7 +126,7 @@ class Sequence:
 
     def _message(self, record: Record) -> None:
         source, target, at = record["source"], record["target"], record["virtual_ms"]
-        kind = record.get("kind", "")
+        kind = str(record.get("kind", ""))
         self.nodes |= {source, target}
         self._clock[source] = at
         device = next((name for name in (source, target) if not _is_edge(name)), None)
@@ -135,9 +139,9 @@ class Sequence:
         if kind == "PrePrepare" and number >= 0:
             mark = self._mark(number)
             mark.proposed = mark.proposed or at
-        label = LABELS.get(kind, kind or "Messages")
+        label = LABELS.get(kind) or kind or "Messages"
         if kind == "Submit":
-            label = SUBMITTED.get(self._submits.get(source, ""), label)
+            label = SUBMITTED.get(self._submits.get(source, ""), LABELS["Submit"])
         view = self._view.get(source, 0) if kind in VOTES else 0
         key = (label, number, height, view)
         band = self._band(number, key, "vote" if kind in VOTES else "message", label, at)
@@ -150,7 +154,7 @@ class Sequence:
         until = at + record["seconds"] * 1000 * self.measured
         self._clock[node] = until
         closing = self.rounds.rounds[number:number + 1]
-        label = WORK.get(kind, kind)
+        label = WORK.get(kind) or str(kind)
         if kind == "train" and closing and closing[0].phase == LOSS:
             label = "Loss of the last model"
         band = self._band(number, (label, number), "work", label, at)
@@ -198,8 +202,12 @@ class Sequence:
     def _band(
         self, number: int, key: tuple[Any, ...], kind: str, label: str, at: float
     ) -> Band:
-        bands = self._bands.setdefault(self.rounds.epoch_of(number), {})
-        return bands.setdefault(key, Band(kind, label, at, at))
+        """The band of ``key``, or a new one where the last of that key is long past."""
+        band = self._open.get(key)
+        if band is None or at - band.until > PAUSE_MS:
+            band = self._open[key] = Band(kind, label, at, at)
+            self._bands.setdefault(self.rounds.epoch_of(number), []).append(band)
+        return band
 
     # --- results --------------------------------------------------------------------------------
 
@@ -208,9 +216,10 @@ class Sequence:
         lanes, hidden = _lanes(self.nodes)
         place = {name: i for i, name in enumerate(lanes)}
         order = sorted(self._bands, key=lambda epoch: (epoch not in self.view_changes, epoch))
-        left, drawn = MESSAGE_BUDGET, []
+        left = MESSAGE_BUDGET
+        drawn: list[dict[str, Any]] = []
         for epoch in order:
-            bands = sorted(self._bands[epoch].values(), key=lambda band: band.at)
+            bands = sorted(self._bands[epoch], key=lambda band: band.at)
             left -= sum(len(band.items) for band in bands)
             if left < 0 and drawn:
                 break

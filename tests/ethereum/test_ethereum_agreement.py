@@ -93,15 +93,20 @@ def test_a_leaf_cannot_pose_as_one_of_a_smaller_tree(contract: Any) -> None:
 # --- Eq. (5) ------------------------------------------------------------------------------------
 
 
+LIMBS = st.sampled_from([0, 1, 2**255, 2**256 - 2, 2**256 - 1]) | st.integers(0, 2**256 - 1)
+"""Where carries and borrows begin, run through, and end."""
+
+
 @st.composite
 def products(draw: st.DrawFn) -> tuple[int, int, list[int], list[int], int]:
     """(width, M, factors, exponents, claimed): right or not, with numbers at the limbs' edges."""
-    width = draw(st.sampled_from([1, 20, 32, 33, 64, 100, 512]))
-    edge = st.sampled_from([0, 1, 2, 2**32, 2**128, 2**255, 2**256 - 1, 2**256])
-    M = draw(st.integers(3, 256**width - 1)) | 1
-    number = st.integers(0, M) | edge.map(lambda n: n % (M + 1)) | edge.map(lambda n: (M - n) % M)
+    width = draw(st.sampled_from([1, 20, 32, 33, 64, 96, 100, 512]))
+    wide = st.lists(LIMBS, min_size=-(-width // 32), max_size=-(-width // 32)).map(
+        lambda limbs: sum(limb << 256 * i for i, limb in enumerate(limbs)) % 256**width)
+    M = max(3, draw(wide | st.just(256**width - 1)) | 1)
+    number = wide.map(lambda n: n % (M + 1)) | st.sampled_from([1, 2, M - 1, M])
     factors = draw(st.lists(number, min_size=1, max_size=4))
-    exponents = draw(st.lists(st.integers(0, 2**20) | st.just(1), min_size=len(factors),
+    exponents = draw(st.lists(st.just(1) | st.integers(0, 2**20), min_size=len(factors),
                               max_size=len(factors)))
     right = math.prod(pow(c, s, M) for c, s in zip(factors, exponents, strict=True)) % M
     claimed = draw(st.just(right) | st.just(right) | number)
@@ -128,6 +133,39 @@ def test_the_contracts_product_is_pythons(
     answer = contract.functions.isProduct(
         M.to_bytes(width, "big"), wide, exponents, claimed.to_bytes(width, "big")).call()
     assert answer is is_product(M, factors, exponents, claimed)
+
+
+@pytest.mark.parametrize(
+    ("M", "x", "y"),
+    [
+        (2**512 - 1, 2**512 - 2, 2**512 - 3),        # x + y is a bit too long
+        (2**768 - 1, 2**512 + 5, 2**512 - 2**256),   # a borrow runs through a limb of ones
+        (2**768 - 1, 2**512 - 1, 1),                 # a carry runs through two limbs
+        (2**768 - 1, 2**512, 2**256 + 1),            # a borrow runs through a limb of noughts
+        (2**768 - 1, 2**513 - 2**256, 2**512 + 2**256 - 1),
+    ],
+)  # fmt: skip
+def test_carries_and_borrows_run_through(M: int, x: int, y: int, contract: Any) -> None:
+    """Cases that chance hardly meets; the sum and the difference are both squared."""
+    width = (M.bit_length() + 7) // 8
+    for a, b in ((x, y), (y, x)):
+        for claimed, expected in ((a * b % M, True), ((a * b + 1) % M, False)):
+            numbers = [n.to_bytes(width, "big") for n in (M, a, b, claimed)]
+            answer = contract.functions.isProduct(
+                numbers[0], numbers[1:3], [1, 1], numbers[3]).call()
+            assert answer is expected
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("width", [31, 33, 63, 65])
+def test_a_number_of_another_width_is_no_ciphertext(
+    place: int, width: int, contract: Any
+) -> None:
+    """One number has one encoding, or one leaf could stand for another."""
+    numbers = [5, 7, 35]
+    wide = [n.to_bytes(width if i == place else 32, "big") for i, n in enumerate(numbers)]
+    modulus = (2**256 - 1).to_bytes(32, "big")
+    assert not contract.functions.isProduct(modulus, wide[:2], [1, 1], wide[2]).call()
 
 
 def test_the_oracle_sees_both_answers(contract: Any) -> None:
