@@ -35,6 +35,9 @@ from bdn.report.profile import GasByLine, gas_by_line
 PROOF_BUDGET = 900_000
 """Characters of base64 that a page spends on leaves and paths; later blocks go without."""
 
+_LABELS = {"local_seconds": "T_local, ms", "sample_count": "samples s_k", "root": "blob root",
+           "chunks": "blob leaves", "size": "blob bytes", "source": "source digest"}
+
 Names = Mapping[bytes, str]
 
 
@@ -109,7 +112,7 @@ class _Explorer:
                 "nonce": envelope.nonce, "digest": transaction_digest(envelope).hex(),
                 "blob": blob, "ok": receipt.ok, "status": receipt.status,
                 "gas": receipt.gas_used, "error": receipt.error or "",
-                "fields": [[name, described(value, self.names)]
+                "fields": [[_LABELS.get(name, name.replace("_", " ")), described(value, self.names)]
                            for name, value in to_plain(payload).items()],
                 "events": [[f"{event.contract}.{event.name}", described(event.fields, self.names)]
                            for event in receipt.events],

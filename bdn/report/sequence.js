@@ -19,15 +19,18 @@ const timeText = (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toF
 function drawSequence(target, sequence, epoch) {
   const scroll = target.scrollLeft;
   target.replaceChildren();
-  const lanes = sequence.lanes, width = Math.max(target.clientWidth - 2, 90 + lanes.length * 58);
+  const zoom = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+  const lanes = sequence.lanes;
+  const width = Math.max((target.clientWidth - 2) / zoom, 90 + lanes.length * 58);
+  const sized = (height) => ({ width: width * zoom, height: height * zoom,
+    viewBox: `0 0 ${width} ${height}` });
   const gap = (width - 24) / lanes.length;
   const x = (lane) => 12 + gap * (lane + 0.5);
-  const head = svg(target, "svg", { class: "lanes", width, height: 30 });
+  const head = svg(target, "svg", { class: "lanes", ...sized(30) });
   const short = gap < 72;
   lanes.forEach((name, i) => svg(head, "text", { class: "lane-name", x: x(i), y: 20 },
     short ? name.replace("device-", "dev ").replace("edge-", "edge ") : name));
-  const body = svg(target, "svg", { width, height: 10, role: "img",
-    "aria-label": spoken(epoch) });
+  const body = svg(target, "svg", { role: "img", "aria-label": spoken(epoch) });
   const back = svg(body, "g", {});
   let y = 8, change = 0;
   for (const band of epoch.bands) {
@@ -36,9 +39,9 @@ function drawSequence(target, sequence, epoch) {
       : drawBand(body, band, y, width, x, gap);
   }
   lanes.forEach((_, i) => svg(back, "line", { class: "lane", x1: x(i), x2: x(i), y1: 0, y2: y }));
-  body.setAttribute("height", y + 6);
+  Object.entries(sized(y + 6)).forEach(([name, value]) => body.setAttribute(name, value));
   target.scrollLeft = scroll;
-  return change;
+  return change * zoom;
 }
 
 function drawMark(body, band, y, width) {
@@ -59,7 +62,7 @@ function drawBand(body, band, y, width, x, gap) {
   y += 27;
   if (band.kind === "work") return drawWork(body, band, y, x, gap);
   const span = band.until - band.at || 1;
-  const stagger = Math.min(7 * Math.max(0, band.items.length - 1), 42);
+  const stagger = band.until === band.at ? 0 : Math.min(7 * Math.max(0, band.items.length - 1), 42);
   const slope = Math.max(26, Math.min(46, gap * 0.32));
   for (const [at, source, goal, size, lost] of band.items) {
     drawArrow(body, band, x(source), x(goal), y + (at - band.at) / span * stagger, slope, size, lost,
