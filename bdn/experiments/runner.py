@@ -13,6 +13,7 @@ order of results still depends on virtual time and names alone.
 import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -54,13 +55,20 @@ class Network(Protocol):
         """The fate of one message."""
 
 
-@dataclass(order=True, slots=True)
+class _Wake:
+    """A machine that was busy looks into its inbox."""
+
+
+WAKE = _Wake()
+
+
+@dataclass(slots=True)
 class _Entry:
     at_ms: float
     order: int
-    target: str = field(compare=False)
-    what: Event | Compute = field(compare=False)
-    incarnation: int = field(compare=False)
+    target: str
+    what: Event | Compute | _Wake
+    incarnation: int
 
 
 @dataclass(slots=True)
@@ -71,6 +79,8 @@ class _Machine:
     free_ms: float = 0.0
     incarnation: int = 0
     timers: dict[str, int] = field(default_factory=dict)
+    inbox: deque[_Entry] = field(default_factory=deque)
+    """What arrived while the machine was busy, in order; one wake-up is under way for all of it."""
     sent_bytes: int = 0
     received_bytes: int = 0
 
@@ -99,7 +109,7 @@ class Runner:
         trace: Trace = DISCARD,
     ) -> None:
         self._machines: dict[str, _Machine] = {}
-        self._queue: list[_Entry] = []
+        self._queue: list[tuple[float, int, _Entry]] = []
         self._order = itertools.count()
         self._network = network if network is not None else (lambda _s, _t, _d, _n: 1)
         self._persist = persist if persist is not None else (lambda _node, _record, _slot: None)
@@ -128,6 +138,7 @@ class Runner:
         machine = self._machines[name]
         machine.node = None
         machine.timers.clear()
+        machine.inbox.clear()
         machine.incarnation += 1
 
     def is_up(self, name: str) -> bool:
@@ -155,15 +166,15 @@ class Runner:
             if not self._queue and not self._scheduled:
                 raise StalledError("no message, timer or work is left, and the run is not finished")
             if self._scheduled and (
-                not self._queue or self._scheduled[0][0] <= self._queue[0].at_ms
+                not self._queue or self._scheduled[0][0] <= self._queue[0][0]
             ):
                 at_ms, _, action = heapq.heappop(self._scheduled)
                 self.now_ms = max(self.now_ms, at_ms)
                 action()
                 continue
-            if limit_ms is not None and self._queue[0].at_ms > limit_ms:
+            if limit_ms is not None and self._queue[0][0] > limit_ms:
                 raise StalledError(f"not finished after {limit_ms / 1000:.0f} virtual seconds")
-            self._handle(heapq.heappop(self._queue))
+            self._handle(heapq.heappop(self._queue)[2])
 
     def _handle(self, entry: _Entry) -> None:
         machine = self._machines[entry.target]
@@ -172,16 +183,26 @@ class Runner:
         if isinstance(entry.what, Compute):
             self._compute_all(entry)
             return
-        if machine.free_ms > entry.at_ms:  # busy: look again when it is free
-            later = self._push(machine.free_ms, entry.target, entry.what)
-            if isinstance(entry.what, TimedOut) and self._is_running(machine, entry):
-                machine.timers[entry.what.name] = later
-            return
+        if isinstance(entry.what, _Wake):
+            if machine.free_ms <= entry.at_ms:  # else it got work meanwhile
+                self._take(machine, machine.inbox.popleft(), entry.at_ms)
+            if machine.inbox:
+                self._push(max(machine.free_ms, entry.at_ms), entry.target, WAKE)
+        elif machine.inbox or machine.free_ms > entry.at_ms:  # busy
+            machine.inbox.append(entry)
+            if len(machine.inbox) == 1:
+                self._push(machine.free_ms, entry.target, WAKE)
+        else:
+            self._take(machine, entry, entry.at_ms)
+
+    def _take(self, machine: _Machine, entry: _Entry, at_ms: float) -> None:
+        """Let a free machine take an event."""
+        assert not isinstance(entry.what, (Compute, _Wake))
         if isinstance(entry.what, TimedOut):
             if not self._is_running(machine, entry):
                 return  # cancelled or set anew
             del machine.timers[entry.what.name]
-        self.now_ms = max(self.now_ms, entry.at_ms)
+        self.now_ms = max(self.now_ms, at_ms)
         if isinstance(entry.what, Received):
             machine.received_bytes += len(entry.what.data)
         self._step(machine, entry.what)
@@ -233,13 +254,16 @@ class Runner:
             self._finish(first, *_timed(first.what))
             return
         together = [first]
-        rest: list[_Entry] = []
-        for entry in self._queue:
-            parallel = isinstance(entry.what, Compute) and entry.what.parallel
-            (together if parallel else rest).append(entry)
+        rest = []
+        for item in self._queue:
+            entry = item[2]
+            if isinstance(entry.what, Compute) and entry.what.parallel:
+                together.append(entry)
+            else:
+                rest.append(item)
         heapq.heapify(rest)
         self._queue = rest
-        together.sort()
+        together.sort(key=lambda entry: (entry.at_ms, entry.order))
         calls = [(_timed, (entry.what,)) for entry in together]
         for entry, (result, error, seconds) in zip(together, self._executor.run(calls),
                                                    strict=True):
@@ -259,10 +283,11 @@ class Runner:
     def _cost(self, seconds: float) -> float:
         return seconds * 1000 if self._measured else 0.0
 
-    def _push(self, at_ms: float, target: str, what: Event | Compute) -> int:
+    def _push(self, at_ms: float, target: str, what: Event | Compute | _Wake) -> int:
         order = next(self._order)
         incarnation = self._machines[target].incarnation
-        heapq.heappush(self._queue, _Entry(at_ms, order, target, what, incarnation))
+        entry = _Entry(at_ms, order, target, what, incarnation)
+        heapq.heappush(self._queue, (at_ms, order, entry))
         return order
 
 

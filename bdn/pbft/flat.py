@@ -12,6 +12,7 @@ import re
 import typing
 from collections.abc import Callable
 from dataclasses import fields
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from bdn.errors import EncodingError
@@ -36,10 +37,12 @@ class FlatCodec(Generic[T]):
 
     def __init__(self, cls: type[T]) -> None:
         hints = typing.get_type_hints(cls)
-        names = sorted((f.name for f in fields(cls)), key=lambda name: (len(name), name))  # type: ignore[arg-type]  # T is a dataclass
+        declared = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # T is a dataclass
+        names = sorted(declared, key=lambda name: (len(name), name))
         self.prefix = (b"\x82" + _text(cls.__name__) + _head(MAP, len(names)))
         self._cls = cls
         self._fields = [(_text(name), name, *_KINDS[hints[name]]) for name in names]
+        self._declared = itemgetter(*(names.index(name) for name in declared))
 
     def encode(self, record: T) -> bytes:
         """The record's only encoding."""
@@ -53,15 +56,16 @@ class FlatCodec(Generic[T]):
         if not data.startswith(self.prefix):
             raise EncodingError(f"not a {self._cls.__name__}")
         at = len(self.prefix)
-        values = {}
+        values = []
         try:
             for key, name, _, read in self._fields:
                 if not data.startswith(key, at):
                     raise EncodingError(f"expected the field {name} at byte {at}")
-                values[name], at = read(data, at + len(key))
+                value, at = read(data, at + len(key))
+                values.append(value)
             if at != len(data):
                 raise EncodingError(f"{len(data) - at} bytes too many")
-            return self._cls(**values)
+            return self._cls(*self._declared(values))
         except (IndexError, ValueError) as error:
             raise EncodingError(f"not a {self._cls.__name__}: {error}") from error
 

@@ -68,6 +68,10 @@ def encode_journal(record: Record) -> bytes:
             return cbor2.dumps([
                 "Executed", seal.view, seal.sequence, seal.digest, record.payload,
                 *chain.from_iterable(seal.signatures)])
+        case Stable():
+            return cbor2.dumps([
+                "Stable", record.sequence, record.digest, record.snapshot,
+                *map(encode_message, record.proof)])
         case _:
             return encode_union(record)
 
@@ -90,11 +94,21 @@ def decode_journal(data: bytes) -> Record:
                   bytes() | None as payload, *flat]:
                 pairs = tuple(zip(flat[::2], flat[1::2], strict=True))
                 return Executed(Seal(view, sequence, digest, pairs), payload)
+            case ["Stable", int() as sequence, bytes() as digest, bytes() | None as snapshot,
+                  *flat]:
+                return Stable(sequence, digest, snapshot, tuple(map(_decode_checkpoint, flat)))
             case _:
-                others: tuple[type[Record], ...] = (ViewChange, NewView, Stable)
+                others: tuple[type[Record], ...] = (ViewChange, NewView)
                 return decode_union(others, data)
     except (EncodingError, ValueError, TypeError) as error:
         raise JournalError(f"a journal record cannot be read: {error}") from error
+
+
+def _decode_checkpoint(data: bytes) -> Checkpoint:
+    message = decode_message(data)
+    if not isinstance(message, Checkpoint):
+        raise EncodingError(f"a {type(message).__name__} in a checkpoint's proof")
+    return message
 
 
 def compact(records: Sequence[bytes]) -> list[bytes]:
