@@ -4,12 +4,19 @@ Both are needed: inclusion is not success, and only the receipt says whether a t
 stand. The receipt names its transaction, so the one cannot be shown for another.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bdn.chain import merkle
-from bdn.chain.blocks import Header, Receipt, decode_receipt
-from bdn.chain.errors import LightClientError, MerkleError
-from bdn.chain.transactions import Envelope, decode_envelope, transaction_digest, verify_envelope
+from bdn.chain.blocks import Block, Header, Receipt, decode_receipt, encode_receipt
+from bdn.chain.errors import LightClientError, MerkleError, MissingError
+from bdn.chain.transactions import (
+    Envelope,
+    decode_envelope,
+    encode_envelope,
+    transaction_digest,
+    verify_envelope,
+)
 from bdn.encoding import decode_record, encode_record
 from bdn.errors import EncodingError, PeerError
 
@@ -42,6 +49,34 @@ def encode_proof(proof: InclusionProof) -> bytes:
 def decode_proof(data: bytes) -> InclusionProof:
     """What `encode_proof` wrote, or `EncodingError`. Verifies nothing."""
     return decode_record(InclusionProof, data)
+
+
+class BlockProofs:
+    """Makes the proofs of one block; its trees are built once.
+
+    Args:
+        block, receipts: as stored.
+
+    Attributes:
+        envelopes: the block's transactions in order.
+    """
+
+    def __init__(self, block: Block, receipts: Sequence[Receipt]) -> None:
+        self.envelopes = block.envelopes
+        self._height = block.header.height
+        self._transactions = [encode_envelope(envelope) for envelope in block.envelopes]
+        self._receipts = [encode_receipt(receipt) for receipt in receipts]
+        self._paths = merkle.Tree(self._transactions)
+        self._receipt_paths = merkle.Tree(self._receipts)
+
+    def proof(self, position: int) -> InclusionProof:
+        """Transaction and receipt ``position``; `MissingError` where the block has none."""
+        if not 0 <= position < len(self.envelopes):
+            raise MissingError(f"block {self._height} has no transaction {position}")
+        return InclusionProof(
+            self._height, position, len(self.envelopes), self._transactions[position],
+            self._receipts[position], tuple(self._paths.inclusion_proof(position)),
+            tuple(self._receipt_paths.inclusion_proof(position)))
 
 
 def verify_inclusion(proof: InclusionProof, header: Header) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bdn.chain import merkle
-from bdn.chain.blocks import Block, Header, encode_receipt
+from bdn.chain.blocks import Block, Header
 from bdn.chain.database import MEMORY
-from bdn.chain.errors import BlockError, LedgerError, MissingError, StoreError, TransactionError
+from bdn.chain.errors import BlockError, LedgerError, StoreError, TransactionError
 from bdn.chain.execution import (
     Candidate,
     HostFactory,
@@ -25,7 +24,7 @@ from bdn.chain.execution import (
     verify_place,
 )
 from bdn.chain.genesis import PROOF_OF_WORK, Genesis, source_digest
-from bdn.chain.inclusion import InclusionProof
+from bdn.chain.inclusion import BlockProofs, InclusionProof
 from bdn.chain.rules import MAX_TRANSACTIONS, verify_admissible
 from bdn.chain.seals import BlockSeal, first_difficulty, verify_block_seal
 from bdn.chain.state import Overlay, State, StateProof
@@ -34,7 +33,6 @@ from bdn.chain.transactions import (
     BlobPayload,
     DeployContract,
     Envelope,
-    encode_envelope,
     sign_transaction,
     verify_envelope,
 )
@@ -43,6 +41,10 @@ from bdn.identity import Identity
 
 KEPT_CANDIDATES = 16
 """How many checked blocks are remembered, so that `commit` need not execute again."""
+
+
+KEPT_PROOFS = 4
+"""Blocks whose proof trees are kept: light nodes ask for the newest ones, all at once."""
 
 
 class MissingBlobsError(BlockError):
@@ -91,6 +93,7 @@ class Ledger:
         self.head = head
         self.state = state
         self._checked: dict[bytes, Candidate] = {}
+        self._proofs: dict[int, BlockProofs] = {}
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -185,17 +188,18 @@ class Ledger:
             raise UsageError(f"{contract}.{function}: {outcome.error}")
         return outcome.result
 
+    def proofs(self, height: int) -> BlockProofs:
+        """Whatever proofs of block ``height`` light nodes ask for; the last blocks' are kept."""
+        if height not in self._proofs:
+            while len(self._proofs) >= KEPT_PROOFS:
+                del self._proofs[next(iter(self._proofs))]
+            self._proofs[height] = BlockProofs(
+                self.store.block(height), self.store.receipts(height))
+        return self._proofs[height]
+
     def proof(self, height: int, position: int) -> InclusionProof:
         """Transaction and receipt ``position`` of block ``height`` with their Merkle paths."""
-        block, receipts = self.store.block(height), self.store.receipts(height)
-        envelopes = [encode_envelope(envelope) for envelope in block.envelopes]
-        outcomes = [encode_receipt(receipt) for receipt in receipts]
-        if not 0 <= position < len(envelopes):
-            raise MissingError(f"block {height} has no transaction {position}")
-        return InclusionProof(
-            height, position, len(envelopes), envelopes[position], outcomes[position],
-            tuple(merkle.inclusion_proof(envelopes, position)),
-            tuple(merkle.inclusion_proof(outcomes, position)))
+        return self.proofs(height).proof(position)
 
     def state_proof(self, contract: str, key: bytes) -> StateProof:
         """What (contract, key) holds after the last block, with a proof."""
@@ -292,6 +296,7 @@ class Ledger:
     def rollback(self, height: int) -> None:
         """Go back to block ``height``, because proof of work found a longer chain elsewhere."""
         self.store.rollback(height)
+        self._proofs.clear()
         self.head, self.state = self.store.header(height), self.store.state()
         self._checked.clear()
 

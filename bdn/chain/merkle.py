@@ -68,14 +68,29 @@ def inclusion_proof(leaves: Sequence[bytes], i: int) -> list[bytes]:
 
     Raises `UsageError` when there is no leaf ``i``.
     """
-    if not 0 <= i < len(leaves):
-        raise UsageError(f"there is no leaf {i} among {len(leaves)}")
-    path = []
-    for level in _levels([leaf_hash(leaf) for leaf in leaves])[:-1]:
-        if i ^ 1 < len(level):
-            path.append(level[i ^ 1])
-        i //= 2
-    return path
+    return Tree(leaves).inclusion_proof(i)
+
+
+class Tree:
+    """All levels over fixed leaves, for whoever makes many proofs of one list: each is O(log n)."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self._levels = _levels([leaf_hash(leaf) for leaf in leaves])
+
+    def __len__(self) -> int:
+        """The number of leaves."""
+        return len(self._levels[0])
+
+    def inclusion_proof(self, i: int) -> list[bytes]:
+        """As the function of that name; raises `UsageError` when there is no leaf ``i``."""
+        if not 0 <= i < len(self):
+            raise UsageError(f"there is no leaf {i} among {len(self)}")
+        path = []
+        for level in self._levels[:-1]:
+            if i ^ 1 < len(level):
+                path.append(level[i ^ 1])
+            i //= 2
+        return path
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:

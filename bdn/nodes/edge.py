@@ -321,14 +321,13 @@ class EdgeServer:
     def _on_get_transactions(self, message: GetTransactions, source: str) -> list[Effect]:
         if not 1 <= message.height <= self.ledger.height:
             raise PeerError(f"there is no block {message.height} yet")
-        block = self.ledger.store.block(message.height)
+        block = self.ledger.proofs(message.height)
         wanted = [
             position for position, envelope in enumerate(block.envelopes)
             if envelope.address == message.sender
             or type(envelope.payload).__name__ in message.kinds
         ]
-        proofs = tuple(encode_record(self.ledger.proof(message.height, position))
-                       for position in wanted)
+        proofs = tuple(encode_record(block.proof(position)) for position in wanted)
         return [Send(source, encode_message(Transactions(message.height, proofs)))]
 
     def _on_get_state(self, message: GetState, source: str) -> list[Effect]:

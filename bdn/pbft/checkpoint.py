@@ -98,6 +98,7 @@ def adopt(
     core.stable_proof = proof
     core.stable_snapshot = snapshot
     core.log.cut(sequence)
+    core.surplus.clear()
     core.unvoted = {s for s in core.unvoted if s > sequence}
     core.snapshots = {s: data for s, data in core.snapshots.items() if s > sequence}
     core.checkpoints = {s: votes for s, votes in core.checkpoints.items() if s > sequence}

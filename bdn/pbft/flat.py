@@ -97,7 +97,22 @@ class VoteCodec(FlatCodec[V]):
         parts = (_NUMBER, b"(.{32})", _NUMBER, _NUMBER, b"(.{64})")
         shape = b"".join(re.escape(key) + part for key, part in zip(keys, parts, strict=True))
         self._match = re.compile(shape, re.DOTALL).fullmatch
+        before = len(keys[0]) + 1 + len(keys[1]) + 32
+        self._voter = slice(before, before + len(keys[2]) + 1)
         self._make: Callable[[int, int, bytes, int, bytes], V] = cls
+
+    def gist(self, view: int, sequence: int, digest: bytes) -> bytes:
+        """What a vote says, less who says it."""
+        first, then, _, place, last = self._keys
+        return b"".join((first, _write_uint(view), then, digest,
+                         place, _write_uint(sequence), last))
+
+    def gist_of(self, data: bytes) -> bytes:
+        """The `gist` of an encoded vote, cut out unread; nobody's gist where it is no such vote.
+
+        Views and replicas above 23 move what follows, so that theirs are nobody's too.
+        """
+        return data[:self._voter.start] + data[self._voter.stop:-64]
 
     def encode(self, vote: V) -> bytes:
         """The vote's only encoding."""

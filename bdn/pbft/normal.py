@@ -30,6 +30,7 @@ from bdn.pbft.wire import (
     encode_message,
     reply_statement,
     verify_message,
+    vote_gist,
     vote_statement,
 )
 from bdn.seal import COMMIT_DOMAIN, Seal
@@ -327,11 +328,13 @@ def advance(core: Core, slot: Slot) -> None:
         # send
         core.persist(slot.certificate)  # Rule 10d: P survives a restart
         core.broadcast(own)
+        core.surplus.add(vote_gist(Prepare, own.view, own.sequence, own.digest))
     if slot.seal is None and slot.is_committed(q):
         proposal = slot.pre_prepare
         assert proposal is not None
         signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)]
         slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures[:q]))
+        core.surplus.add(vote_gist(Commit, proposal.view, slot.sequence, proposal.digest))
         core.tell("committed", sequence=slot.sequence)
 
 

@@ -45,7 +45,7 @@ from bdn.pbft.messages import (
 )
 from bdn.pbft.recovery import replay
 from bdn.pbft.signing import Ed25519Signing, Signing
-from bdn.pbft.wire import decode_message
+from bdn.pbft.wire import decode_message, is_vote_among
 from bdn.trace import DISCARD, Trace
 
 
@@ -175,6 +175,8 @@ class Replica:
         core.effects = []
         try:
             if isinstance(event, Receive):  # as nearly every event is
+                if is_vote_among(core.surplus, event.data):
+                    return core.effects  # a quorum has said it: nobody counts this one
                 self._receive(decode_message(event.data), event.source)
             else:
                 self._take(event)

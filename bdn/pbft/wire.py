@@ -4,6 +4,7 @@ A message is `bdn.encoding.encode_union` of its dataclass: one message, one enco
 the normal case are flat, and `bdn.pbft.flat` writes and reads the same bytes much faster.
 """
 
+from collections.abc import Container
 from dataclasses import fields
 from functools import lru_cache
 from operator import attrgetter
@@ -136,6 +137,17 @@ def encode_message(message: Message) -> bytes:
     return encode_union(message) if codec is None else codec.encode(message)
 
 
+def is_vote_among(gists: Container[bytes], data: bytes) -> bool:
+    """Whether ``data`` says what one of ``gists`` says; it is neither decoded nor verified."""
+    codec = _VOTES.get(data[1:6])
+    return codec is not None and codec.gist_of(data) in gists
+
+
+def vote_gist(cls: type[Prepare | Commit], view: int, sequence: int, digest: bytes) -> bytes:
+    """What every ``cls`` for these values has in common; for `is_vote_among`."""
+    return _CODEC_OF_VOTE[cls].gist(view, sequence, digest)
+
+
 def decode_message(data: bytes) -> Message:
     """The message; raises `EncodingError` for anything that `encode_message` does not write."""
     codec = _BY_PREFIX.get(data[1:6])
@@ -143,10 +155,13 @@ def decode_message(data: bytes) -> Message:
     return message
 
 
+_CODEC_OF_VOTE: dict[type[Any], VoteCodec[Any]] = {
+    cls: VoteCodec(cls) for cls in (Prepare, Commit)}
 _FLAT: dict[type[Any], FlatCodec[Any]] = {
-    **{cls: VoteCodec(cls) for cls in (Prepare, Commit)},
+    **_CODEC_OF_VOTE,
     **{cls: FlatCodec(cls) for cls in (Request, PrePrepare, Reply, Checkpoint, Status, Fetch)},
 }
 _BY_PREFIX = {codec.prefix[1:6]: codec for codec in _FLAT.values()}
 """A type's codec by the first letters of its name, which are its own."""
 assert len(_BY_PREFIX) == len(_FLAT)
+_VOTES = {codec.prefix[1:6]: codec for codec in _CODEC_OF_VOTE.values()}

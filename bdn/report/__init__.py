@@ -1,11 +1,13 @@
 """The report: one HTML page in which people see a run happen (DESIGN section 13).
 
-::
+With ``run`` the path of a run folder, such as ``Path("runs/latest")``::
 
-    from pathlib import Path
-    from bdn.report import write_report
-
-    page = write_report(Path("runs/latest"))      # runs/latest/report.html
+    >>> from bdn.report import write_report
+    >>> page = write_report(run)
+    >>> page.name
+    'report.html'
+    >>> "https://" in page.read_text()
+    False
 
 The page holds everything that it shows and asks the network for nothing, so it can be mailed,
 kept, or shown from a stick. It is made of what a run leaves behind, and of nothing else:

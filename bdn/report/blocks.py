@@ -4,6 +4,9 @@
 |---|---|
 | `raw`, `receipt_raw` | the Merkle leaves' bytes in base64, which the page hashes itself |
 | `path`, `receipt_path` | the siblings up to the header's roots (RFC 6962, section 2.1.1), base64 |
+
+A block's `lines` is gas by contract and source line; `calls_gas` is what no line stands for: the
+calls themselves, their arguments and their results.
 """
 
 import base64
@@ -53,6 +56,8 @@ def read_blocks(store: Store) -> dict[str, Any]:
     blocks = [explorer.block(height) for height in range(store.height() + 1)]
     for block, lines in zip(blocks, gas, strict=False):
         block["lines"] = _by_contract(lines)
+        charged = sum(row["gas"] for row in block["transactions"])
+        block["calls_gas"] = charged - sum(lines.values())
     return {"blocks": blocks, "sources": dict(genesis.contracts), "gas_note": note,
             "chain": blocks[0]["header"][0][1] if blocks else ""}
 

@@ -75,7 +75,10 @@ function gasLines(explorer, block) {
   if (!used || !Object.keys(used).length) {
     return make("p", { class: "note" }, explorer.gas_note || "No contract ran.");
   }
+  const note = "Bars are logarithmic; lines that did not run are left out. "
+    + `${block.calls_gas.toLocaleString("en")} gas more went to the calls, their arguments and results.`;
   return later(make("summary", {}, "Gas by source line of the contracts"), () => make("div", {},
+    make("p", { class: "note" }, note),
     ...Object.keys(used).map((name) => source(name, explorer.sources[name] || "", used[name]))));
 }
 
@@ -98,7 +101,6 @@ function source(name, code, used) {
       make("code", {}, line)));
   });
   return make("div", {}, make("h4", {}, `${name}.contract: ${total.toLocaleString("en")} gas`),
-    make("p", { class: "note" }, "Bars are logarithmic; lines that did not run are left out."),
     make("div", { class: "source", tabindex: "0" }, ...rows));
 }
 

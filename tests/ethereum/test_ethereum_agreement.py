@@ -140,10 +140,11 @@ def test_the_contracts_product_is_pythons(
     [
         (2**512 - 1, 2**512 - 2, 2**512 - 3),        # x + y is a bit too long
         (2**768 - 1, 2**512 + 5, 2**512 - 2**256),   # a borrow runs through a limb of ones
-        (2**768 - 1, 2**512 - 1, 1),                 # a carry runs through two limbs
-        (2**768 - 1, 2**512, 2**256 + 1),            # a borrow runs through a limb of noughts
+        (2**768 - 1, 2**512 - 1, 2**600 + 1),        # a carry runs through a limb of ones
+        (2**768 - 1, 2**600 + 3, 5),                 # a borrow runs through a limb of noughts
         (2**768 - 1, 2**513 - 2**256, 2**512 + 2**256 - 1),
     ],
+    ids=["long sum", "ones", "carry", "borrow", "both"],
 )  # fmt: skip
 def test_carries_and_borrows_run_through(M: int, x: int, y: int, contract: Any) -> None:
     """Cases that chance hardly meets; the sum and the difference are both squared."""

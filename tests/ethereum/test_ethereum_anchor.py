@@ -223,6 +223,14 @@ def test_malformed_rounds_are_refused(
     assert caught.value.name == "BadRound"
 
 
+def test_a_phase_that_the_run_does_not_have_is_refused(packed_run: Any, node: Node) -> None:
+    """Under the rule sgd there is no gradient phase: its shape is zero."""
+    shapes = (Shape(0, 0), *packed_run.plan.setup.shapes[1:])
+    plan = replace(packed_run.plan, setup=replace(packed_run.plan.setup, shapes=shapes))
+    with pytest.raises(RevertedError, match="no such phase"):
+        anchor_run(node, plan, Record(None))
+
+
 def test_devices_register_once_and_all_of_them_first(packed_run: Any, node: Node) -> None:
     """Nothing is anchored before the last device of the ledger is there; then no other comes in."""
     setup = packed_run.plan.setup
