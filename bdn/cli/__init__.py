@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": ("bdn.cli.verify", "Recompute a run's ledger from genesis."),
     "show": ("bdn.cli.show", "Look at a run, or at one of its blocks."),
     "report": ("bdn.cli.report", "Write the run's HTML report."),
+    "lab": ("bdn.cli.lab", "Play attacks and faults against the real parts."),
     "simulate": ("bdn.cli.simulate", "Run PBFT scenarios, or search for ones that break it."),
     "contract": ("bdn.cli.contract", "Check and run contracts."),
     "detect": ("bdn.cli.detect", "Find objects in images with a run's model."),

@@ -111,7 +111,7 @@ class Run:
 
         Raises `StalledError` when it cannot end, saying what is missing.
         """
-        self.runner.run(self._is_over)
+        self.runner.run(self.is_over)
         with self.trace.span("compare"):
             singles = alone(self.material, self.config)
         seconds = time.perf_counter() - self._started
@@ -145,7 +145,12 @@ class Run:
                 return device
         raise StalledError("no device is left")
 
-    def _is_over(self) -> bool:
+    def listen(self, listener: Callable[[dict[str, Any]], None]) -> None:
+        """Let ``listener`` hear every trace event from now on."""
+        self._listeners.append(listener)
+
+    def is_over(self) -> bool:
+        """Whether every device that is still there has finished; judges each new model."""
         device = self.reference
         done = len(device.progress.history) - (1 if device.progress.finished else 0)
         if done > 0 and done not in self.evaluations:

@@ -243,6 +243,18 @@ class LedgerApplication:
         kind = CANDIDATE if phase == WEIGHTS else AUXILIARY
         return self._make(kind, epoch, accepted, self._tx_co(epoch, phase, good))
 
+    def make_aggregate(self, updates: Sequence[Envelope]) -> Candidate:
+        """A trial block of just these updates, all of one epoch and phase, and their Tx_co.
+
+        Raises `BlockError` where the mining contract refuses it.
+        """
+        payload = updates[0].payload
+        if not isinstance(payload, UpdateTransaction):
+            raise PeerError("not an update")
+        kind = CANDIDATE if payload.phase == WEIGHTS else AUXILIARY
+        return self._make(kind, payload.epoch, updates,
+                          self._tx_co(payload.epoch, payload.phase, updates))
+
     def _most_wanted(self, envelopes: Sequence[Envelope]) -> tuple[int, str]:
         """The epoch and phase that most of the updates are for."""
         counts: dict[tuple[int, str], int] = {}

@@ -8,6 +8,7 @@ cipher's public polynomials cannot be prepared against.
     w    a model, float32, |w| entries      δ    an update, w_k − w^(p-1)      F    a loss
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,13 +40,17 @@ def vector_length(settings: Settings, phase: str) -> int:
     return {WEIGHTS: settings.model_size + 1, GRADIENT: settings.model_size, LOSS: 1}[phase]
 
 
+@functools.lru_cache(maxsize=6)
 def clips(settings: Settings, phase: str) -> NDArray[np.float64]:
-    """The largest absolute value of each entry, float64 of shape (length,)."""
+    """The largest absolute value of each entry, float64 of shape (length,); not to be changed."""
     if phase == GRADIENT:
-        return np.full(settings.model_size, settings.gradient_clip)
-    if phase == LOSS:
-        return np.array([settings.loss_clip])
-    return np.append(np.full(settings.model_size, settings.weight_clip), settings.loss_clip)
+        bounds = np.full(settings.model_size, settings.gradient_clip)
+    elif phase == LOSS:
+        bounds = np.array([settings.loss_clip])
+    else:
+        bounds = np.append(np.full(settings.model_size, settings.weight_clip), settings.loss_clip)
+    bounds.flags.writeable = False
+    return bounds
 
 
 def update_context(chain: bytes, epoch: int, phase: str, device: bytes) -> bytes:
@@ -97,10 +102,14 @@ class Ciphers:
         return self._made[name]
 
 
+@functools.lru_cache(maxsize=4)
 def make_cipher(
     settings: Settings, public_key: PublicKey, phase: str, seed: bytes
 ) -> VectorCipher:
-    """The settings' cipher for a phase; raises `UsageError` where the budget does not fit."""
+    """The settings' cipher for a phase; raises `UsageError` where the budget does not fit.
+
+    A cipher holds nothing secret and never changes, so all nodes of one process share it.
+    """
     return vector_cipher(
         settings.cipher,
         public_key,

@@ -34,7 +34,7 @@ Tiny = Callable[..., RunConfig]
 def listened(run: Run, *names: str) -> list[dict[str, Any]]:
     """The run's coming events of these names."""
     heard: list[dict[str, Any]] = []
-    run._listeners.append(lambda r: heard.append(r) if r["event"] in names else None)
+    run.listen(lambda r: heard.append(r) if r["event"] in names else None)
     return heard
 
 
@@ -50,7 +50,7 @@ def test_a_device_never_helps_to_open_a_second_sum_even_after_a_restart(tiny: Ti
         run.devices[0] = make_device(run.material, 0, store, run.trace)
         run.runner.add(run.devices[0])
         withheld = listened(run, "share-withheld")
-        run.runner.run(run._is_over)
+        run.runner.run(run.is_over)
         reasons = {r["reason"] for r in withheld if r["node"] == "device-1"}
         ledger = run.edges[0].ledger
         share_of_one = [
@@ -128,7 +128,7 @@ def test_a_device_believes_only_what_verifies_and_leaves_the_edge_that_lies(tiny
         for index, lie in enumerate(lies):
             lie_to_own_device(run, index, lie)
         left = listened(run, "edge-left")
-        run.runner.run(run._is_over)
+        run.runner.run(run.is_over)
         for index, lie in enumerate(lies):
             assert any((r["node"], r["edge"]) == (f"device-{index + 1}", f"edge-{index}")
                        for r in left), lie
@@ -155,6 +155,6 @@ def test_two_seals_at_one_height_end_a_devices_trust(tiny: Tiny) -> None:
         device.step(Received("edge-1", encode_message(forged)), int(run.runner.now_ms))
         assert [r["height"] for r in heard] == [1]
         with pytest.raises(StalledError):
-            run.runner.run(run._is_over)
+            run.runner.run(run.is_over)
         assert device.stage is not Stage.FINISHED
         assert run.devices[1].stage is Stage.FINISHED

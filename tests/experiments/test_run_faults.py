@@ -48,8 +48,8 @@ def test_the_primary_crashes_mid_epoch_and_the_model_is_the_same(
                     moment, "edge-0", 4):
                 run.runner.at(run.runner.now_ms, lambda: run.runner.crash("edge-0"))
 
-        run._listeners.append(crash)
-        run.runner.run(run._is_over)
+        run.listen(crash)
+        run.runner.run(run.is_over)
         assert not run.runner.is_up("edge-0")
         survivor = run.edges[1].ledger
         sealed_in = [survivor.store.seal(h).view for h in range(1, survivor.height + 1)]
@@ -78,7 +78,7 @@ def test_a_lying_primary_never_gets_its_block_sealed(
         liar.host.product = lambda terms, epoch, phase, updates: honest_host(  # type: ignore[method-assign]
             terms, epoch, phase, updates[:-1] if roots == [] else updates)
         honest_host = type(liar.host).product.__get__(liar.host)
-        run.runner.run(run._is_over)
+        run.runner.run(run.is_over)
         for edge in run.edges[1:]:
             for height in range(1, edge.ledger.height + 1):
                 aggregate = edge.ledger.store.block(height).aggregate
@@ -119,8 +119,8 @@ def tampered_run(config: RunConfig, tamper: Callable[[Run, Submit], Submit | Non
             if record["event"] in ("refused", "failed", "transaction-refused"):
                 run.reasons.append(record["reason"])  # type: ignore[attr-defined]
 
-        run._listeners.append(hear)
-        run.runner.run(run._is_over)
+        run.listen(hear)
+        run.runner.run(run.is_over)
         run.contributors = {  # type: ignore[attr-defined]
             address for record in run.devices[0].progress.history
             for address in record.contributors}
@@ -233,7 +233,7 @@ def test_a_device_that_vanishes_costs_its_update_only(tiny: Tiny) -> None:
             if record["event"] == "epoch-done" and record["epoch"] == 1:
                 run.runner.crash("device-2")
 
-        run._listeners.append(vanish)
-        run.runner.run(run._is_over)
+        run.listen(vanish)
+        run.runner.run(run.is_over)
         history = run.devices[0].progress.history
         assert [len(record.contributors) for record in history] == [4, 3, 3]

@@ -27,7 +27,7 @@ def models_by_epoch(config: RunConfig) -> tuple[list[np.ndarray], Any]:
             if record["event"] == "opened" and record["node"] == device.name:
                 models.setdefault(len(device.progress.history), device.progress.w)
 
-        run._listeners.append(watch)
+        run.listen(watch)
         run.complete()
         for other in run.devices[1:]:  # every device computes the same model by itself
             assert np.array_equal(other.progress.w, device.progress.w)
