@@ -47,6 +47,9 @@ class Progress:
         match record["event"]:
             case "load-data":
                 self._say(f"making the {self._config.key_bits}-bit key ({self._config.key})")
+            case "key-progress":
+                self._say(f"joint key, round {record['round']}: {record['tried']} candidates of "
+                          f"about {record['expected']:.0f}")
             case "key":
                 self._say(f"key of {record['bits']} bits made in {record['seconds']:.1f} s")
             case "work":

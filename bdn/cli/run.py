@@ -14,6 +14,7 @@ from bdn.experiments.config import KEYS, SPLITS, RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import opened_run
 from bdn.nodes.settings import CIPHERS, RULES
+from bdn.report import write_report
 
 DEFAULTS = RunConfig()
 
@@ -91,6 +92,7 @@ def drive(config: RunConfig, folder: RunFolder, as_json: bool) -> None:
                    err=True)
     with Progress(config) as progress, opened_run(config, folder, listen=progress.hear) as run:
         history = run.complete()
+    write_report(folder.path)
     if as_json:
         click.echo(json.dumps(history))
     else:

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bdn.experiments.folder import REPORT
+
 PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensus", "opening",
           "evaluation", "baseline")
 MANY_DEVICES = 20
@@ -36,6 +38,8 @@ def print_history(
     if history["refused"]:
         console.print(f"{len(history['refused'])} refusals; see trace.jsonl.")
     console.print(f"Run folder: {folder}. Check it with: bdn verify {folder}", highlight=False)
+    if (folder / REPORT).is_file():
+        console.print(f"The report: {folder / REPORT}", highlight=False)
 
 
 def _epochs(history: dict[str, Any]) -> Table:

@@ -154,11 +154,16 @@ def _keys(
         public_key = PublicKey.from_bytes(stored)
         found = [store.secret(f"key share/{i}") for i in range(config.holders)]
         return stored, [_decode_share(public_key, part) for part in found if part]
-    make = deal if config.key == "dealer" else generate_jointly
+    rng = source.substream("key")
     with trace.span("key", bits=config.key_bits, how=config.key):
-        public_key, shares = make(
-            config.holders, config.threshold, config.key_bits, rng=source.substream("key")
-        )
+        if config.key == "dealer":
+            public_key, shares = deal(config.holders, config.threshold, config.key_bits, rng=rng)
+        else:
+            public_key, shares = generate_jointly(
+                config.holders, config.threshold, config.key_bits, rng=rng,
+                progress=lambda turn, tried, expected: trace.event(
+                    "key-progress", round=turn, tried=tried, expected=expected),
+            )
     encoded = public_key.to_bytes()
     store.keep([(f"key share/{i}", _encode_share(share)) for i, share in enumerate(shares)]
                + [("public key", encoded)])

@@ -184,7 +184,7 @@ class Run:
 
     def blocks(self) -> list[dict[str, Any]]:
         """Height, kind, epoch, view, transactions and bytes of every sealed block."""
-        ledger = self.edges[0].ledger
+        ledger = max((edge.ledger for edge in self.edges), key=lambda ledger: ledger.height)
         rows = []
         for height in range(1, ledger.height + 1):
             block, seal = ledger.store.block(height), ledger.store.seal(height)

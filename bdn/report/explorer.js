@@ -88,7 +88,7 @@ function source(name, code, used) {
   const rows = [];
   let skipped = 0;
   const lines = code.split("\n");
-  const near = (i) => [i, i + 1, i + 2].some((n) => used[n] !== undefined);
+  const near = (i) => [i, i + 1, i + 2, i + 3, i + 4].some((n) => used[n] !== undefined);
   lines.forEach((line, i) => {
     if (!near(i)) { skipped++; return; }
     if (skipped) rows.push(make("span", { class: "skipped" }, "…"));

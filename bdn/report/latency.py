@@ -33,7 +33,8 @@ def _stages(mark: Mark, previous_end: float) -> tuple[list[float], float]:
     """(durations by stage, the end), each stage starting where the one before it ended."""
     at = previous_end or mark.first
     stages = []
-    for end in (mark.trained, mark.sealed, mark.proposed, mark.agreed, mark.shared, mark.opened):
+    uploaded = mark.proposed or mark.submitted
+    for end in (mark.trained, mark.sealed, uploaded, mark.agreed, mark.shared, mark.opened):
         stages.append(max(0.0, end - at))
         at = max(at, end)
     return stages, at

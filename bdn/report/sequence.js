@@ -21,22 +21,25 @@ function drawSequence(target, sequence, epoch) {
   target.replaceChildren();
   const zoom = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
   const lanes = sequence.lanes;
-  const width = Math.max((target.clientWidth - 2) / zoom, 90 + lanes.length * 58);
+  const width = Math.max((target.clientWidth - 2) / zoom, 24 + lanes.length * 34);
+  const narrow = width < 480;
+  target.classList.toggle("narrow", narrow);
   const sized = (height) => ({ width: width * zoom, height: height * zoom,
     viewBox: `0 0 ${width} ${height}` });
   const gap = (width - 24) / lanes.length;
   const x = (lane) => 12 + gap * (lane + 0.5);
   const head = svg(target, "svg", { class: "lanes", ...sized(30) });
-  const short = gap < 72;
+  const shown = (name) => gap < 50 ? name.replace("device-", "d").replace("edge-", "e")
+    : gap < 72 ? name.replace("device-", "dev ").replace("edge-", "edge ") : name;
   lanes.forEach((name, i) => svg(head, "text", { class: "lane-name", x: x(i), y: 20 },
-    short ? name.replace("device-", "dev ").replace("edge-", "edge ") : name));
+    shown(name)));
   const body = svg(target, "svg", { role: "img", "aria-label": spoken(epoch) });
   const back = svg(body, "g", {});
   let y = 8, change = 0;
   for (const band of epoch.bands) {
     if (band.label === "VIEW-CHANGE") change = change || y;
-    y = band.kind === "mark" ? drawMark(body, band, y, width)
-      : drawBand(body, band, y, width, x, gap);
+    y = band.kind === "mark" ? drawMark(body, band, y, width, narrow)
+      : drawBand(body, band, y, width, x, gap, narrow);
   }
   lanes.forEach((_, i) => svg(back, "line", { class: "lane", x1: x(i), x2: x(i), y1: 0, y2: y }));
   Object.entries(sized(y + 6)).forEach(([name, value]) => body.setAttribute(name, value));
@@ -44,23 +47,25 @@ function drawSequence(target, sequence, epoch) {
   return change * zoom;
 }
 
-function drawMark(body, band, y, width) {
+function drawMark(body, band, y, width, narrow) {
   svg(body, "rect", { class: "mark-back", x: 8, y, width: width - 16, height: 24, rx: 6 });
   svg(body, "text", { class: "mark-name", x: 18, y: y + 16.5 },
-    `${band.label}   +${timeText(band.at)}`);
+    narrow ? band.label : `${band.label}, +${timeText(band.at)}`);
   return y + 34;
 }
 
-function drawBand(body, band, y, width, x, gap) {
-  svg(body, "rect", { class: "band-back", x: 8, y, width: width - 16, height: 22, rx: 5 });
+function drawBand(body, band, y, width, x, gap, narrow) {
+  svg(body, "rect", { class: "band-back", x: 8, y, width: width - 16, height: narrow ? 38 : 22,
+    rx: 5 });
   const title = svg(body, "text", { class: "band-name", x: 18, y: y + 15.5 }, band.label);
-  const many = band.kind === "work" ? `${band.count}×`
+  const many = band.kind === "work" ? `${band.count}×${narrow ? ", in ms" : ""}`
     : `${band.count} message${band.count === 1 ? "" : "s"}, ${bytesText(band.bytes)}`;
-  const more = svg(title, "tspan", { class: "band-more", dx: 10 },
+  const place = narrow ? { x: 18, dy: 15 } : { dx: 10 };
+  const more = svg(title, "tspan", { class: "band-more", ...place },
     `${many}, +${timeText(band.at)}`);
   more.setAttribute("font-weight", "400");
-  y += 27;
-  if (band.kind === "work") return drawWork(body, band, y, x, gap);
+  y += narrow ? 43 : 27;
+  if (band.kind === "work") return drawWork(body, band, y, x, gap, narrow);
   const span = band.until - band.at || 1;
   const stagger = band.until === band.at ? 0 : Math.min(7 * Math.max(0, band.items.length - 1), 42);
   const slope = Math.max(26, Math.min(46, gap * 0.32));
@@ -71,8 +76,8 @@ function drawBand(body, band, y, width, x, gap) {
   return y + stagger + slope + 12;
 }
 
-function drawWork(body, band, y, x, gap) {
-  const wide = Math.min(gap - 6, 78);
+function drawWork(body, band, y, x, gap, narrow) {
+  const wide = Math.min(gap - 4, 78);
   const rows = new Map();
   let bottom = y + 22;
   for (const [lane, at, seconds] of band.items) {
@@ -82,7 +87,8 @@ function drawWork(body, band, y, x, gap) {
     const box = svg(body, "rect", { class: "box", x: x(lane) - wide / 2, y: top, width: wide,
       height: 21, rx: 4 });
     svg(box, "title", {}, `starts at +${timeText(at)}, takes ${timeText(seconds * 1000)}`);
-    svg(body, "text", { class: "box-text", x: x(lane), y: top + 14.5 }, timeText(seconds * 1000));
+    svg(body, "text", { class: "box-text", x: x(lane), y: top + 14.5 },
+      narrow ? String(Math.round(seconds * 1000)) : timeText(seconds * 1000));
     bottom = Math.max(bottom, top + 22);
   }
   return bottom + 11;

@@ -21,7 +21,7 @@ MAX_DEVICE_LANES = 10
 PAUSE_MS = 2_000
 """After so long a silence, what comes is a repetition and gets a band of its own."""
 
-FETCH = "Devices ask for headers, Tx_co, proofs and blobs, and get them"
+FETCH = "Devices fetch headers, proofs, blobs"
 LABELS = {
     "Submit": "Devices submit", "Share": "Passed on to the other edge servers",
     "SealedHeaders": "Header and seal to the devices", "Refused": "Refused",
@@ -72,11 +72,15 @@ class Band:
 
 @dataclass(slots=True)
 class Mark:
-    """When things of a round were done, in virtual milliseconds; 0 where they were not."""
+    """When things of a round were done, in virtual milliseconds; 0 where they were not.
+
+    Proof of work proposes nothing: there the last update's submission ends the upload.
+    """
 
     first: float = 0.0
     trained: float = 0.0
     sealed: float = 0.0
+    submitted: float = 0.0
     proposed: float = 0.0
     agreed: float = 0.0
     shared: float = 0.0
@@ -136,9 +140,10 @@ class Sequence:
                   else self._round.get(device, SET_UP))
         if kind == "ViewChange":
             self.view_changes.add(self.rounds.epoch_of(number))
-        if kind == "PrePrepare" and number >= 0:
-            mark = self._mark(number)
-            mark.proposed = mark.proposed or at
+        if number >= 0:
+            self._mark_message(self._mark(number), kind, source, at)
+        if kind == "SealedHeaders":
+            self._announced(self._height.get(source, 0), at)
         label = LABELS.get(kind) or kind or "Messages"
         if kind == "Submit":
             label = SUBMITTED.get(self._submits.get(source, ""), LABELS["Submit"])
@@ -146,6 +151,21 @@ class Sequence:
         key = (label, number, height, view)
         band = self._band(number, key, "vote" if kind in VOTES else "message", label, at)
         band.add(at, at, [at, source, target, record["bytes"], int(record["lost"])])
+
+    def _mark_message(self, mark: Mark, kind: str, source: str, at: float) -> None:
+        if kind == "PrePrepare":
+            mark.proposed = mark.proposed or at
+        elif kind == "Submit" and self._submits.get(source) == "UpdateTransaction":
+            mark.submitted = max(mark.submitted, at)
+
+    def _announced(self, height: int, at: float) -> None:
+        """The first edge server tells devices of the block at ``height``: it is sealed."""
+        number = self.rounds.of_block(height)
+        if number < 0 or ("announced", height) in self._told:
+            return
+        self._told.add(("announced", height))
+        mark = self._mark(number)
+        mark.agreed, mark.shared = mark.agreed or at, at
 
     def _work(self, record: Record) -> None:
         node, at, kind = record["node"], record["virtual_ms"], record["kind"]
@@ -177,11 +197,8 @@ class Sequence:
         self._told.add(("sealed", height))
         at, number = self._clock.get(node, 0.0), self.rounds.of_block(height)
         view = f" in view {record['view']}" if record.get("view") is not None else ""
-        text = f"Block {height} sealed{view}: {record['kind']}, {_count(record['transactions'])}"
+        text = f"Block {height} sealed{view}: {record['kind']}, {record['transactions']} tx"
         self._band(number, ("sealed", height), "mark", text, at)
-        if number >= 0:
-            mark = self._mark(number)
-            mark.agreed, mark.shared = mark.agreed or at, at
 
     def _new_view(self, record: Record) -> None:
         node, view = record["node"], record["view"]
@@ -274,7 +291,3 @@ def _title(epoch: int, closing: int) -> str:
 
 def _is_edge(name: str) -> bool:
     return name.startswith("edge-")
-
-
-def _count(transactions: int) -> str:
-    return f"{transactions} transaction" + ("s" if transactions != 1 else "")

@@ -62,7 +62,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_ends_with_its_folder_and_tables(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("config.json", "ledger.sqlite", "history.json", "model.npz", "trace.jsonl"):
+    for name in ("config.json", "ledger.sqlite", "history.json", "model.npz", "trace.jsonl",
+                 "report.html"):
         assert (run_folder / name).is_file()
     assert invoke(["show", str(run_folder)]) == 0
     text = capsys.readouterr().out

@@ -119,12 +119,21 @@ def test_many_devices_are_counted_but_not_all_drawn() -> None:
     assert len(drawn["epochs"][0]["bands"][0]["items"]) == 10
 
 
+@pytest.mark.parametrize(("later_ms", "bands"), [(module.PAUSE_MS, 1), (module.PAUSE_MS + 1, 2)])
+def test_a_repetition_after_a_silence_is_a_band_of_its_own(later_ms: int, bands: int) -> None:
+    sequence = Sequence(Rounds((), (-1,)), measured=True)
+    for at in (0, later_ms):
+        sequence.hear({"event": "message", "source": "edge-0", "target": "edge-1", "bytes": 5,
+                       "lost": False, "kind": "Prepare", "virtual_ms": at})
+    assert len(sequence.to_plain(closing=-1)["epochs"][0]["bands"]) == bands
+
+
 # --- latency ------------------------------------------------------------------------------------
 
 times = st.floats(1, 1e6)
 
 
-@given(st.lists(st.builds(Mark, times, times, times, times, times, times, times), max_size=6))
+@given(st.lists(st.builds(Mark, *[times] * 8), max_size=6))
 def test_stages_add_up_to_the_whole(marks: list[Mark]) -> None:
     """Fig. 4: no stage is negative, and together they are the time from first to last."""
     rounds = Rounds(tuple(Round(p, "weights", p) for p in range(1, len(marks) + 1)), ())
