@@ -24,6 +24,9 @@ from bdn.trace import DISCARD, Trace
 ANSWER, SUBMISSION = "answer", "submission"
 """Timers: how long a question, or a transaction, may stay open."""
 
+MAX_DOUBLINGS = 6
+"""Patience grows to 64 times what it was, and no further."""
+
 READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction")
 """Payload classes that a device reads in every block, besides its own transactions."""
 
@@ -37,12 +40,14 @@ class ContractInterface:
         light: what the device believes about the chain.
         edges: names of the edge servers, the associated one first.
         gas_limit: of a transaction.
-        answer_ms, submission_ms: patience with one edge server.
+        answer_ms, submission_ms: patience with a question, and with a transaction; it doubles each
+            time that it was not enough, since an edge server with a thousand updates to check is
+            slow, and sending them again would make it slower.
     """
 
     def __init__(
         self, name: str, identity: Identity, light: LightNode, edges: Sequence[str],
-        gas_limit: int, answer_ms: int = 2_000, submission_ms: int = 10_000,
+        gas_limit: int, answer_ms: int = 5_000, submission_ms: int = 30_000,
         trace: Trace = DISCARD,
     ) -> None:
         self.name = name
@@ -55,12 +60,17 @@ class ContractInterface:
         self._edges = list(edges)
         self._answer_ms = answer_ms
         self._submission_ms = submission_ms
+        self._impatience = 0
+        """Timeouts since something of ours was last answered."""
         self._trace = trace
 
     @property
     def edge(self) -> str:
         """The edge server that the device turns to now."""
         return self._edges[0]
+
+    def _timer(self, name: str, after_ms: int) -> SetTimer:
+        return SetTimer(name, after_ms << self._impatience)
 
     # --- sharing --------------------------------------------------------------------------------
 
@@ -77,7 +87,7 @@ class ContractInterface:
                           bytes=sum(map(len, blobs)) + len(request))
         return [
             Send(self.edge, encode_message(self.submission)),
-            SetTimer(SUBMISSION, self._submission_ms),
+            self._timer(SUBMISSION, self._submission_ms),
         ]
 
     def included(self, nonce: int) -> list[Effect]:
@@ -97,11 +107,12 @@ class ContractInterface:
         if self.question is not None:
             return []
         self.question = question
-        return [Send(self.edge, encode_message(question)), SetTimer(ANSWER, self._answer_ms)]
+        return [Send(self.edge, encode_message(question)), self._timer(ANSWER, self._answer_ms)]
 
     def answered(self) -> list[Effect]:
         """The question under way is settled."""
         self.question = None
+        self._impatience = 0
         return [CancelTimer(ANSWER)]
 
     def distrust(self, reason: str) -> list[Effect]:
@@ -113,6 +124,7 @@ class ContractInterface:
 
     def on_timeout(self, timer: str) -> list[Effect]:
         """A question or a transaction stayed open too long."""
+        self._impatience = min(self._impatience + 1, MAX_DOUBLINGS)
         if timer == ANSWER and self.question is not None:
             return self.distrust("no answer")
         if timer == SUBMISSION and self.submission is not None:
@@ -120,5 +132,6 @@ class ContractInterface:
             data = encode_message(self.submission)
             sends = [Send(edge, data) for edge in self._edges]
             after = self.light.height
-            return [*sends, *self.ask(GetHeaders(after)), SetTimer(SUBMISSION, self._submission_ms)]
+            return [*sends, *self.ask(GetHeaders(after)),
+                    self._timer(SUBMISSION, self._submission_ms)]
         return []

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from bdn.encoding import decode, digest, encode
 from bdn.pbft.errors import MessageError
+from bdn.pbft.flat import read_batch
 from bdn.pbft.messages import Request
 from bdn.pbft.signing import Signing
 from bdn.pbft.wire import decode_message, encode_message, statement
@@ -258,7 +259,7 @@ class AppendLog:
 
 def _decode_batch(payload: bytes) -> Batch:
     """What `AppendLog.payload_of` encoded; raises `MessageError` for anything else."""
-    match decode(payload):
+    match read_batch(payload) or decode(payload):
         case [int() as nonce, *parts]:
             return Batch(nonce, tuple([_decode_request(part) for part in parts]))
         case _:

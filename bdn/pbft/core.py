@@ -67,7 +67,7 @@ class Core:
         self.buffer: dict[int, list[PrePrepare | Prepare | Commit]] = {}
         # ordering
         self.log = Log()
-        self.surplus: set[bytes] = set()
+        self.surplus: set[bytes] = set()  # gists of votes that nobody counts any more
         self.next_sequence = 1
         self.unvoted: set[int] = set()
         self.in_flight: set[tuple[str, int]] = set()

@@ -19,12 +19,12 @@ from bdn.errors import EncodingError
 
 T = TypeVar("T")
 
-UINT, BYTES, TEXT, MAP = 0x00, 0x40, 0x60, 0xA0
+UINT, BYTES, TEXT, ARRAY, MAP = 0x00, 0x40, 0x60, 0x80, 0xA0
 """CBOR's major types (RFC 8949, section 3.1), as they stand in the first byte."""
 FALSE, TRUE, NULL = b"\xf4", b"\xf5", b"\xf6"
 
 _HEADS = {major: [bytes((major + value,)) if value < 24 else bytes((major + 24, value))
-                  for value in range(256)] for major in (UINT, BYTES, TEXT, MAP)}
+                  for value in range(256)] for major in (UINT, BYTES, TEXT, ARRAY, MAP)}
 """The heads of small values and of short contents."""
 _LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
 """The least value that needs 1, 2, 4 or 8 bytes more; anything less is not the shortest form."""
@@ -98,7 +98,7 @@ class VoteCodec(FlatCodec[V]):
         shape = b"".join(re.escape(key) + part for key, part in zip(keys, parts, strict=True))
         self._match = re.compile(shape, re.DOTALL).fullmatch
         before = len(keys[0]) + 1 + len(keys[1]) + 32
-        self._voter = slice(before, before + len(keys[2]) + 1)
+        self._voter = before, before + len(keys[2]) + 1
         self._make: Callable[[int, int, bytes, int, bytes], V] = cls
 
     def gist(self, view: int, sequence: int, digest: bytes) -> bytes:
@@ -112,7 +112,8 @@ class VoteCodec(FlatCodec[V]):
 
         Views and replicas above 23 move what follows, so that theirs are nobody's too.
         """
-        return data[:self._voter.start] + data[self._voter.stop:-64]
+        begins, ends = self._voter
+        return data[:begins] + data[ends:-64]
 
     def encode(self, vote: V) -> bytes:
         """The vote's only encoding."""
@@ -161,8 +162,6 @@ def _read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
     low = data[at] - major
     if 0 <= low < 24:
         return low, at + 1
-    if low == 24 and data[at + 1] >= 24:
-        return data[at + 1], at + 2
     if not 24 <= low < 28:
         raise ValueError(f"byte {at} begins something else")
     end = at + 1 + (1 << (low - 24))
@@ -187,7 +186,10 @@ def _write_bytes(value: bytes) -> bytes:
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
-    length, at = _read_head(data, at, BYTES)
+    if data[at] == BYTES + 24 and data[at + 1] >= 24:  # as digests, signatures and keys begin
+        length, at = data[at + 1], at + 2
+    else:
+        length, at = _read_head(data, at, BYTES)
     end = at + length
     if end > len(data):
         raise ValueError("bytes are cut")
@@ -205,6 +207,23 @@ def _read_text(data: bytes, at: int) -> tuple[str, int]:
     if end > len(data):
         raise ValueError("text is cut")
     return data[at:end].decode(), end
+
+
+def read_batch(data: bytes) -> list[int | bytes] | None:
+    """What `bdn.encoding.decode` reads from an array of a number and byte strings after it.
+
+    None for anything else, good or bad: that is the general codec's to tell.
+    """
+    try:
+        length, at = _read_head(data, 0, ARRAY)
+        number, at = _read_uint(data, at)
+        items: list[int | bytes] = [number]
+        for _ in range(length - 1):
+            item, at = _read_bytes(data, at)
+            items.append(item)
+    except (IndexError, ValueError):
+        return None
+    return items if length and at == len(data) else None
 
 
 def _write_bool(value: bool) -> bytes:

@@ -176,7 +176,7 @@ class Replica:
         try:
             if isinstance(event, Receive):  # as nearly every event is
                 if is_vote_among(core.surplus, event.data):
-                    return core.effects  # a quorum has said it: nobody counts this one
+                    return []  # a quorum has said it, so this one counts for nothing
                 self._receive(decode_message(event.data), event.source)
             else:
                 self._take(event)

@@ -50,6 +50,7 @@ def leave(core: Core, target: int) -> None:
     core.unvoted.clear()
     core.in_flight.clear()
     core.log.leave_view()
+    core.surplus.clear()
     forget_held_back(core)
 
 
