@@ -55,7 +55,7 @@ from bdn.nodes.tasks import (
     local_update,
     make_share,
     open_aggregate,
-    seal_update,
+    seal_local,
 )
 from bdn.paillier import KeyShare, VectorCipher
 from bdn.randomness import Randomness
@@ -354,7 +354,7 @@ class Device:
             self._learner.sample_count, context,
             self._rng.substream(f"seal/{p.epoch}/{p.phase}"),
         )
-        return [Compute(f"seal/{p.epoch}/{p.phase}", "seal", _seal_timed, arguments)]
+        return [Compute(f"seal/{p.epoch}/{p.phase}", "seal", seal_local, arguments)]
 
     def _upload(self, local: LocalResult, sealed: SealedUpdate) -> list[Effect]:
         """Algorithm 2, lines 9–10: Tx_dk = [E(δ_k), T_local]."""
@@ -493,11 +493,3 @@ class Device:
         self._reader.height, self._anchor = model.read_height, model.anchor
         self._interface.nonce = model.nonce
         self.stage = Stage.FINISHED if model.finished else Stage.WORKING
-
-
-def _seal_timed(
-    cipher: VectorCipher, local: LocalResult, bounds: Any, with_loss: bool, weight: int,
-    context: bytes, rng: Randomness,
-) -> tuple[LocalResult, SealedUpdate]:
-    """`seal_update`, keeping T_local beside its result."""
-    return local, seal_update(cipher, local.vector, bounds, with_loss, weight, context, rng)

@@ -121,6 +121,14 @@ def seal_update(
     return SealedUpdate(pack_blob(sealed.leaves()), scale)
 
 
+def seal_local(
+    cipher: VectorCipher, local: LocalResult, clips: Floats, with_loss: bool, weight: int,
+    context: bytes, rng: Randomness,
+) -> tuple[LocalResult, SealedUpdate]:
+    """`seal_update`, keeping T_local beside its result."""
+    return local, seal_update(cipher, local.vector, clips, with_loss, weight, context, rng)
+
+
 def make_share(
     cipher: VectorCipher, share: KeyShare, total: bytes, session: bytes, group_key: bytes,
     rng: Randomness,
