@@ -88,6 +88,8 @@ class LedgerApplication:
         """Devices whose own update for the open phase was refused: they have answered."""
         self.missing: tuple[bytes, ...] = ()
         """Blobs that a proposed block names and this server lacks."""
+        self.waiting_updates: frozenset[bytes] = frozenset()
+        """Devices whose checked updates wait here, as the edge server knows."""
         self.behind = False
         """Whether the others have sealed blocks that this server must fetch."""
         self._trace = trace
@@ -341,9 +343,6 @@ class LedgerApplication:
         if withheld:
             raise BlockError(
                 f"the proposer left out {len(withheld)} updates before the deadline")
-
-    waiting_updates: frozenset[bytes] = frozenset()
-    """Devices whose checked updates wait here, as the edge server knows."""
 
     def _check_product(self, block: Block) -> None:
         """Compute Tx_co's product here, before the contract asks for it, and store its blob."""
