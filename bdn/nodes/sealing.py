@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bdn.chain import blob_root, pack_blob, unpack_blob
+from bdn.chain import merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
 from bdn.encoding import transcript
 from bdn.errors import PeerError, UsageError
@@ -165,8 +165,7 @@ class VectorHost:
             sealed = [self._sealed(cipher, update) for update in updates]
             total = cipher.weighted_sum(sealed, [update["samples"] for update in updates])
             leaves = total.leaves()
-            blob = pack_blob(leaves)
-            root = blob_root(blob)
+            blob, root = pack_blob(leaves), merkle.root(leaves)
             self.produced[root] = blob
             self._products = {name: (root, len(leaves), len(blob))}
         return self._products[name]

@@ -10,6 +10,7 @@ written first does not show, and 1 and True cannot meet. It is written out here 
 because contracts must run where no package is installed; a test holds it equal to cbor2's bytes.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ KINDS: dict[str, type] = {
 
 _KEY_ORDER = {int: 0, str: 1, bytes: 2}
 _DICT = b"\xa1\x64dict"  # the head of {"dict": …}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
 
 
 # --- predicates ---------------------------------------------------------------------------------
@@ -55,7 +58,7 @@ def check_value(value: Any, what: str = "value", depth: int = 0) -> None:
     elif kind is bytes or kind is str:
         if len(value) > MAX_TEXT:
             raise UsageError(f"{what}: {kind.__name__} is longer than {MAX_TEXT}")
-        if kind is str and any("\ud800" <= character <= "\udfff" for character in value):
+        if kind is str and not value.isascii() and _SURROGATE.search(value):
             raise UsageError(f"{what}: a string has no lone surrogates")
     elif kind is list or kind is dict:
         if depth >= MAX_DEPTH:
@@ -159,56 +162,59 @@ def read_value(data: bytes) -> Any:
     return _read(data, 0, 0)[0]
 
 
-def _count(data: bytes, at: int) -> tuple[int, int, int]:
-    """(major type, count, offset after the head) of the item at ``at``."""
-    major, info = data[at] >> 5, data[at] & 31
+def _count(data: bytes, at: int) -> tuple[int, int]:
+    """(count, offset after the head) of the item at ``at``."""
+    info = data[at] & 31
     if info < 24:
-        return major, info, at + 1
+        return info, at + 1
     if info > 27:
         raise EncodingError("not an encoded contract value: bad length")
-    size = 1 << (info - 24)
-    return major, int.from_bytes(data[at + 1:at + 1 + size], "big"), at + 1 + size
+    end = at + 1 + (1 << (info - 24))
+    return int.from_bytes(data[at + 1:end], "big"), end
 
 
 def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """(value, offset after it). Contracts read their state often: common kinds come first."""
+    first = data[at]
+    major = first >> 5
+    if major == 2 or major == 3:
+        count, start = _count(data, at)
+        end = start + count
+        return (data[start:end] if major == 2 else data[start:end].decode()), end
+    if major == 0 or major == 1:
+        count, start = _count(data, at)
+        return (count if major == 0 else -1 - count), start
+    if first in _SIMPLE:
+        return _SIMPLE[first], at + 1
     if depth > MAX_DEPTH:
         raise EncodingError(f"a contract value is nested at most {MAX_DEPTH} deep")
-    if data[at] in (0xC2, 0xC3):
-        _, size, start = _count(data, at + 1)
-        magnitude = int.from_bytes(data[start:start + size], "big")
-        return (magnitude if data[at] == 0xC2 else -1 - magnitude), start + size
-    if data[at] in (0xF4, 0xF5, 0xF6):
-        return (False, True, None)[data[at] - 0xF4], at + 1
+    if major == 4:
+        count, start = _count(data, at)
+        items = []
+        for _ in range(count):
+            item, start = _read(data, start, depth + 1)
+            items.append(item)
+        return items, start
     if data.startswith(_DICT, at):
         return _read_dict(data, at + len(_DICT), depth)
-    major, count, start = _count(data, at)
-    if major == 0:
-        return count, start
-    if major == 1:
-        return -1 - count, start
-    if major == 2:
-        return data[start:start + count], start + count
-    if major == 3:
-        return data[start:start + count].decode(), start + count
-    if major != 4:
-        raise EncodingError(f"a contract value has no CBOR major type {major}")
-    items = []
-    for _ in range(count):
-        item, start = _read(data, start, depth + 1)
-        items.append(item)
-    return items, start
+    if first == 0xC2 or first == 0xC3:
+        size, start = _count(data, at + 1)
+        magnitude = int.from_bytes(data[start:start + size], "big")
+        return (magnitude if first == 0xC2 else -1 - magnitude), start + size
+    raise EncodingError(f"a contract value does not begin with {first:#04x}")
 
 
 def _read_dict(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    major, count, at = _count(data, at)
-    if major != 4:
+    if data[at] >> 5 != 4:
         raise EncodingError("a dict's pairs stand in an array")
+    count, at = _count(data, at)
     result: dict[Any, Any] = {}
     for _ in range(count):
         if data[at] != 0x82:
             raise EncodingError("a dict's entry is a pair")
         key, at = _read(data, at + 1, depth + 1)
-        check_key(key)
+        if type(key) not in _KEY_ORDER:
+            raise EncodingError(f"a dict's key is an int, str or bytes, not {kind_of(key)}")
         result[key], at = _read(data, at, depth + 1)
     return result, at
 
