@@ -19,6 +19,8 @@ from bdn.chain.contracts.generate import Generator
 THOROUGH = settings.default.max_examples > 100
 PROGRAMS = 10_000 if THOROUGH else 100
 ELSEWHERE = 2_000 if THOROUGH else 20
+REFUSED = 62_607
+"""One of the two seeds below 100,000 whose program the language refuses."""
 
 
 def test_both_engines_agree_on_generated_programs() -> None:
@@ -89,7 +91,25 @@ def test_every_python_and_hash_seed_agrees() -> None:
 
 def test_the_command_reports_agreement(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--programs", "5"])
-    assert capsys.readouterr().out.count("equal: 5 programs") == 2
+    assert capsys.readouterr().out.count("equal: programs 0 to 4,") == 2
+
+
+def test_the_command_names_the_first_difference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interpreter that gives another digest is named with the programs, and the status is 1."""
+    printed = iter([["0 aa", "500 bb"], ["0 aa", "500 bc"]])
+    monkeypatch.setattr("bdn.chain.contracts.differential.elsewhere", lambda *_: None)
+    monkeypatch.setattr("bdn.chain.contracts.differential.outcome", lambda _child: next(printed))
+    with pytest.raises(SystemExit) as ended:
+        main(["--programs", "1000"])
+    assert ended.value.code == 1
+    assert "DIFFERENT from program 500 on: programs 0 to 999" in capsys.readouterr().out
+
+
+def test_a_refused_program_is_an_outcome_too() -> None:
+    """A generated line over the limit: what must agree is the refusal."""
+    assert compare(REFUSED).startswith(b"ContractLimitError: fuzzed:")
 
 
 # --- Python as a third opinion ------------------------------------------------------------------
