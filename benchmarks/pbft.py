@@ -1,6 +1,6 @@
 """What consensus costs, beside the signatures that it cannot do without (issue 5, point 5).
 
-Five questions, each a table::
+Six questions, each a table::
 
     python benchmarks/pbft.py [--quick] [--json FILE]
 
@@ -16,12 +16,14 @@ Five questions, each a table::
 
    All replicas share one process, so what `bdn.pbft.wire.commit_text` remembers serves all of them:
    apart, each would make a batch's COMMIT statement once itself (about 1 µs a batch and replica).
-2. Without cryptography: microseconds for each delivered message, everything but the driver included
+2. Where the rest of a request goes at n = 4, batches of one: what each kind of step takes besides
+   its signatures, in the signed run (medians of the steps; a checkpoint comes every 16 requests).
+3. Without cryptography: microseconds for each delivered message, everything but the driver included
    (decoding, ordering, the journal's records, the application, replies).
-3. Requests per second over the batch size (all n replicas on one core, so a cluster of n machines
+4. Requests per second over the batch size (all n replicas on one core, so a cluster of n machines
    does about n times as much).
-4. Messages and bytes for one batch over n, beside the formula 2n(n − 1).
-5. Why there is a second codec: `bdn.pbft.flat` beside `bdn.encoding`.
+5. Messages and bytes for one batch over n, beside the formula 2n(n − 1).
+6. Why there are three codecs: `bdn.pbft.straight` beside `bdn.pbft.flat` and `bdn.encoding`.
 
 Messages are handed over in memory: no network, no fsync.
 """
@@ -50,13 +52,16 @@ from bdn.pbft import (
     decode_message,
     encode_message,
     signed,
+    type_name,
 )
-from bdn.pbft.events import Broadcast, Effect, Event, Receive
-from bdn.pbft.messages import MESSAGES, Commit
+from bdn.pbft.events import Broadcast, Decided, Effect, Receive
+from bdn.pbft.flat import FlatCodec
+from bdn.pbft.messages import MESSAGES, Commit, PrePrepare
+from bdn.pbft.wire import is_vote_among
 
 CLIENT = Identity.from_secret(b"c" * 32)
 
-Step = Callable[[int, Event], list[Effect]]
+Step = Callable[[int, Receive], list[Effect]]
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -75,19 +80,20 @@ class Meter:
     """A signing that counts and times what it passes on."""
 
     inner: Signing
+    now: Callable[[], float] = time.process_time
     signs: list[float] = field(default_factory=list)
     checks: list[float] = field(default_factory=list)
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        start = time.process_time()
+        start = self.now()
         signature = self.inner.sign(domain, message)
-        self.signs.append(time.process_time() - start)
+        self.signs.append(self.now() - start)
         return signature
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
-        start = time.process_time()
+        start = self.now()
         self.inner.verify(public_key, domain, message, signature)
-        self.checks.append(time.process_time() - start)
+        self.checks.append(self.now() - start)
 
     @staticmethod
     def clock() -> float:
@@ -143,7 +149,7 @@ class Load:
 
     def drive(self, step: Step) -> None:
         """Deliver every message in the order of sending; a batch begins when the last is done."""
-        queue: deque[tuple[int, Event]] = deque()
+        queue: deque[tuple[int, Receive]] = deque()
         for k in range(0, len(self.requests), self.batch):
             queue.extend([(0, Receive("c", data)) for data in self.requests[k:k + self.batch]])
             while queue:
@@ -193,7 +199,7 @@ def run(load: Load) -> Run:
     metered = load.replicas(list(meters))
     effects: list[list[Effect]] = []
 
-    def noted(to: int, event: Event) -> list[Effect]:
+    def noted(to: int, event: Receive) -> list[Effect]:
         effects.append(metered[to].step(event))
         return effects[-1]
 
@@ -228,12 +234,47 @@ def application_alone(load: Load) -> float:
     return seconds(ask)
 
 
+def steps(report: Report) -> None:
+    """The second table: every step of a signed run by what it did, less its signatures."""
+    load = Load(4, 16 if report.quick else 64, 1, real=True)
+    meters = [Meter(load.signing(i), time.perf_counter) for i in load.who]
+    replicas = load.replicas(list(meters))
+    spent: dict[str, list[float]] = {}
+
+    def clocked(to: int, event: Receive) -> list[Effect]:
+        meter, replica = meters[to], replicas[to]
+        meter.signs.clear()
+        meter.checks.clear()
+        late = is_vote_among(replica._core.surplus, event.data)
+        start = time.perf_counter()
+        effects = replica.step(event)
+        rest = time.perf_counter() - start - sum(meter.signs) - sum(meter.checks)
+        spent.setdefault(_kind(event, effects, late), []).append(rest)
+        return effects
+
+    load.drive(clocked)
+    for kind, rests in spent.items():
+        each = median(rests) * 1e6
+        report.add(**{"n = 4, a step that takes in": kind, "a request": len(rests) / load.sequences,
+                      "µs each": each, "µs a request": each * len(rests) / load.sequences})
+
+
+def _kind(event: Receive, effects: list[Effect], late: bool) -> str:
+    name = type_name(decode_message(event.data))
+    if late:
+        return f"{name} after the quorum"
+    if any(type(e) is Decided for e in effects):
+        told = any(type(e) is Broadcast for e in effects)
+        return f"{name}, and executes" + (", with a CHECKPOINT" if told else "")
+    return name + (", and answers to all" if any(type(e) is Broadcast for e in effects) else "")
+
+
 def _as_application(listener: Any) -> Application:
     return listener  # type: ignore[no-any-return]  # it answers to every name
 
 
 def measure(report: Report) -> None:
-    """All five tables."""
+    """All six tables."""
     repeats = 1 if report.quick else 5
     for n in (4, 7, 13):
         for batch in (1, 16):
@@ -245,6 +286,7 @@ def measure(report: Report) -> None:
                           "ms": r.work * 1e3, "Ed25519": r.ed25519 * 1e3,
                           "appl.": r.application * 1e3, "share": r.share,
                           "less appl.": median(r.protocol_share for r in runs)})
+    steps(report)
     for n in (4, 7, 13):
         load = Load(n, (20 if report.quick else 400) // n, 1, real=False)
         runs = [run(load) for _ in range(repeats)]
@@ -267,24 +309,37 @@ def measure(report: Report) -> None:
 
 
 def codecs(report: Report, repeats: int) -> None:
-    """The fifth table."""
-    vote = Commit(3, 1000, b"d" * 32, 2, b"s" * 64)
+    """The sixth table; the ratios are those of pairs in alternation."""
     rounds = 200 if report.quick else 2000
+    digest, signature = b"d" * 32, b"s" * 64
+    for message in (Commit(3, 1000, digest, 2, signature),
+                    Request("c", digest, 1000, b"operation", signature),
+                    PrePrepare(3, 1000, digest, b"p" * 170, signature)):
+        assert encode_message(message) == encode_union(message)
+        flat = FlatCodec[Any](type(message))
+        straight = to_and_fro(message, encode_message, decode_message, rounds)
+        quick, loop = paired(straight, to_and_fro(message, flat.encode, flat.decode, rounds),
+                             repeats=repeats + 2)
+        again, slow = paired(straight, to_and_fro(
+            message, encode_union, lambda data: decode_union(MESSAGES, data), rounds),
+            repeats=repeats + 2)
+        report.add(**{"there and back": type_name(message),
+                      "µs straight": quick.median / rounds * 1e6,
+                      "µs flat": loop.median / rounds * 1e6,
+                      "µs general": slow.median / rounds * 1e6,
+                      "flat : straight": loop.median / quick.median,
+                      "general : straight": slow.median / again.median})
 
-    def flat() -> None:
+
+def to_and_fro(
+    message: Any, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any], rounds: int
+) -> Callable[[], None]:
+    """Work for a clock: ``rounds`` times there and back."""
+    def work() -> None:
         for _ in range(rounds):
-            decode_message(encode_message(vote))
+            decode(encode(message))
 
-    def general() -> None:
-        for _ in range(rounds):
-            decode_union(MESSAGES, encode_union(vote))
-
-    assert encode_message(vote) == encode_union(vote)
-    quick, slow = paired(flat, general, repeats=repeats + 2)
-    report.add(**{"a COMMIT there and back": "flat, then general",
-                  "µs flat": quick.median / rounds * 1e6,
-                  "µs general": slow.median / rounds * 1e6,
-                  "ratio": slow.median / quick.median})
+    return work
 
 
 if __name__ == "__main__":

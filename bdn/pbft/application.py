@@ -12,16 +12,27 @@ Payloads are opaque bytes to the core. The contract that every application must 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from bdn.encoding import decode, digest, encode
+from bdn.encoding import decode, digest
 from bdn.pbft.errors import MessageError
-from bdn.pbft.flat import read_batch
+from bdn.pbft.flat import (
+    ARRAY,
+    read_batch,
+    write_batch,
+    write_bytes,
+    write_head,
+    write_text,
+    write_uint,
+)
 from bdn.pbft.messages import Request
+from bdn.pbft.record import record
 from bdn.pbft.signing import Signing
 from bdn.pbft.wire import decode_message, encode_message, statement
 from bdn.seal import Seal
+
+_ENTRY = write_head(ARRAY, 3)
+"""How an operation begins in a snapshot: an array of client, timestamp and operation."""
 
 Result = tuple[str, int, bytes]
 """(client, timestamp, result bytes) of one executed request."""
@@ -88,7 +99,7 @@ class Application(Protocol):
 # --- the application to learn from --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batch:
     """A payload of `AppendLog`.
 
@@ -157,7 +168,7 @@ class AppendLog:
     @staticmethod
     def payload_of(requests: Sequence[Request], nonce: int = 0) -> bytes:
         """The payload that holds ``requests``."""
-        return encode([nonce, *(encode_message(request) for request in requests)])
+        return write_batch(nonce, map(encode_message, requests))
 
     def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
         """Refuse empty and oversized batches, duplicates, foreign signatures, what is done."""
@@ -238,11 +249,12 @@ class AppendLog:
         return copy
 
     def _append(self, entry: tuple[str, int, bytes]) -> None:
-        data = encode(entry)
+        client, timestamp, operation = entry
+        data = _ENTRY + write_text(client) + write_uint(timestamp) + write_bytes(operation)
         self.operations.append(entry)
         self._entries.append(len(data).to_bytes(4, "big") + data)
         self._chain = digest("bdn/append-log", self._chain, data)
-        self._last[entry[0]] = max(entry[1], self._last.get(entry[0], -1))
+        self._last[client] = max(timestamp, self._last.get(client, -1))
 
     def _batch(self, payload: bytes) -> Batch:
         """The decoded payload; the last one is kept, for it is asked for several times."""

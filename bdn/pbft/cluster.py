@@ -72,4 +72,4 @@ class Cluster:
 
     def primary(self, view: int) -> int:
         """The index of the primary of ``view``: v mod n."""
-        return view % self.n
+        return view % len(self.public_keys)

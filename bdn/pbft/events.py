@@ -6,6 +6,7 @@ effects out **in the order of the list**. Nothing else passes between a replica 
 
 from dataclasses import dataclass
 
+from bdn.pbft.record import record
 from bdn.seal import Seal
 
 # --- events -------------------------------------------------------------------------------------
@@ -16,7 +17,7 @@ class Start:
     """The first event of a replica's life, fresh or restarted: it sets its timers."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Receive:
     """``data`` arrived. ``source`` (replica index or client name) is the transport's word only:
     it tells where to send an answer, and nothing is believed because of it."""
@@ -25,7 +26,7 @@ class Receive:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timeout:
     """The timer ``name``, set by `SetTimer` and neither reset nor cancelled since, ran out."""
 
@@ -37,14 +38,14 @@ class Poke:
     """The application's situation changed (an epoch's deadline passed): look again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Restored:
     """The application finished the `restore` of ``sequence`` that it began by itself."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Suspect:
     """Whoever drives this replica has its own reasons to give up every view below ``view``."""
 
@@ -56,7 +57,7 @@ Event = Start | Receive | Timeout | Poke | Restored | Suspect
 # --- effects ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """Send ``data`` to replica ``to``."""
 
@@ -64,14 +65,14 @@ class Send:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Broadcast:
     """Send ``data`` to every other replica."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reply:
     """Send ``data`` (a REPLY message) to ``client``."""
 
@@ -79,7 +80,7 @@ class Reply:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SetTimer:
     """Start timer ``name``, or start it anew; it runs out ``after_ms`` milliseconds from now."""
 
@@ -87,21 +88,21 @@ class SetTimer:
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelTimer:
     """Stop timer ``name``; nothing happens where it does not run."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Persist:
     """Append ``record`` to the journal: durable **before** any later effect of the same list."""
 
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decided:
     """``payload`` was executed as ``sequence``; ``seal`` proves that a quorum committed it."""
 

@@ -20,15 +20,14 @@ def execute_ready(core: Core) -> None:
         payload = slot.body(slot.seal.digest)
         if payload is None:
             return
-        voted = slot.voted and slot.pre_prepare is not None
-        known = voted and slot.pre_prepare is not None and (
-            slot.pre_prepare.digest == slot.seal.digest)
+        written = (slot.voted and slot.pre_prepare is not None
+                   and slot.pre_prepare.digest == slot.seal.digest)
         try:
             _execute(core, slot.seal, payload)
         except NotYet:  # the application fetches something; every later step tries again
             core.tell("deferred", sequence=slot.sequence)
             return
-        core.persist(Executed(slot.seal, None if known else payload))
+        core.persist(Executed(slot.seal, None if written else payload))
         core.effects.append(Decided(slot.sequence, payload, slot.seal))
         if slot.sequence % core.cluster.checkpoint_interval == 0:
             checkpoint.make(core)

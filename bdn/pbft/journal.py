@@ -6,28 +6,39 @@ be made again from the record, and `Voted` says for what.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from functools import cache
 
-import cbor2
-
-from bdn.encoding import decode, decode_union, encode_union
+from bdn.encoding import decode, decode_union, encode, encode_union
 from bdn.errors import EncodingError
 from bdn.pbft.errors import JournalError
+from bdn.pbft.flat import (
+    ARRAY,
+    write_bool,
+    write_bytes,
+    write_head,
+    write_optional,
+    write_text,
+    write_uint,
+)
 from bdn.pbft.messages import Checkpoint, NewView, Prepare, Prepared, PrePrepare, ViewChange
+from bdn.pbft.record import record
 from bdn.pbft.wire import decode_message, encode_message
 from bdn.seal import Seal
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Voted:
-    """This replica voted (PREPARE, or PRE-PREPARE as the primary) for a proposal, body inside."""
+    """This replica voted (PREPARE, or PRE-PREPARE as the primary) for a proposal.
+
+    The proposal is stripped, its payload (None where it is in an earlier record) beside it.
+    """
 
     pre_prepare: PrePrepare
+    payload: bytes | None
     carried: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Executed:
     """``payload`` was executed as number ``seal.sequence``; None where a `Voted` has the body."""
 
@@ -35,7 +46,7 @@ class Executed:
     payload: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stable:
     """A stable checkpoint with its proof; ``snapshot`` (encoded) is None where it is not held."""
 
@@ -50,41 +61,56 @@ Record = Voted | Prepared | ViewChange | NewView | Executed | Stable
 
 
 def encode_journal(record: Record) -> bytes:
-    """The record's bytes: its name and its parts, messages in their wire form.
+    """The record's bytes: a CBOR array of its name and its parts.
 
-    Lists of numbers and bytes have one encoding, so `cbor2` may write them itself; `decode_journal`
-    reads strictly.
+    What is written for each number is laid out by hand; `decode_journal` reads it strictly.
     """
     match record:
         case Voted():
-            return cbor2.dumps(["Voted", encode_message(record.pre_prepare), record.carried])
+            first = record.pre_prepare
+            return b"".join((
+                _VOTED, write_uint(first.view), write_uint(first.sequence),
+                write_bytes(first.digest), write_bytes(first.signature),
+                write_optional(record.payload), write_bool(record.carried)))
         case Prepared():
             first = record.pre_prepare
-            return cbor2.dumps([
-                "Prepared", first.view, first.sequence, first.digest, first.signature,
-                *chain.from_iterable([(v.replica, v.signature) for v in record.prepares])])
+            parts = [_head("Prepared", 4 + 2 * len(record.prepares)), write_uint(first.view),
+                     write_uint(first.sequence), write_bytes(first.digest),
+                     write_bytes(first.signature)]
+            for vote in record.prepares:
+                parts += write_uint(vote.replica), write_bytes(vote.signature)
+            return b"".join(parts)
         case Executed():
             seal = record.seal
-            return cbor2.dumps([
-                "Executed", seal.view, seal.sequence, seal.digest, record.payload,
-                *chain.from_iterable(seal.signatures)])
+            parts = [_head("Executed", 4 + 2 * len(seal.signatures)), write_uint(seal.view),
+                     write_uint(seal.sequence), write_bytes(seal.digest),
+                     write_optional(record.payload)]
+            for index, signature in seal.signatures:
+                parts += write_uint(index), write_bytes(signature)
+            return b"".join(parts)
         case Stable():
-            return cbor2.dumps([
-                "Stable", record.sequence, record.digest, record.snapshot,
-                *map(encode_message, record.proof)])
+            return encode(["Stable", record.sequence, record.digest, record.snapshot,
+                           *map(encode_message, record.proof)])
         case _:
             return encode_union(record)
+
+
+@cache
+def _head(name: str, parts: int) -> bytes:
+    """How an array of ``name`` and so many parts begins."""
+    return write_head(ARRAY, 1 + parts) + write_text(name)
+
+
+_VOTED = _head("Voted", 6)
 
 
 def decode_journal(data: bytes) -> Record:
     """The record; raises `JournalError` for bytes that no replica wrote."""
     try:
         match decode(data):
-            case ["Voted", bytes() as proposal, bool() as carried]:
-                message = decode_message(proposal)
-                if not isinstance(message, PrePrepare):
-                    raise EncodingError(f"a vote for a {type(message).__name__}")
-                return Voted(message, carried)
+            case ["Voted", int() as view, int() as sequence, bytes() as digest,
+                  bytes() as signature, bytes() | None as payload, bool() as carried]:
+                return Voted(PrePrepare(view, sequence, digest, None, signature), payload, carried)
             case ["Prepared", int() as view, int() as sequence, bytes() as digest,
                   bytes() as signature, *flat]:
                 votes = tuple(Prepare(view, sequence, digest, replica, vote)
@@ -126,17 +152,17 @@ def compact(records: Sequence[bytes]) -> list[bytes]:
 def _needed(
     pairs: Iterable[tuple[bytes, Record]], stable: int, views: set[int]
 ) -> Iterable[bytes]:
-    for i, (data, record) in enumerate(pairs):
-        match record:
+    for i, (data, entry) in enumerate(pairs):
+        match entry:
             case ViewChange() | NewView():
                 keep = i in views
             case Stable():
-                keep = record.sequence == stable
+                keep = entry.sequence == stable
             case Voted():
-                keep = record.pre_prepare.sequence > stable
+                keep = entry.pre_prepare.sequence > stable
             case Prepared():
-                keep = record.pre_prepare.sequence > stable
+                keep = entry.pre_prepare.sequence > stable
             case Executed():
-                keep = record.seal.sequence > stable
+                keep = entry.seal.sequence > stable
         if keep:
             yield data

@@ -69,8 +69,11 @@ class Slot:
         """Take the view's proposal; earlier votes for another digest count for nothing."""
         self.pre_prepare = proposal.stripped()
         self.carried = carried
-        self.prepares = {i: v for i, v in self.prepares.items() if v.digest == proposal.digest}
-        self.commits = {i: v for i, v in self.commits.items() if v.digest == proposal.digest}
+        if self.prepares or self.commits:
+            self.prepares = {
+                i: v for i, v in self.prepares.items() if v.digest == proposal.digest}
+            self.commits = {
+                i: v for i, v in self.commits.items() if v.digest == proposal.digest}
         if proposal.payload is not None:
             self.keep(proposal.digest, proposal.payload)
 

@@ -21,9 +21,8 @@ Encodings and signed statements are in `bdn.pbft.wire`; no message here is trust
 `bdn.pbft.certificates` has verified it. Numbers are in [0, 2^63), digests have 32 bytes.
 """
 
-from dataclasses import dataclass
-
 from bdn.encoding import digest as digest_of
+from bdn.pbft.record import record
 
 NUMBER_LIMIT = 1 << 63
 """Views, sequence numbers, timestamps and indices stay below this, so eight bytes hold each."""
@@ -53,14 +52,12 @@ def _refuse_digest(digest: bytes) -> None:
         raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
 
 
-def _refuse_point(bits: int, digest: bytes) -> None:
-    """Both of the above in one call, for what arrives most often."""
-    if bits >> 63 or len(digest) != DIGEST_BYTES:
-        _refuse_numbers(bits)
-        _refuse_digest(digest)
+def _refuse(numbers: int, digest: bytes) -> None:
+    _refuse_numbers(numbers)
+    _refuse_digest(digest)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """A client asks for ``operation``; ``timestamp`` grows with each of the client's requests."""
 
@@ -76,7 +73,7 @@ class Request:
             raise ValueError(f"a client's name has at most {MAX_NAME} characters")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PrePrepare:
     """The primary of ``view`` puts ``digest`` at ``sequence``.
 
@@ -96,10 +93,12 @@ class PrePrepare:
 
     def stripped(self) -> "PrePrepare":
         """The same message without its payload."""
+        if self.payload is None:
+            return self
         return PrePrepare(self.view, self.sequence, self.digest, None, self.signature)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prepare:
     """Backup ``replica`` accepts the PRE-PREPARE of (view, sequence, digest)."""
 
@@ -110,10 +109,12 @@ class Prepare:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_point(self.view | self.sequence | self.replica, self.digest)
+        numbers = self.view | self.sequence | self.replica
+        if numbers >> 63 or len(self.digest) != DIGEST_BYTES:  # asked for every vote: no calls
+            _refuse(numbers, self.digest)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Commit:
     """``replica`` saw (view, sequence, digest) prepared; its signature is part of a seal."""
 
@@ -124,10 +125,12 @@ class Commit:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_point(self.view | self.sequence | self.replica, self.digest)
+        numbers = self.view | self.sequence | self.replica
+        if numbers >> 63 or len(self.digest) != DIGEST_BYTES:  # asked for every vote: no calls
+            _refuse(numbers, self.digest)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reply:
     """``replica`` executed the client's request of ``timestamp``, with this ``result``."""
 
@@ -142,7 +145,7 @@ class Reply:
         _refuse_numbers(self.view | self.timestamp | self.replica)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checkpoint:
     """``replica``'s state after executing ``sequence`` has ``digest`` (replies included)."""
 
@@ -156,7 +159,7 @@ class Checkpoint:
         _refuse_digest(self.digest)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prepared:
     """One entry of P: a PRE-PREPARE and q − 1 PREPAREs that match it, ascending by replica."""
 
@@ -164,7 +167,7 @@ class Prepared:
     prepares: tuple[Prepare, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ViewChange:
     """``replica`` gives up every view below ``view`` and tells what it had prepared.
 
@@ -186,7 +189,7 @@ class ViewChange:
         _refuse_numbers(self.view | self.stable | self.replica)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewView:
     """The primary of ``view`` begins it: V justifies O, and everyone recomputes O from V."""
 
@@ -199,7 +202,7 @@ class NewView:
         _refuse_numbers(self.view)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Status:
     """How far ``replica`` is; whoever has more sends it what it lacks.
 
@@ -221,7 +224,7 @@ class Status:
         _refuse_numbers(self.view | self.stable | self.executed | self.replica)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fetch:
     """``replica`` lacks something.
 
@@ -244,7 +247,7 @@ class Fetch:
             raise ValueError(f"nobody can fetch a {self.kind!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """The answer to a `Fetch`; what proves it stands inside.
 
@@ -272,7 +275,7 @@ class State:
             raise ValueError(f"no state is a {self.kind!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Snapshot:
     """What a checkpoint's digest covers: the application's state and the last replies.
 

@@ -24,6 +24,7 @@ from bdn.pbft.messages import (
 )
 from bdn.pbft.messages import Reply as ReplyMessage
 from bdn.pbft.wire import (
+    PRE_PREPARE_DOMAIN,
     PREPARE_DOMAIN,
     REPLY_DOMAIN,
     commit_text,
@@ -99,7 +100,9 @@ def propose_ready(core: Core) -> None:
         if payload is None:
             return
         digest = core.application.digest(payload)
-        proposal = core.sign(PrePrepare(core.view, sequence, digest, payload, b""))
+        text = vote_statement(core.cluster.instance, core.view, sequence, digest)
+        proposal = PrePrepare(core.view, sequence, digest, payload,
+                              core.signing.sign(PRE_PREPARE_DOMAIN, text))
         # record
         core.next_sequence = sequence + 1
         core.in_flight.update(core.application.requests(payload))
@@ -108,7 +111,7 @@ def propose_ready(core: Core) -> None:
         slot.voted = True
         core.tell("pre-prepare", sequence=sequence)
         # send
-        core.persist(Voted(proposal, carried=False))  # Rule 10b
+        core.persist(Voted(proposal, payload, carried=False))  # Rule 10b
         core.broadcast(proposal)
         advance(core, slot)
 
@@ -244,9 +247,7 @@ def vote(core: Core, slot: Slot) -> None:
     slot.voted = True
     core.unvoted.discard(slot.sequence)
     # send
-    recorded = PrePrepare(proposal.view, proposal.sequence, proposal.digest, payload,
-                          proposal.signature)
-    core.persist(Voted(recorded, slot.carried))  # Rule 10c: written before it is sent
+    core.persist(Voted(proposal, payload, slot.carried))  # Rule 10c: written before it is sent
     if not core.is_primary:
         own = own_prepare(core, proposal)
         slot.prepares[core.index] = own
@@ -318,9 +319,9 @@ def advance(core: Core, slot: Slot) -> None:
     if not slot.committing and slot.is_prepared(q):
         proposal = slot.pre_prepare
         assert proposal is not None
-        votes = [slot.prepares[i] for i in sorted(slot.prepares)]
+        votes = [slot.prepares[i] for i in sorted(slot.prepares)[:q - 1]]
         # record
-        slot.certificate = Prepared(proposal, tuple(votes[:q - 1]))
+        slot.certificate = Prepared(proposal, tuple(votes))
         slot.committing = True
         own = own_commit(core, proposal)
         slot.commits[core.index] = own
@@ -332,8 +333,8 @@ def advance(core: Core, slot: Slot) -> None:
     if slot.seal is None and slot.is_committed(q):
         proposal = slot.pre_prepare
         assert proposal is not None
-        signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)]
-        slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures[:q]))
+        signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:q]]
+        slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
         core.surplus.add(vote_gist(Commit, proposal.view, slot.sequence, proposal.digest))
         core.tell("committed", sequence=slot.sequence)
 

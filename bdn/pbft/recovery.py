@@ -60,16 +60,16 @@ def _replay_vote(core: Core, record: Voted) -> None:
         view_change.leave(core, proposal.view)
         core.active = True
     slot = core.log.at(proposal.sequence)
-    if proposal.payload:
-        slot.keep(proposal.digest, proposal.payload)
+    if record.payload:
+        slot.keep(proposal.digest, record.payload)
     if proposal.view < core.view:
         return
     slot.propose(proposal, record.carried)
     slot.voted = True
     core.unvoted.discard(slot.sequence)
     core.next_sequence = max(core.next_sequence, slot.sequence + 1)
-    if proposal.payload:
-        core.in_flight.update(core.application.requests(proposal.payload))
+    if record.payload:
+        core.in_flight.update(core.application.requests(record.payload))
     if not core.is_primary:
         slot.prepares[core.index] = own_prepare(core, proposal)
 

@@ -150,7 +150,7 @@ MUTATIONS = [
       "    verify_message(message, core.cluster, core.signing)\n", "",
       f"{BOUNDS}:test_forged_votes_do_not_take_the_place_of_real_ones"),
     m("5b last replies", "wire.py",
-      "snapshot.state, encode(to_plain(snapshot.replies)))", "snapshot.state)",
+      "snapshot.state, encode(snapshot.replies))", "snapshot.state)",
       f"{CHECK}:test_a_checkpoint_covers_the_last_replies"),
     m("5b replies restored", "catch_up.py",
       "core.replies = {client: (timestamp, result) for client, timestamp, result in "
@@ -339,10 +339,11 @@ MUTATIONS = [
       f"{CLIENT}:test_forged_foreign_and_late_replies_count_for_nothing"),
     # 10: journal and retransmission
     m("10b proposals written", "normal.py",
-      "        core.persist(Voted(proposal, carried=False))  # Rule 10b\n", "",
+      "        core.persist(Voted(proposal, payload, carried=False))  # Rule 10b\n", "",
       f"{BACK}:test_a_restarted_primary_never_uses_a_number_twice"),
     m("10c PREPAREs written", "normal.py",
-      "    core.persist(Voted(recorded, slot.carried))  # Rule 10c", "    pass  # Rule 10c",
+      "    core.persist(Voted(proposal, payload, slot.carried))  # Rule 10c",
+      "    pass  # Rule 10c",
       f"{BACK}:test_a_restarted_backup_never_contradicts_its_prepare"),
     m("10d P written", "normal.py", "        core.persist(slot.certificate)  # Rule 10d",
       "        pass  # Rule 10d", f"{BACK}:test_p_survives_a_restart"),

@@ -1,4 +1,4 @@
-"""The quick ways (`VoteCodec`, `read_batch`, `Core.surplus`) change nothing but time."""
+"""The quick ways for batches and late votes change nothing but time (see also `straight`)."""
 
 import dataclasses
 

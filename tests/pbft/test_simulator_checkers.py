@@ -88,7 +88,7 @@ def send(judges: Checkers, name: str, message: Message) -> None:
     match message:
         case PrePrepare() | Prepare():
             proposal = PrePrepare(message.view, message.sequence, message.digest, None, b"")
-            judges.persisted(name, encode_journal(Voted(proposal, carried=False)))
+            judges.persisted(name, encode_journal(Voted(proposal, None, carried=False)))
         case Commit():
             proposal = PrePrepare(message.view, message.sequence, message.digest, None, b"")
             judges.persisted(name, encode_journal(Prepared(proposal, ())))
