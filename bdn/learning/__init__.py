@@ -38,7 +38,8 @@ model joins as it is; `CnnClient` is our device for a Flower server.
 a set over devices: IID, by size, Dirichlet(α), by class.
 
 **Detection** (`detect`, `draw`): windows of several sizes, non-maximum suppression, boxes;
-`evaluate_detections` is VOC's average precision, 11-point and all-point.
+`evaluate_detections` is VOC's average precision, 11-point and all-point; `judge_detector` takes it
+of a model on a source's whole held-out pictures.
 
 Where we differ from the paper:
 
@@ -56,6 +57,7 @@ Where we differ from the paper:
   disjoint.
 """
 
+from bdn.learning.annotations import VocObject
 from bdn.learning.average_precision import (
     ClassResult,
     Detection,
@@ -71,7 +73,7 @@ from bdn.learning.checkpoint import (
     write_history,
 )
 from bdn.learning.cnn import PaperCNN
-from bdn.learning.dataset import Data, Dataset
+from bdn.learning.dataset import Data, Dataset, Picture
 from bdn.learning.detection import DetectorSettings, detect, draw
 from bdn.learning.errors import DataError, DeviceError, ModelError, TooFewDevicesError
 from bdn.learning.evaluation import Evaluation, accuracy, confusion, evaluate, global_loss
@@ -86,6 +88,12 @@ from bdn.learning.federated import (
     weighted_sum,
 )
 from bdn.learning.imaging import Box, overlap, read_grey
+from bdn.learning.judgement import (
+    DetectorFigures,
+    fitting_windows,
+    judge_detector,
+    sample_pictures,
+)
 from bdn.learning.learners import (
     ClientLearner,
     CnnClient,
@@ -107,17 +115,18 @@ from bdn.learning.local import (
 from bdn.learning.sources import SOURCES, load
 from bdn.learning.splits import KINDS as SPLITS
 from bdn.learning.splits import split
-from bdn.learning.voc import BACKGROUND, VOC_CLASSES, VocObject
+from bdn.learning.voc import BACKGROUND, VOC_CLASSES
 
 __all__ = [
     "BACKGROUND", "RULES", "SOURCES", "SPLITS", "VOC_CLASSES", "Box", "Checkpoint", "ClassResult",
     "ClientLearner", "CnnClient", "CnnLearner", "Data", "DataError", "Dataset", "Detection",
-    "DetectionResult", "DetectorSettings", "DeviceError", "EpochResult", "Evaluation", "Executor",
-    "Learner", "LocalResult", "ModelError", "NumPyClient", "PaperCNN", "TooFewDevicesError",
-    "TrainingRules", "TrainingSettings", "VocObject", "WorkerLostError", "accuracy",
-    "apply_update", "average_precision", "client_learner", "confusion", "detect",
-    "device_generator", "draw", "evaluate", "evaluate_detections", "federated", "flatten",
-    "global_loss", "history_rows", "load", "load_checkpoint", "local_gradient", "local_loss",
-    "local_update", "open_executor", "overlap", "read_grey", "save_checkpoint", "split", "train",
-    "unflatten", "weighted_sum", "write_history",
+    "DetectionResult", "DetectorFigures", "DetectorSettings", "DeviceError", "EpochResult",
+    "Evaluation", "Executor", "Learner", "LocalResult", "ModelError", "NumPyClient", "PaperCNN",
+    "Picture", "TooFewDevicesError", "TrainingRules", "TrainingSettings", "VocObject",
+    "WorkerLostError", "accuracy", "apply_update", "average_precision", "client_learner",
+    "confusion", "detect", "device_generator", "draw", "evaluate", "evaluate_detections",
+    "federated", "fitting_windows", "flatten", "global_loss", "history_rows", "judge_detector",
+    "load", "load_checkpoint", "local_gradient", "local_loss", "local_update", "open_executor",
+    "overlap", "read_grey", "sample_pictures", "save_checkpoint", "split", "train", "unflatten",
+    "weighted_sum", "write_history",
 ]  # fmt: skip

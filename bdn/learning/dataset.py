@@ -4,11 +4,12 @@
 file) and gives float32 only for the rows that a step asks for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bdn.learning.annotations import VocObject
 from bdn.learning.cnn import chunks
 from bdn.learning.errors import DataError
 from bdn.learning.shapes import SIDE
@@ -75,6 +76,21 @@ def as_floats(pixels: Pixels) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A whole picture of the held-out part, for a detector.
+
+    Attributes:
+        identity: its name, of which there is one in a part.
+        objects: what is to be found on it.
+        read: the grey picture (height, width), float32 in [0, 1]; decoded at each call.
+    """
+
+    identity: str
+    objects: tuple[VocObject, ...]
+    read: Callable[[], Floats]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Data:
     """What `load` gives: a training and a held-out part of one source.
 
@@ -83,6 +99,9 @@ class Data:
         train, test: the parts; no image is in both.
         class_names: one name a class.
         notes: what a report should say about the source (origin, licence, overlap).
+        pictures: the held-out part's whole pictures, where the source has any.
+        object_sides: how small and large objects of the training part are, in pixels.
+        eleven_point: whether the source's own average precision is the 11-point one.
     """
 
     name: str
@@ -90,3 +109,6 @@ class Data:
     test: Dataset
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    pictures: tuple[Picture, ...] = field(default=())
+    object_sides: tuple[int, int] = (SIDE, SIDE)
+    eleven_point: bool = False

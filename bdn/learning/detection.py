@@ -17,7 +17,15 @@ import numpy as np
 from bdn.errors import UsageError
 from bdn.learning.average_precision import Detection
 from bdn.learning.cnn import CHUNK, PaperCNN
-from bdn.learning.imaging import Box, load_pillow, overlap, part_inside, read_grey, resize
+from bdn.learning.imaging import (
+    Box,
+    areas,
+    load_pillow,
+    overlap,
+    read_grey,
+    resize,
+    shared_areas,
+)
 from bdn.learning.shapes import SIDE
 from bdn.learning.types import Floats
 from bdn.learning.voc import BACKGROUND
@@ -116,26 +124,38 @@ def suppress(found: Sequence[Detection], settings: DetectorSettings) -> list[Det
     An object that answers at many windows and sizes is believed more than one that answers once:
     the votes for a box break ties of confidence, which saturates near 1.
     """
-    waiting = sorted(found, key=lambda answer: -answer.confidence)
-    groups: list[list[Detection]] = []
-    while waiting:
-        best = waiting[0]
-        same: list[Detection] = []
-        rest: list[Detection] = []
-        for answer in waiting:
-            joined = answer.name == best.name and overlap(answer.box, best.box) > settings.suppress
-            (same if joined else rest).append(answer)
-        groups.append(same)
-        waiting = rest
+    found = sorted(found, key=lambda answer: -answer.confidence)
+    groups = _groups(found, settings.suppress)
     merged = [_vote(group, settings) for group in groups]
     merged.sort(key=lambda pair: -pair[0])
-    kept: list[Detection] = []
-    for _, answer in merged:
-        if not any(overlap(answer.box, other.box) > settings.suppress_across
-                   or part_inside(answer.box, other.box) > settings.suppress_inside
-                   for other in kept):
-            kept.append(answer)
-    return sorted(kept, key=lambda answer: -answer.confidence)
+    boxes = np.array([answer.box for _, answer in merged]).reshape(-1, 4)
+    kept: list[int] = []
+    for number, (_, answer) in enumerate(merged):
+        others = boxes[kept]
+        shared = shared_areas(others, answer.box)
+        across = shared / (areas(others) + answer.box.area - shared) > settings.suppress_across
+        inside = shared / answer.box.area > settings.suppress_inside
+        if not (across | inside).any():
+            kept.append(number)
+    return sorted((merged[number][1] for number in kept), key=lambda answer: -answer.confidence)
+
+
+def _groups(found: Sequence[Detection], most_overlap: float) -> list[list[Detection]]:
+    """Answers of a class with the more confident one that they overlap; ``found`` is sorted."""
+    names = np.unique([answer.name for answer in found], return_inverse=True)[1]
+    boxes = np.array([answer.box for answer in found]).reshape(-1, 4)
+    sizes = areas(boxes)
+    groups = []
+    left = np.arange(len(found))
+    while len(left):
+        best = left[0]
+        shared = shared_areas(boxes[left], found[best].box)
+        joined = (names[left] == names[best]) & (
+            shared / (sizes[left] + sizes[best] - shared) > most_overlap)
+        joined[0] = True
+        groups.append([found[i] for i in left[joined]])
+        left = left[~joined]
+    return groups
 
 
 def _vote(group: list[Detection], settings: DetectorSettings) -> tuple[float, Detection]:

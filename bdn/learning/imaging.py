@@ -15,7 +15,7 @@ import numpy as np
 from bdn.errors import UsageError
 from bdn.learning.errors import DataError
 from bdn.learning.shapes import SIDE
-from bdn.learning.types import Floats
+from bdn.learning.types import Doubles, Floats
 
 MAX_PIXELS = 64_000_000
 """A larger picture is refused before it is decoded."""
@@ -51,15 +51,24 @@ def overlap(a: Box, b: Box) -> float:
     return shared / (a.area + b.area - shared)
 
 
-def part_inside(a: Box, b: Box) -> float:
-    """Which part of ``a`` lies inside ``b``."""
-    return _shared(a, b) / a.area
-
-
 def _shared(a: Box, b: Box) -> float:
     width = min(a.xmax, b.xmax) - max(a.xmin, b.xmin) + 1
     height = min(a.ymax, b.ymax) - max(a.ymin, b.ymin) + 1
     return max(width, 0.0) * max(height, 0.0)
+
+
+def areas(boxes: Doubles) -> Doubles:
+    """Pixels inside each row (xmin, ymin, xmax, ymax) of ``boxes``, (n, 4) → (n,)."""
+    sizes: Doubles = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
+    return sizes
+
+
+def shared_areas(boxes: Doubles, box: Box) -> Doubles:
+    """Pixels that each row of ``boxes`` shares with ``box``, (n, 4) → (n,)."""
+    corner = np.array(box, np.float64)
+    extents = np.minimum(boxes[:, 2:], corner[2:]) - np.maximum(boxes[:, :2], corner[:2]) + 1
+    shared: Doubles = np.maximum(extents, 0.0).prod(axis=1)
+    return shared
 
 
 def resize(picture: Floats, height: int, width: int) -> Floats:

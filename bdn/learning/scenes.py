@@ -8,17 +8,19 @@ ones, so a detector is judged on handwriting that no device has seen.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.dataset import Data, Dataset
+from bdn.learning.annotations import VocObject
+from bdn.learning.dataset import Data, Dataset, Picture
 from bdn.learning.digits import load_digits
 from bdn.learning.imaging import Box, crop, overlap, resize, write_grey
 from bdn.learning.types import Floats
-from bdn.learning.voc import BACKGROUND, VocObject, empty_boxes
+from bdn.learning.voc import BACKGROUND, empty_boxes
 from bdn.randomness import SeededRandomness, numpy_generator
 
 HEIGHT, WIDTH = 120, 160
@@ -106,10 +108,17 @@ def load_scenes(train: int = 400, val: int = 100, seed: int = 0) -> Data:
     """
     names = (*(str(digit) for digit in range(10)), BACKGROUND)
     rng = numpy_generator(SeededRandomness(seed).substream("scene-crops"))
-    parts = [_crops(scene_part("train", train, seed), 3, rng),
-             _crops(scene_part("val", val, seed), 0, rng)]
+    held_out = scene_part("val", val, seed)
+    parts = [_crops(scene_part("train", train, seed), 3, rng), _crops(held_out, 0, rng)]
     notes = (f"{train} made training scenes, {val} made validation scenes; UCI digits, CC BY 4.0",)
-    return Data("scenes", parts[0], parts[1], names, notes)
+    return Data("scenes", parts[0], parts[1], names, notes, pictures(held_out),
+                (SMALLEST, LARGEST))
+
+
+def pictures(scenes: list[Scene]) -> tuple[Picture, ...]:
+    """The scenes as pictures for a detector."""
+    return tuple(Picture(f"{number:05d}", scene.objects, partial(np.copy, scene.picture))
+                 for number, scene in enumerate(scenes))
 
 
 def scene_part(part: str, count: int, seed: int = 0) -> list[Scene]:

@@ -1,27 +1,26 @@
-"""PASCAL VOC: annotations, image sets, and object crops for the classifier: ``voc:DIR``.
+"""Object crops of PASCAL VOC for the classifier, whole pictures for the detector: ``voc:DIR``.
 
-DIR is one year of a VOCdevkit, such as ``VOCdevkit/VOC2012``, with Annotations/, ImageSets/Main/
-and JPEGImages/. The paper trains on 27,450 and validates on 13,841 instances; these are the counts
-of non-difficult objects in VOC2012's trainval and val, so its validation lies inside its training
-set. Here `train` trains and `val` judges, which share no picture.
+The paper trains on 27,450 and validates on 13,841 instances; these are the counts of non-difficult
+objects in VOC2012's trainval and val, so its validation lies inside its training set. Here `train`
+trains and `val` judges, which share no picture.
 
 Objects are cut out by their boxes, made grey and 28×28 (DESIGN section 3). Pictures are decoded
-one at a time; only the crops stay.
+one at a time and only the crops stay, as bytes: 784 an object. What a detector is judged on stays
+on disk until it is looked at.
 """
 
-import math
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from bdn.learning.dataset import Data, Dataset
+from bdn.learning.annotations import Annotation, annotations, find_year, uses_eleven_points
+from bdn.learning.dataset import Data, Dataset, Picture
 from bdn.learning.errors import DataError
 from bdn.learning.imaging import Box, crop, overlap, read_grey
 from bdn.learning.shapes import SIDE
-from bdn.learning.types import Floats, Integers
+from bdn.learning.types import Floats, Integers, Pixels
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -33,115 +32,20 @@ VOC_CLASSES = (
 BACKGROUND = "background"
 """Name of the extra class, always the last."""
 
-MAX_ANNOTATION = 1 << 20
-"""Bytes of an annotation file; real ones have a few thousand."""
 
-
-@dataclass(frozen=True, slots=True)
-class VocObject:
-    """One annotated object; `difficult` ones are not counted in an evaluation."""
-
-    name: str
-    box: Box
-    difficult: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """One picture: its file's path, its size in pixels, its objects."""
-
-    identity: str
-    picture: Path
-    width: int
-    height: int
-    objects: tuple[VocObject, ...]
-
-
-def read_annotation(path: Path, pictures: Path) -> Annotation:
-    """One XML file of Annotations/; its picture is looked for in ``pictures``.
-
-    Coordinates may have fractions (some of 2011 and later do); the flags ``difficult``,
-    ``truncated``, ``occluded`` and ``pose`` may be absent. Raises `DataError` naming the file.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > MAX_ANNOTATION or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise DataError(f"{path}: no VOC annotation (too long, or with a document type)")
-    try:
-        root = ET.fromstring(data)  # noqa: S314 - document types, and with them entities, are refused above
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: broken XML ({error})") from error
-    if root.tag != "annotation":
-        raise DataError(f"{path}: <annotation> expected, found <{root.tag}>")
-    width, height = (_number(root, f"size/{key}", path) for key in ("width", "height"))
-    if not (1 <= width <= 1e6 and 1 <= height <= 1e6):
-        raise DataError(f"{path}: a picture of {width:g}×{height:g} pixels")
-    objects = tuple(_object(node, path) for node in root.findall("object"))
-    name = _text(root, "filename", path)
-    if Path(name).name != name:
-        raise DataError(f"{path}: file name {name!r} leaves its folder")
-    return Annotation(path.stem, pictures / name, int(width), int(height), objects)
-
-
-def _object(node: ET.Element, path: Path) -> VocObject:
-    box = Box(*(_number(node, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax")))
-    if box.xmin > box.xmax or box.ymin > box.ymax:
-        raise DataError(f"{path}: a box with its corners exchanged, {tuple(box)}")
-    difficult = (node.findtext("difficult") or "0").strip()
-    if difficult not in ("0", "1"):
-        raise DataError(f"{path}: difficult is 0 or 1, not {difficult!r}")
-    return VocObject(_text(node, "name", path), box, difficult == "1")
-
-
-def _text(node: ET.Element, key: str, path: Path) -> str:
-    text = (node.findtext(key) or "").strip()
-    if not text:
-        raise DataError(f"{path}: <{key}> is missing or empty")
-    return text
-
-
-def _number(node: ET.Element, key: str, path: Path) -> float:
-    text = _text(node, key, path)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{path}: <{key}> is no number: {text!r}")
-    return value
-
-
-def annotations(folder: Path, part: str) -> Iterator[Annotation]:
-    """The pictures of ImageSets/Main/PART.txt, one after the other.
-
-    Raises `DataError` naming the file or folder that is missing or broken.
-    """
-    for needed in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        if not (folder / needed).is_dir():
-            raise DataError(f"{folder} is no year of a VOCdevkit: it has no {needed}/")
-    listing = folder / "ImageSets" / "Main" / f"{part}.txt"
-    try:
-        lines = listing.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: cannot be read ({error})") from error
-    for line in lines:
-        words = line.split()
-        if not words:
-            continue
-        if Path(words[0]).name != words[0] or "\0" in words[0]:
-            raise DataError(f"{listing}: {words[0]!r} is no picture's name")
-        yield read_annotation(folder / "Annotations" / f"{words[0]}.xml", folder / "JPEGImages")
+PAPERS_INSTANCES = (27_450, 13_841)
+"""Non-difficult objects of VOC2012's trainval and val, which the paper trains and validates on."""
 
 
 def load_voc(
     folder: Path, classes: Sequence[str] | None = None, background: int = 0, seed: int = 0
 ) -> Data:
-    """Crops of ``train`` (to train on) and ``val`` (to judge on).
+    """Crops of ``train`` (to train on) and ``val`` (to judge on), and ``val``'s whole pictures.
+
+    All annotations are read, and all pictures found, before the first one is decoded.
 
     Args:
-        folder: one year of a VOCdevkit.
+        folder: one year of a VOCdevkit, or a devkit with one year (`find_year`).
         classes: their names in order; by default the names that ``train`` holds, sorted, which for
             the real set gives `VOC_CLASSES`.
         background: so many crops without an object are taken from each picture and make a class of
@@ -152,6 +56,7 @@ def load_voc(
         DataError: a missing or broken file (named), or a part without objects.
         UsageError: Pillow is missing.
     """
+    folder = find_year(folder)
     parts = {part: list(annotations(folder, part)) for part in ("train", "val")}
     if classes is None:
         classes = sorted({thing.name for page in parts["train"] for thing in page.objects})
@@ -160,8 +65,25 @@ def load_voc(
     for number, (part, pages) in enumerate(parts.items()):
         rng = np.random.Generator(np.random.PCG64([seed, number]))
         data[part] = _crops(folder, part, pages, names, background, rng)
-    return Data(f"voc:{folder.name}", data["train"], data["val"], names,
-                tuple(_notes(folder, parts, data, names)))
+    return Data(
+        f"voc:{folder.name}", data["train"], data["val"], names,
+        tuple(_notes(folder, parts, data, names)), pictures(parts["val"]),
+        object_sides(parts["train"]), uses_eleven_points(folder),
+    )  # fmt: skip
+
+
+def pictures(pages: Sequence[Annotation]) -> tuple[Picture, ...]:
+    """Whole pictures with what is to be found on them; each is decoded when it is read."""
+    return tuple(Picture(page.identity, page.objects, partial(read_grey, page.picture))
+                 for page in pages)
+
+
+def object_sides(pages: Sequence[Annotation], rarest: float = 0.05) -> tuple[int, int]:
+    """Sides of squares as large as the objects, without the ``rarest`` part at either end."""
+    sides = [(thing.box.area) ** 0.5 for page in pages for thing in page.objects
+             if not thing.difficult and thing.box.area > 0]
+    smallest, largest = np.quantile(sides or [SIDE], [rarest, 1 - rarest])
+    return max(4, int(smallest)), max(4, int(largest + 1))
 
 
 def _notes(
@@ -170,7 +92,13 @@ def _notes(
 ) -> Iterator[str]:  # fmt: skip
     """What a report must say about the crops."""
     train, val = len(data["train"]), len(data["val"])
-    yield f"{train} training and {val} validation crops of {folder.name}"
+    pages = [len(parts[part]) for part in ("train", "val")]
+    yield (f"{train} training crops from {pages[0]} pictures and {val} validation crops from "
+           f"{pages[1]} pictures of {folder.name}")
+    first, second = PAPERS_INSTANCES
+    yield (f"the paper's {first:,} training and {second:,} validation instances are VOC2012's "
+           "trainval and val without difficult ones: it validates on pictures that it trains on; "
+           "here train trains and val judges")
     both = {page.identity for page in parts["train"]} & {page.identity for page in parts["val"]}
     if both:
         yield f"{len(both)} pictures are in train and in val: the judgement is too kind"
@@ -183,21 +111,28 @@ def _crops(
     folder: Path, part: str, pages: Sequence[Annotation], names: tuple[str, ...], background: int,
     rng: np.random.Generator,
 ) -> Dataset:  # fmt: skip
-    images: list[Floats] = []
+    images: list[Pixels] = []
     labels: list[int] = []
     for page in pages:
-        picture = read_grey(page.picture)
         counted = [thing for thing in page.objects if not thing.difficult and thing.name in names]
-        for thing in counted:
-            images.append(crop(picture, thing.box))
-            labels.append(names.index(thing.name))
-        for box in empty_boxes([thing.box for thing in page.objects], picture, background, rng):
-            images.append(crop(picture, box))
-            labels.append(len(names) - 1)
+        picture = read_grey(page.picture)  # also where nothing is cut out: a broken file shows now
+        boxes = [thing.box for thing in counted]
+        labels += [names.index(thing.name) for thing in counted]
+        empty = empty_boxes([thing.box for thing in page.objects], picture, background, rng)
+        labels += [len(names) - 1] * len(empty)
+        for box in (*boxes, *empty):
+            try:
+                images.append(_as_bytes(crop(picture, box)))
+            except DataError as error:
+                raise DataError(f"{page.picture}: {error}") from error
     if not images or len(names) < 2:
         raise DataError(f"{folder}: {part} holds no objects of at least two classes")
-    pixels = np.rint(np.clip(np.stack(images), 0, 1) * 255).astype(np.uint8)
-    return Dataset(pixels, np.array(labels, np.int64), len(names))
+    return Dataset(np.stack(images), np.array(labels, np.int64), len(names))
+
+
+def _as_bytes(image: Floats) -> Pixels:
+    pixels: Pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
 def empty_boxes(

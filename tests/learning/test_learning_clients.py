@@ -80,7 +80,7 @@ def test_pytorch_models_learn_together_as_they_are(digits: Data) -> None:
 def test_a_real_flower_client_joins(digits: Data) -> None:
     flwr = pytest.importorskip("flwr.client", reason="flwr is not installed")
 
-    class Ours(flwr.NumPyClient, CnnClient):  # type: ignore[misc] - its base is known at run time
+    class Ours(CnnClient, flwr.NumPyClient):  # type: ignore[misc] - its base is known at run time
         pass
 
     part = digits.train.subset(np.arange(60))

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from bdn.errors import UsageError
 from bdn.learning import SPLITS, Data, DataError, Dataset, load, split
+from bdn.learning.annotations import read_annotation
 from bdn.learning.digits import enlarge
 from bdn.learning.idx import read_idx
 from bdn.learning.imaging import Box, crop, overlap, resize
-from bdn.learning.voc import empty_boxes, read_annotation
+from bdn.learning.voc import empty_boxes
 
 
 def make(count: int, classes: int = 10, seed: int = 0) -> Dataset:
