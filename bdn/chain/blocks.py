@@ -20,7 +20,7 @@ from bdn.chain import merkle
 from bdn.chain.transactions import (
     DIGEST_BYTES,
     MAX_NUMBER,
-    AggregateTransaction,
+    PROPOSERS_OWN,
     BlobPayload,
     Envelope,
     UpdateTransaction,
@@ -87,7 +87,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A header with its body: Tx_d1 … Tx_dn (or other transactions) and Tx_co if there is one."""
+    """A header with its body: Tx_d1 … Tx_dn (or other transactions) and Tx_co if there is one.
+
+    In Tx_co's place an auxiliary block may hold the probes of a norm check, also the proposer's.
+    """
 
     header: Header
     transactions: tuple[Envelope, ...]
@@ -264,5 +267,5 @@ def _bytes_of(envelope: Envelope) -> int:
 
 
 def is_aggregate(envelope: Envelope) -> bool:
-    """Whether this transaction is a Tx_co."""
-    return isinstance(envelope.payload, AggregateTransaction)
+    """Whether this transaction is the proposer's own: Tx_co, or (norm check) the probes."""
+    return isinstance(envelope.payload, PROPOSERS_OWN)

@@ -10,10 +10,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from bdn.chain.errors import TransactionError
+from bdn.chain.payloads import (
+    DIGEST_BYTES,
+    GENESIS_ONLY,
+    MAX_NUMBER,
+    PAYLOADS,
+    PROPOSERS_OWN,
+    AggregateTransaction,
+    BlobPayload,
+    CallTransaction,
+    DeployContract,
+    NormStatement,
+    Payload,
+    ProbeTransaction,
+    RegisterDevice,
+    RegisterKey,
+    ShareTransaction,
+    UpdateTransaction,
+)
 from bdn.encoding import decode, digest, encode, from_plain, to_plain
 from bdn.errors import EncodingError, SignatureError
 from bdn.identity import (
-    ADDRESS_BYTES,
     PUBLIC_KEY_BYTES,
     SIGNATURE_BYTES,
     Identity,
@@ -21,200 +38,18 @@ from bdn.identity import (
     verify_signature,
 )
 
-DOMAIN = "bdn/transaction"
-DIGEST_BYTES = 32
-MAX_NUMBER = 1 << 63
-"""Counts, sizes, epochs and nonces stay below this; a ledger need not count further."""
+__all__ = [
+    "CALLS", "DIGEST_BYTES", "GENESIS_ONLY", "INITIALIZE", "MAX_NUMBER", "MAX_TRANSACTION_BYTES",
+    "PAYLOADS", "PROPOSERS_OWN", "RESERVED", "AggregateTransaction", "BlobPayload", "Call",
+    "CallTransaction", "DeployContract", "Envelope", "NormStatement", "Payload", "ProbeTransaction",
+    "RegisterDevice", "RegisterKey", "ShareTransaction", "UpdateTransaction", "call_of",
+    "decode_envelope", "encode_envelope", "sign_transaction", "transaction_digest",
+    "verify_envelope",
+]
 
+DOMAIN = "bdn/transaction"
 MAX_TRANSACTION_BYTES = 1 << 18
 """Bulky bytes travel as blobs."""
-
-
-# --- payloads -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class DeployContract:
-    """Puts a contract into the genesis block.
-
-    Attributes:
-        name: the contract's name.
-        source: the 32-byte digest of its text, which the genesis record holds.
-    """
-
-    name: str
-    source: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterDevice:
-    """A device's ownership statement in the genesis block (paper, section 4.2).
-
-    Attributes:
-        name: how people call the device.
-        statement: the sentence that its owner signs.
-        edge: index of the edge server that the device is associated with.
-    """
-
-    name: str
-    statement: str
-    edge: int
-
-    def __post_init__(self) -> None:
-        _check_counts(edge=self.edge)
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterKey:
-    """The devices' joint public key (Algorithm 2, line 6), as a blob.
-
-    Attributes:
-        generation: which key this is, from 0; a new group gets a new one.
-        modulus_bits: |N|.
-        threshold, parties: t of n.
-        root, chunks, size: the blob of public key, verification keys v_k, the devices' X25519
-            keys and the group key wrapped to each.
-    """
-
-    generation: int
-    modulus_bits: int
-    threshold: int
-    parties: int
-    root: bytes
-    chunks: int
-    size: int
-
-    def __post_init__(self) -> None:
-        _check_counts(generation=self.generation, modulus_bits=self.modulus_bits,
-                      threshold=self.threshold, parties=self.parties)
-        _check_blob(self.root, self.chunks, self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateTransaction:
-    """Tx_dk^(p): device k's sealed local update (Algorithm 2, line 9).
-
-    Attributes:
-        epoch: p.
-        phase: which vector of the epoch, such as ``"gradient"``, ``"weights"`` or ``"loss"``.
-        sample_count: s_k.
-        local_seconds: T_local,dk in whole milliseconds (a ledger holds no floats).
-        root, chunks, size: the sealed vector's blob.
-    """
-
-    epoch: int
-    phase: str
-    sample_count: int
-    local_seconds: int
-    root: bytes
-    chunks: int
-    size: int
-
-    def __post_init__(self) -> None:
-        _check_counts(epoch=self.epoch, sample_count=self.sample_count,
-                      local_seconds=self.local_seconds)
-        _check_blob(self.root, self.chunks, self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class AggregateTransaction:
-    """Tx_co^(p): the global update under encryption (Algorithm 2, line 19; Eq. (5)).
-
-    Attributes:
-        epoch, phase: as in the updates that it sums.
-        root, chunks, size: the blob of the weighted product.
-        contributors: the 20-byte addresses p_k of the included devices, in the product's order.
-        total_samples: s = Σ s_k over the contributors.
-    """
-
-    epoch: int
-    phase: str
-    root: bytes
-    chunks: int
-    size: int
-    contributors: tuple[bytes, ...]
-    total_samples: int
-
-    def __post_init__(self) -> None:
-        _check_counts(epoch=self.epoch, total_samples=self.total_samples)
-        _check_blob(self.root, self.chunks, self.size)
-        if any(len(address) != ADDRESS_BYTES for address in self.contributors):
-            raise ValueError(f"a contributor is an address of {ADDRESS_BYTES} bytes")
-
-
-@dataclass(frozen=True, slots=True)
-class ShareTransaction:
-    """A device's partial decryption with its proof, encrypted to the group (DESIGN section 5).
-
-    Attributes:
-        epoch, phase: of the aggregate that it helps to open.
-        index: i of the key share s_i.
-        root, chunks, size: the encrypted share's blob.
-    """
-
-    epoch: int
-    phase: str
-    index: int
-    root: bytes
-    chunks: int
-    size: int
-
-    def __post_init__(self) -> None:
-        _check_counts(epoch=self.epoch, index=self.index)
-        _check_blob(self.root, self.chunks, self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class CallTransaction:
-    """A call of any public function of a contract that has no payload of its own.
-
-    Attributes:
-        contract, function: whom to call.
-        arguments: integers, booleans, text, bytes, None and tuples of them; lists become tuples.
-    """
-
-    contract: str
-    function: str
-    arguments: tuple[Any, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", _frozen(self.arguments))
-
-
-Payload = (DeployContract | RegisterDevice | RegisterKey | UpdateTransaction | AggregateTransaction
-           | ShareTransaction | CallTransaction)
-
-BlobPayload = RegisterKey | UpdateTransaction | AggregateTransaction | ShareTransaction
-"""Payloads that name a blob by ``root``, ``chunks`` and ``size``."""
-
-PAYLOADS: dict[str, type[Payload]] = {
-    cls.__name__: cls
-    for cls in (DeployContract, RegisterDevice, RegisterKey, UpdateTransaction,
-                AggregateTransaction, ShareTransaction, CallTransaction)
-}
-
-GENESIS_ONLY = (DeployContract, RegisterDevice)
-
-
-def _check_counts(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if not 0 <= number < MAX_NUMBER:
-            raise ValueError(f"{name} {number} is outside 0 … 2^63 - 1")
-
-
-def _check_blob(root: bytes, chunks: int, size: int) -> None:
-    _check_counts(chunks=chunks, size=size)
-    if len(root) != DIGEST_BYTES:
-        raise ValueError(f"a blob's root has {DIGEST_BYTES} bytes, not {len(root)}")
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples all the way down; `ValueError` for anything that cannot be an argument."""
-    if type(value) in (list, tuple):
-        return tuple(_frozen(item) for item in value)
-    if value is None or type(value) in (bool, int, str, bytes):
-        return value
-    raise ValueError(f"a {type(value).__name__} cannot be an argument of a call")
 
 
 # --- calls --------------------------------------------------------------------------------------
@@ -250,12 +85,22 @@ def _share(p: ShareTransaction, _: bytes) -> tuple[Any, ...]:
     return p.epoch, p.phase, p.index, p.root, p.chunks, p.size
 
 
+def _probe(p: ProbeTransaction, _: bytes) -> tuple[Any, ...]:
+    return p.epoch, p.phase, list(p.devices), p.root, p.chunks, p.size
+
+
+def _state_norms(p: NormStatement, _: bytes) -> tuple[Any, ...]:
+    return p.epoch, p.phase, p.index, list(p.norms)
+
+
 CALLS: dict[type[Any], tuple[str, str, Callable[[Any, bytes], tuple[Any, ...]]]] = {
     RegisterDevice: ("learning", "register_device", _register_device),
     RegisterKey: ("learning", "register_key", _register_key),
     UpdateTransaction: ("learning", "upload", _upload),
     ShareTransaction: ("learning", "share", _share),
     AggregateTransaction: ("mining", "aggregate", _aggregate),
+    ProbeTransaction: ("mining", "probe", _probe),
+    NormStatement: ("learning", "state_norms", _state_norms),
 }
 """Payload class → (contract, function, arguments from payload and the sender's public key)."""
 

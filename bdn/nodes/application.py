@@ -7,177 +7,52 @@ proposer left out an update that I hold?) is asked only of a block that the prim
 never of one that a new view carries over.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from bdn.chain import (
     AUXILIARY,
     CANDIDATE,
     AggregateTransaction,
-    BlobPayload,
     Block,
     BlockError,
     BlockSeal,
     Candidate,
     Envelope,
-    Ledger,
     MissingBlobsError,
+    Payload,
+    ProbeTransaction,
     Receipt,
     SealedBlock,
-    TransactionError,
     UpdateTransaction,
-    blob_root,
     decode_block,
-    decode_envelope,
+    decode_seal,
     encode_block,
     sign_transaction,
-    verify_blob,
-    verify_envelope,
+    verify_block_seal,
 )
 from bdn.chain.blocks import compute_transactions_root
-from bdn.errors import BdnError, PeerError
-from bdn.identity import Identity
-from bdn.nodes.requests import Request, decode_request
-from bdn.nodes.sealing import VectorHost
-from bdn.nodes.settings import WEIGHTS, Settings
+from bdn.errors import PeerError
+from bdn.nodes.admission import UPDATES, Admission, Awaited
+from bdn.nodes.checking import OWN_WORK, PROBES, TX_CO, Named, NormCheck
+from bdn.nodes.requests import Request
+from bdn.nodes.settings import WEIGHTS
 from bdn.pbft.errors import NotYet
-from bdn.trace import DISCARD, Trace
+
+__all__ = ["Awaited", "LedgerApplication"]
 
 MAX_DRIFT_MS = 60_000
 """How far a proposed block's time may lie ahead of this server's clock."""
 
-UPDATES = "updates"
-
-
-@dataclass(frozen=True, slots=True)
-class Awaited:
-    """What the learning contract waits for: see its view ``awaited``."""
-
-    what: str
-    who: tuple[bytes, ...]
-    needed: int
-
-
-class LedgerApplication:
-    """One edge server's ledger behind PBFT's `Application` protocol.
-
-    Args:
-        name: the server's, for the trace.
-        identity: signs Tx_co.
-        ledger: its own full copy.
-        host: the mining contract's host functions over that ledger.
-        settings: from genesis.
-        trace: told what happens.
-    """
-
-    def __init__(
-        self, name: str, identity: Identity, ledger: Ledger, host: VectorHost,
-        settings: Settings, trace: Trace = DISCARD,
-    ) -> None:
-        self.name = name
-        self.identity = identity
-        self.ledger = ledger
-        self.host = host
-        self.settings = settings
-        self.now_ms = 0
-        self.deadline_passed = False
-        self.staged: dict[bytes, bytes] = {}
-        """Blobs that came with requests, until their request has been checked."""
-        self.refused: set[bytes] = set()
-        """Devices whose own update for the open phase was refused: they have answered."""
-        self.missing: tuple[bytes, ...] = ()
-        """Blobs that a proposed block names and this server lacks."""
-        self.waiting_updates: frozenset[bytes] = frozenset()
-        """Devices whose checked updates wait here, as the edge server knows."""
-        self.behind = False
-        """Whether the others have sealed blocks that this server must fetch."""
-        self._trace = trace
-        self._checked: set[tuple[str, int, bytes]] = set()
-        """Requests that passed since the last block; the other servers relay them too."""
-        self._decoded: dict[bytes, Envelope] = {}
-        self._awaited: tuple[int, Awaited] | None = None
-
-    # --- requests -------------------------------------------------------------------------------
-
-    def stage(self, blobs: Sequence[bytes]) -> None:
-        """Keep blobs that came with a request until the request is checked."""
-        self.staged = {blob_root(blob): blob for blob in blobs}
-
-    def updates_among(self, requests: Mapping[bytes, bytes]) -> frozenset[bytes]:
-        """The devices, among ``requests`` by device, whose request is an update."""
-        found = set()
-        for device, data in requests.items():
-            envelope = self._envelope(decode_request(data).operation)
-            if isinstance(envelope.payload, UpdateTransaction):
-                found.add(device)
-        return frozenset(found)
-
-    def check_request(self, request: Request) -> None:
-        """Section 5, step 3: signature, nonce, shape, membership, proof. Raises `PeerError`."""
-        name = (request.client, request.timestamp, request.operation)
-        if name in self._checked:
-            return
-        envelope = self._envelope(request.operation)
-        verify_envelope(envelope, self.ledger.chain)
-        if (request.client, request.timestamp) != (envelope.address.hex(), envelope.nonce):
-            raise TransactionError("the request names another sender or nonce than its transaction")
-        expected = self.ledger.next_nonce(envelope.address)
-        if envelope.nonce < expected:
-            raise TransactionError(f"nonce {envelope.nonce} was used; the next is {expected}")
-        try:
-            self._check_payload(envelope)
-        except BdnError:
-            if isinstance(envelope.payload, UpdateTransaction):
-                self.refused.add(envelope.address)  # signed by itself: it has answered
-            raise
-        self._checked.add(name)
-
-    def _check_payload(self, envelope: Envelope) -> None:
-        payload = envelope.payload
-        if isinstance(payload, BlobPayload):
-            blob = self.staged.get(payload.root)
-            if blob is None:
-                blob = self.ledger.blob(payload.root)
-            verify_blob(blob, payload.root, payload.chunks, payload.size)
-            self.ledger.put_blob(blob)
-        if isinstance(payload, UpdateTransaction):
-            if not self.ledger.call("learning", "is_open", payload.epoch, payload.phase):
-                raise TransactionError(
-                    f"epoch {payload.epoch}, phase {payload.phase}, is not open")
-            update = {"root": payload.root, "chunks": payload.chunks, "size": payload.size,
-                      "samples": payload.sample_count}
-            terms = self.ledger.call("learning", "sealing_terms")
-            with self._trace.span("verify-update", node=self.name):
-                self.host.verify(terms, payload.epoch, payload.phase, envelope.address, update)
-
-    def still_wanted(self, request: Request) -> bool:
-        """Whether the request may yet stand in a block."""
-        envelope = self._envelope(request.operation)
-        if envelope.nonce < self.ledger.next_nonce(envelope.address):
-            return False
-        payload = envelope.payload
-        return not isinstance(payload, UpdateTransaction) or bool(
-            self.ledger.call("learning", "is_open", payload.epoch, payload.phase)
-        )
-
-    def _envelope(self, operation: bytes) -> Envelope:
-        if operation not in self._decoded:
-            if len(self._decoded) > 10_000:
-                self._decoded.clear()
-            self._decoded[operation] = decode_envelope(operation)
-        return self._decoded[operation]
-
-    # --- when -----------------------------------------------------------------------------------
+class LedgerApplication(Admission):
+    """One edge server's ledger behind PBFT's `Application` protocol; `Admission` has its fields."""
 
     @property
-    def awaited(self) -> Awaited:
-        """What the learning contract waits for after the last block."""
-        if self._awaited is None or self._awaited[0] != self.ledger.height:
-            plain = self.ledger.call("learning", "awaited")
-            value = Awaited(plain["what"], tuple(plain["who"]), plain["needed"])
-            self._awaited = (self.ledger.height, value)
-        return self._awaited[1]
+    def norm_check(self) -> NormCheck:
+        """Its part in the norm check, where the settings ask for one."""
+        return NormCheck(self.ledger, self.host)
+
+    # --- when -----------------------------------------------------------------------------------
 
     def is_due(self, pending: Sequence[Request]) -> bool:
         """Whether the primary should have made a block of what waits.
@@ -188,14 +63,24 @@ class LedgerApplication:
         return self._due(self._envelopes(pending), set()) is not None
 
     def _due(self, pending: Sequence[Envelope], refused: set[bytes]) -> str | None:
-        """``"aggregate"``, ``"auxiliary"``, or None where it is better to wait for more."""
+        """What to make of the next block, or None where it is better to wait for more.
+
+        `UPDATES` (with Tx_co, unless their norms are checked first), ``"auxiliary"``, or one of
+        `OWN_WORK`.
+        """
         updates = [e for e in pending if isinstance(e.payload, UpdateTransaction)]
         awaited = self.awaited
+        if awaited.what in OWN_WORK:
+            return awaited.what
         if awaited.what == UPDATES:
             answered = {e.address for e in updates} | refused
             complete = answered.issuperset(awaited.who)
             enough = len(updates) >= self.settings.minimum_contributors
-            return "aggregate" if enough and (complete or self.deadline_passed) else None
+            if enough and (complete or self.deadline_passed):
+                return UPDATES
+            # a late share waits: one of the first t was false, and without it nobody goes on
+            late = self.deadline_passed and not enough and len(updates) < len(pending)
+            return "auxiliary" if late else None
         others = {e.address for e in pending if not isinstance(e.payload, UpdateTransaction)}
         came = len(others.intersection(awaited.who))
         complete = came >= awaited.needed
@@ -215,8 +100,15 @@ class LedgerApplication:
         if due is None:
             return None
         with self._trace.span("propose", node=self.name, height=sequence):
-            candidate = self._aggregate(envelopes) if due == "aggregate" else (
-                self._auxiliary(envelopes))
+            match due:
+                case "updates":
+                    candidate = self._aggregate(envelopes)
+                case "probes":
+                    candidate = self._probe()
+                case "aggregate":
+                    candidate = self._aggregate_in_line()
+                case _:
+                    candidate = self._auxiliary(envelopes)
         return encode_block(candidate.block) if candidate is not None else None
 
     def _auxiliary(self, envelopes: Sequence[Envelope]) -> Candidate | None:
@@ -228,7 +120,8 @@ class LedgerApplication:
         return self._make(AUXILIARY, self.ledger.head.epoch, accepted, None)
 
     def _aggregate(self, envelopes: Sequence[Envelope]) -> Candidate | None:
-        """The block with this phase's updates and Tx_co."""
+        """The block with this phase's updates and Tx_co; only the updates, where norms come first.
+        """
         epoch, phase = self._most_wanted(envelopes)
         mine = [e for e in envelopes if not isinstance(e.payload, UpdateTransaction)
                 or (e.payload.epoch, e.payload.phase) == (epoch, phase)]
@@ -242,8 +135,21 @@ class LedgerApplication:
         if len(good) < self.settings.minimum_contributors:
             self._trace.event("too-few", node=self.name, epoch=epoch, phase=phase, good=len(good))
             return None
-        kind = CANDIDATE if phase == WEIGHTS else AUXILIARY
-        return self._make(kind, epoch, accepted, self._tx_co(epoch, phase, good))
+        if self.settings.is_checked(phase):
+            return trial
+        return self._make(_kind(phase), epoch, accepted, self._tx_co(epoch, phase, _named(good)))
+
+    def _probe(self) -> Candidate:
+        """The norm check's probes, once the updates stand in a block."""
+        with self._trace.span("probe", node=self.name):
+            payload = self.norm_check.probes()
+        return self._make(AUXILIARY, payload.epoch, (), self._sign(payload))
+
+    def _aggregate_in_line(self) -> Candidate:
+        """Tx_co over the updates whose norms are in line, which stand in an earlier block."""
+        epoch, phase = self.norm_check.phase()
+        tx_co = self._tx_co(epoch, phase, self.norm_check.in_line(epoch, phase))
+        return self._make(_kind(phase), epoch, (), tx_co)
 
     def make_aggregate(self, updates: Sequence[Envelope]) -> Candidate:
         """A trial block of just these updates, all of one epoch and phase, and their Tx_co.
@@ -253,9 +159,8 @@ class LedgerApplication:
         payload = updates[0].payload
         if not isinstance(payload, UpdateTransaction):
             raise PeerError("not an update")
-        kind = CANDIDATE if payload.phase == WEIGHTS else AUXILIARY
-        return self._make(kind, payload.epoch, updates,
-                          self._tx_co(payload.epoch, payload.phase, updates))
+        return self._make(_kind(payload.phase), payload.epoch, updates,
+                          self._tx_co(payload.epoch, payload.phase, _named(updates)))
 
     def _most_wanted(self, envelopes: Sequence[Envelope]) -> tuple[int, str]:
         """The epoch and phase that most of the updates are for."""
@@ -266,28 +171,25 @@ class LedgerApplication:
                 counts[at] = counts.get(at, 0) + 1
         return max(counts, key=lambda at: (counts[at], at))
 
-    def _tx_co(self, epoch: int, phase: str, updates: Sequence[Envelope]) -> Envelope:
+    def _tx_co(self, epoch: int, phase: str, updates: Named) -> Envelope:
         """Tx_co: the weighted product of Eq. (5), under this server's signature."""
-        root, chunks, size = self._product(epoch, phase, updates)
-        payload = AggregateTransaction(
-            epoch, phase, root, chunks, size, tuple(e.address for e in updates),
-            sum(_samples(e) for e in updates),
-        )
+        product = self._product(epoch, phase, updates)
+        return self._sign(AggregateTransaction(
+            epoch, phase, *product, tuple(device for device, _ in updates),
+            sum(record["samples"] for _, record in updates)))
+
+    def _sign(self, payload: Payload) -> Envelope:
         nonce = self.ledger.next_nonce(self.identity.address)
         gas = self.ledger.genesis.gas_limit
         return sign_transaction(self.identity, self.ledger.chain, nonce, gas, payload)
 
-    def _product(
-        self, epoch: int, phase: str, updates: Sequence[Envelope]
-    ) -> tuple[bytes, int, int]:
+    def _product(self, epoch: int, phase: str, updates: Named) -> tuple[bytes, int, int]:
         """Eq. (5) over these updates; the product's blob is stored."""
         terms = self.ledger.call("learning", "sealing_terms")
-        records = [_update_record(e) for e in updates]
+        records = [record for _, record in updates]
         with self._trace.span("aggregate", node=self.name, epoch=epoch, phase=phase):
             root, chunks, size = self.host.product(terms, epoch, phase, records)
-        blob = self.host.produced.pop(root, None)
-        if blob is not None:
-            self.ledger.put_blob(blob)
+        self.norm_check.keep(root)
         return root, chunks, size
 
     def _make(
@@ -326,43 +228,68 @@ class LedgerApplication:
                 self._check_product(block)
                 self.ledger.check(block)
             except MissingBlobsError as error:
-                self.missing = error.roots
+                self.want(block, error.roots)
                 raise NotYet(str(error)) from error
-        self.missing = ()
+        self.missing, self.wanted = (), {}
 
     def _check_circumstances(self, block: Block) -> None:
         """What only the moment of the proposal can tell; never asked of a carried block."""
         if block.header.time > self.now_ms + MAX_DRIFT_MS:
             raise BlockError("the block's time is in the future")
-        if block.aggregate is None or self.deadline_passed:
+        if self.awaited.what in OWN_WORK or self.deadline_passed:
             return
-        held = set(self.awaited.who) - self.refused
         included = {e.address for e in block.transactions
                     if isinstance(e.payload, UpdateTransaction)}
+        if block.aggregate is None and not included:
+            return
+        held = set(self.awaited.who) - self.refused
         withheld = held.intersection(self.waiting_updates) - included
         if withheld:
             raise BlockError(
                 f"the proposer left out {len(withheld)} updates before the deadline")
 
     def _check_product(self, block: Block) -> None:
-        """Compute Tx_co's product here, before the contract asks for it, and store its blob."""
-        if block.aggregate is None or not isinstance(block.aggregate.payload,
-                                                     AggregateTransaction):
-            return
-        stated = block.aggregate.payload
-        named = {e.address: e for e in block.transactions
-                 if isinstance(e.payload, UpdateTransaction)}
-        missing = tuple(e.payload.root for e in named.values()
-                        if isinstance(e.payload, UpdateTransaction)
-                        and self.ledger.store.blob_size(e.payload.root) is None)
+        """Compute what the proposer made, before the contract asks for it, and store its blob.
+
+        Whose transactions may stand in a block is asked first: a rule on block 0 and this block.
+        """
+        self.check_senders(block)
+        named = dict(_named([e for e in block.transactions
+                             if isinstance(e.payload, UpdateTransaction)]))
+        own = block.aggregate.payload if block.aggregate is not None else None
+        self._demand_blobs([record["root"] for record in named.values()])
+        match own:
+            case ProbeTransaction():
+                self._check_probes(own)
+            case AggregateTransaction():
+                if self.settings.is_checked(own.phase):
+                    updates = self._in_line(own)
+                elif any(device not in named for device in own.contributors):
+                    raise BlockError("Tx_co names a contributor whose update is not in the block")
+                else:
+                    updates = [(device, named[device]) for device in own.contributors]
+                if self._product(own.epoch, own.phase, updates) != (own.root, own.chunks, own.size):
+                    raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
+            case _ if self.settings.checks_norms:
+                self.norm_check.check_commitment(block)
+
+    def _demand_blobs(self, roots: Sequence[bytes]) -> None:
+        store = self.ledger.store
+        missing = tuple(root for root in roots if store.blob_size(root) is None)
         if missing:
             raise MissingBlobsError(missing)
-        if any(device not in named for device in stated.contributors):
-            raise BlockError("Tx_co names a contributor whose update is not in the block")
-        updates = [named[device] for device in stated.contributors]
-        root, chunks, size = self._product(stated.epoch, stated.phase, updates)
-        if (root, chunks, size) != (stated.root, stated.chunks, stated.size):
-            raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
+
+    def _check_probes(self, stated: ProbeTransaction) -> None:
+        if self.awaited.what != PROBES:
+            raise BlockError("no probes are awaited")
+        with self._trace.span("probe", node=self.name):
+            self.norm_check.check_probes(stated)
+
+    def _in_line(self, stated: AggregateTransaction) -> Named:
+        """The updates that Tx_co must add up; the ledger holds their blobs already."""
+        if self.awaited.what != TX_CO or (stated.epoch, stated.phase) != self.norm_check.phase():
+            raise BlockError("no Tx_co is awaited of that epoch and phase")
+        return self.norm_check.in_line(stated.epoch, stated.phase)
 
     # --- deciding -------------------------------------------------------------------------------
 
@@ -397,7 +324,7 @@ class LedgerApplication:
             self._check_product(block)
             candidate = self.ledger.commit(block, seal)
         except MissingBlobsError as error:
-            self.missing = error.roots
+            self.want(block, error.roots)
             raise NotYet(str(error)) from error
         self.after_commit()
         self._trace.event("sealed", node=self.name, height=sequence, kind=block.header.kind,
@@ -413,19 +340,26 @@ class LedgerApplication:
     def prepare(self, sealed: SealedBlock) -> None:
         """Before a sealed block from elsewhere is applied: compute the product that it names.
 
-        Raises `MissingBlobsError` where updates must be fetched first, `BlockError` where Tx_co is
-        not what Eq. (5) gives.
+        Raises `MissingBlobsError` where blobs must be fetched first, `BlockError` where Tx_co is
+        not what Eq. (5) gives, `SealError` or `WorkError` where the seal does not hold: nothing is
+        fetched for a block that nobody sealed.
         """
         block = decode_block(sealed.block)
-        if block.header.height == self.ledger.height + 1:
-            self._check_product(block)
+        if block.header.height != self.ledger.height + 1:
+            return
+        ledger = self.ledger
+        verify_block_seal(decode_seal(sealed.seal), block.header, ledger.head,
+                          ledger.store.seal(ledger.height), ledger.genesis)
+        self.demand_blobs(block)
+        self._check_product(block)
 
     def after_commit(self) -> None:
         """A new head: new deadlines, and nobody has answered yet."""
         self.deadline_passed = False
         self.refused.clear()
-        self.staged.clear()
+        self.staged, self.wanted = (), {}
         self._checked.clear()
+        self._kept.clear()
 
     def height(self) -> int:
         """The height of the last sealed block."""
@@ -454,9 +388,14 @@ class LedgerApplication:
         return True
 
 
-def _samples(envelope: Envelope) -> int:
-    assert isinstance(envelope.payload, UpdateTransaction)
-    return envelope.payload.sample_count
+def _kind(phase: str) -> str:
+    """One candidate block an epoch: the one with the weights' Tx_co."""
+    return CANDIDATE if phase == WEIGHTS else AUXILIARY
+
+
+def _named(updates: Sequence[Envelope]) -> Named:
+    """(device, what the learning contract records of its update) for each."""
+    return [(e.address, _update_record(e)) for e in updates]
 
 
 def _update_record(envelope: Envelope) -> dict[str, Any]:

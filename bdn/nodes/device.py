@@ -8,15 +8,15 @@ verified as a light node, with the minimum of contributors, and at most once for
 the promise is written down before the share is made, and survives a restart.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable
 from typing import Any
 
 from bdn.chain import (
     AggregateTransaction,
     CallTransaction,
     Envelope,
+    NormStatement,
+    ProbeTransaction,
     Receipt,
     RegisterKey,
     ShareTransaction,
@@ -25,7 +25,6 @@ from bdn.chain import (
     unpack_blob,
 )
 from bdn.errors import PeerError
-from bdn.identity import Identity
 from bdn.nodes import keying, memory
 from bdn.nodes.events import (
     Compute,
@@ -38,18 +37,14 @@ from bdn.nodes.events import (
     Started,
     TimedOut,
 )
-from bdn.nodes.group import ExchangeKey
-from bdn.nodes.interface import ContractInterface
-from bdn.nodes.lightnode import LightNode
-from bdn.nodes.progress import Progress
-from bdn.nodes.reading import Reader
-from bdn.nodes.sealing import Ciphers, clips, share_session, update_context
-from bdn.nodes.settings import GRADIENT, WEIGHTS, Settings
+from bdn.nodes.group import HeldShare
+from bdn.nodes.probing import NORM_WORK, PROBE_TURN, SHARE_WORK, rounds_late
+from bdn.nodes.sealing import clips, share_session, update_context
+from bdn.nodes.settings import GRADIENT, WEIGHTS
+from bdn.nodes.standing import SHARE_TURN, Aggregate, DeviceState, Stage
 from bdn.nodes.tasks import (
-    Learner,
     LocalResult,
     SealedUpdate,
-    Vector,
     local_gradient,
     local_loss,
     local_update,
@@ -57,107 +52,13 @@ from bdn.nodes.tasks import (
     open_aggregate,
     seal_local,
 )
-from bdn.paillier import KeyShare, VectorCipher
-from bdn.randomness import Randomness
-from bdn.trace import DISCARD, Trace
+from bdn.paillier import VectorCipher
 
-SHARE_TURN = "share-turn"
-"""Timer: a key holder whose turn comes late makes its share after all."""
+__all__ = ["SHARE_TURN", "Aggregate", "Device", "Stage"]
 
 
-class Stage(Enum):
-    """Where a device stands."""
-
-    JOINING = "joining"
-    KEYING = "keying"
-    CONFIRMING = "confirming"
-    WORKING = "working"
-    WAITING = "waiting"
-    OPENING = "opening"
-    FINISHED = "finished"
-
-
-@dataclass(slots=True)
-class Aggregate:
-    """The aggregate that is being opened, and what has come of it."""
-
-    transaction: AggregateTransaction
-    height: int
-    terms: tuple[bytes, bytes]
-    shares: dict[int, bytes] = field(default_factory=dict)
-    """Roots of the shares' blobs, by key holder."""
-    tried: int = 0
-    """How many shares the last attempt to open had."""
-    turn: bool = False
-    """Whether it is our turn to make a share."""
-
-
-class Device:
-    """One device.
-
-    Args:
-        name: how nodes and people call it.
-        identity: its Ed25519 identity; its address is p_k.
-        addresses: all devices' addresses in genesis order; ours is among them.
-        light: what it believes about the chain, at genesis.
-        edges: names of the edge servers, its own first.
-        settings: from genesis.
-        learner: data and local rule.
-        w: w^(0), float32 (|w|,), the same at every device.
-        public_key: the joint key that it helped to make, encoded.
-        key_share: its part of the secret, where it holds one.
-        rng: for sealing, shares and wrapping.
-        gas_limit: of its transactions.
-        journal: what it wrote down before a restart.
-        nominal_ms: T_local as a function of the sample count, for runs that must repeat byte for
-            byte; measured where it is None.
-        trace: told what happens.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        identity: Identity,
-        addresses: Sequence[bytes],
-        light: LightNode,
-        edges: Sequence[str],
-        settings: Settings,
-        learner: Learner,
-        w: Vector,
-        public_key: bytes,
-        key_share: KeyShare | None,
-        rng: Randomness,
-        gas_limit: int,
-        journal: Sequence[bytes] = (),
-        nominal_ms: Callable[[int], int] | None = None,
-        trace: Trace = DISCARD,
-    ) -> None:
-        self.name = name
-        self.settings = settings
-        self.light = light
-        self.stage = Stage.JOINING
-        self.progress = Progress(settings, w)
-        self._address = identity.address
-        self._addresses = list(addresses)
-        self._learner = learner
-        self._key_share = key_share
-        self._rng = rng
-        self._nominal_ms = nominal_ms
-        self._trace = trace
-        self._interface = ContractInterface(
-            name, identity, light, edges, gas_limit, trace=trace
-        )
-        self._reader = Reader(
-            name, identity.address, light, self._interface, settings.deadline_ms,
-            self._read_transaction, trace,
-        )
-        self._keyring = keying.Keyring(light.chain, public_key, rng.substream("exchange"))
-        self._ciphers = Ciphers(light.chain, settings, self._reader.blob)
-        self._anchor = b""
-        self._aggregates: dict[tuple[int, str], Aggregate] = {}
-        self._promised: dict[tuple[int, str], bytes] = {}
-        self._working = False
-        memory.restore(self, journal)
+class Device(DeviceState):
+    """One device; `DeviceState` says what it is made from."""
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -174,10 +75,15 @@ class Device:
             case TimedOut(timer):
                 if timer == SHARE_TURN and self._current is not None:
                     self._current.turn = True
+                if timer == PROBE_TURN:
+                    self._probing.on_turn()
                 effects = self._reader.on_timeout(timer)
             case Computed(name, result, error):
+                self._computing -= 1
                 effects = self._on_computed(name, result, error)
-        return [*effects, *self._advance()]
+        effects += self._advance()
+        self._computing += sum(isinstance(effect, Compute) for effect in effects)
+        return effects
 
     # --- reading the ledger ---------------------------------------------------------------------
 
@@ -193,21 +99,27 @@ class Device:
         match envelope.payload:
             case RegisterKey() as registered:
                 self._keyring.registered = registered
-                self._anchor = registered.root
+                self._anchors[height] = registered.root
             case AggregateTransaction() as aggregate:
                 return self._on_aggregate(aggregate, height)
             case ShareTransaction() as share:
                 self._on_share(share, envelope.address)
+            case ProbeTransaction() as probe:
+                return self._probing.on_probe(probe, height)
+            case NormStatement() as statement if own:
+                self._probing.on_own_statement(statement)
             case CallTransaction(_, function, _) if own:
                 self._keyring.done.add(function)
         return []
 
     def _on_aggregate(self, aggregate: AggregateTransaction, height: int) -> list[Effect]:
         """Algorithm 2, line 23: what the mining contract recorded under a quorum's seal."""
-        terms = (self._keyring.root, self._anchor)
-        self._anchor = aggregate.root
-        self._aggregates[aggregate.epoch, aggregate.phase] = Aggregate(aggregate, height, terms)
-        if self._current is None:  # an earlier one must be opened first
+        self._anchors[height] = aggregate.root
+        self._probing.settle(aggregate.epoch, aggregate.phase)
+        at = (aggregate.epoch, aggregate.phase)
+        shares = self._shares.setdefault(at, {})
+        self._aggregates[at] = Aggregate(aggregate, height, shares)
+        if self._current is not self._aggregates[at]:  # an earlier one must be opened first
             return []
         self._trace.event("aggregate", node=self.name, height=height, epoch=aggregate.epoch,
                           phase=aggregate.phase, contributors=len(aggregate.contributors))
@@ -219,15 +131,11 @@ class Device:
         return [*self._interface.withdraw(), *self._take_turn()]
 
     def _on_share(self, share: ShareTransaction, sender: bytes) -> None:
-        aggregate = self._aggregates.get((share.epoch, share.phase))
         holder = 1 <= share.index <= self.settings.key_holders
-        if aggregate is not None and holder and self._addresses[share.index - 1] == sender:
-            aggregate.shares[share.index] = share.root
-
-    @property
-    def _current(self) -> Aggregate | None:
-        """The aggregate of the epoch and phase that the device is at, once it is on the ledger."""
-        return self._aggregates.get((self.progress.epoch, self.progress.phase))
+        if not holder or self._addresses[share.index - 1] != sender:
+            return
+        self._probing.on_share(share)
+        self._shares.setdefault((share.epoch, share.phase), {})[share.index] = share.root
 
     # --- what comes next ------------------------------------------------------------------------
 
@@ -250,13 +158,13 @@ class Device:
             case Stage.OPENING:
                 return [*self._make_share(), *self._open()]
             case _:
-                return []
+                return self._probing.advance(self.progress.epoch, self.progress.phase)
 
     def _wanted_blobs(self) -> list[bytes]:
         roots = [self._keyring.root] if self._keyring.registered is not None else []
         if self._current is not None:
             roots += [self._current.transaction.root, *self._current.shares.values()]
-        return roots
+        return roots + self._probing.wanted_blobs(self.progress.epoch, self.progress.phase)
 
     def _wanted_cells(self) -> list[bytes]:
         leads = self._address == self._addresses[0]
@@ -311,9 +219,10 @@ class Device:
 
     # --- the epoch: Algorithm 2, lines 4 and 7–11 -----------------------------------------------
 
-    def _cipher(self, terms: tuple[bytes, bytes] | None = None) -> VectorCipher:
-        here = terms if terms is not None else (self._keyring.root, self._anchor)
-        return self._ciphers.get(here, self.progress.epoch, self.progress.phase)
+    def _cipher(self, height: int | None = None) -> VectorCipher:
+        """Of our epoch and phase, for vectors in the block at ``height``, or in the next one."""
+        terms = self._terms(height if height is not None else self._reader.height + 1)
+        return self._ciphers.get(terms, self.progress.epoch, self.progress.phase)
 
     def _work(self) -> list[Effect]:
         """Train, or take a gradient, or a loss; the result comes back as `Computed`."""
@@ -333,6 +242,9 @@ class Device:
 
     def _on_computed(self, name: str, result: Any, error: Exception | None) -> list[Effect]:
         kind, epoch, phase = name.split("/")
+        if kind in (SHARE_WORK, NORM_WORK):
+            self._probing.on_computed(kind, int(epoch), phase, result, error)
+            return []
         if (int(epoch), phase) != (self.progress.epoch, self.progress.phase):
             return []  # the others went on without us
         if kind == "open":
@@ -358,7 +270,8 @@ class Device:
 
     def _upload(self, local: LocalResult, sealed: SealedUpdate) -> list[Effect]:
         """Algorithm 2, lines 9–10: Tx_dk = [E(δ_k), T_local]."""
-        if self.stage is not Stage.WAITING:
+        p = self.progress
+        if self.stage is not Stage.WAITING or self._probing.is_fixed(p.epoch, p.phase):
             return []
         if sealed.scale < 1:
             self._trace.event("scaled", node=self.name, epoch=self.progress.epoch,
@@ -379,9 +292,7 @@ class Device:
         """The first t key holders, turning with the height, share at once; the others wait."""
         if self._key_share is None or self._current is None:
             return []
-        holders, threshold = self.settings.key_holders, self.settings.threshold
-        rank = (self._key_share.index - 1 - self._current.height) % holders
-        late = max(0, rank - threshold + 1)
+        late = rounds_late(self.settings, self._key_share.index, self._current.height)
         if late == 0:
             self._current.turn = True
             return []
@@ -400,9 +311,9 @@ class Device:
         promise = memory.PromisedShare(at.epoch, at.phase, at.root)
         self._promised[at.epoch, at.phase] = at.root
         arguments = (
-            self._cipher(aggregate.terms), self._key_share, self._reader.blobs[at.root],
-            share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
-            self._rng.substream(f"share/{at.epoch}/{at.phase}"),
+            self._cipher(aggregate.height), self._key_share, self._reader.blobs[at.root],
+            share_session(self.light.chain, at.epoch, at.phase), self._address,
+            self._keyring.group_key, self._rng.substream(f"share/{at.epoch}/{at.phase}"),
         )
         work = Compute(f"share/{at.epoch}/{at.phase}", "share", make_share, arguments)
         return [Persist(memory.encode(promise)), work]
@@ -437,8 +348,9 @@ class Device:
         aggregate.tried = len(aggregate.shares)
         at = aggregate.transaction
         arguments = (
-            self._cipher(aggregate.terms), self._reader.blobs[at.root],
-            [self._reader.blobs[root] for _, root in sorted(aggregate.shares.items())],
+            self._cipher(aggregate.height), self._reader.blobs[at.root],
+            [HeldShare(i, self._addresses[i - 1], self._reader.blobs[root])
+             for i, root in sorted(aggregate.shares.items())],
             share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
         )
         return [Compute(f"open/{at.epoch}/{at.phase}", "open", open_aggregate, arguments)]
@@ -454,7 +366,7 @@ class Device:
         at = aggregate.transaction
         self.progress.apply(opened, at.total_samples, at.contributors)
         self._trace.event("opened", node=self.name, epoch=at.epoch, phase=at.phase)
-        del self._aggregates[at.epoch, at.phase]
+        self._settle(aggregate)
         self._reader.forget_blobs(but=self._keyring.root)
         effects = [*self._interface.withdraw(), Persist(memory.encode(self._memory()), "model")]
         if self.progress.finished:
@@ -464,32 +376,3 @@ class Device:
         else:
             self.stage = Stage.WORKING
         return effects
-
-    # --- what survives a restart ----------------------------------------------------------------
-
-    def _memory(self) -> memory.Model:
-        """The record of where we stand; aggregates not yet opened will be read again."""
-        height, anchor = self._reader.height, self._anchor
-        if self._aggregates:
-            first = min(self._aggregates.values(), key=lambda aggregate: aggregate.height)
-            height, anchor = first.height - 1, first.terms[1]
-        return memory.remember(self.progress, height, anchor, self._interface.nonce)
-
-    def restore_exchange(self, secret: bytes) -> None:
-        """Take back the X25519 key that the ledger knows us by."""
-        self._keyring.exchange = ExchangeKey.from_secret(secret)
-
-    def restore_key(self, kept: memory.KeptKey) -> None:
-        """Take back the confirmed key."""
-        self._keyring.registered, self._keyring.group_key = kept.registered, kept.group_key
-        self._anchor = kept.registered.root
-
-    def restore_promise(self, epoch: int, phase: str, root: bytes) -> None:
-        """Take back the promise to open this sum and no other."""
-        self._promised[epoch, phase] = root
-
-    def restore_place(self, model: memory.Model) -> None:
-        """Go on reading where the journal ends."""
-        self._reader.height, self._anchor = model.read_height, model.anchor
-        self._interface.nonce = model.nonce
-        self.stage = Stage.FINISHED if model.finished else Stage.WORKING

@@ -13,7 +13,6 @@ from bdn.chain import (
     PROOF_OF_WORK,
     MissingBlobsError,
     apply_sealed_block,
-    blobs_named,
     blocks_after,
     decode_sealed,
     encode_header,
@@ -22,6 +21,7 @@ from bdn.chain import (
 )
 from bdn.encoding import encode_record
 from bdn.errors import BdnError, PeerError
+from bdn.nodes.admission import UntimelyError
 from bdn.nodes.application import LedgerApplication
 from bdn.nodes.events import (
     CancelTimer,
@@ -65,6 +65,8 @@ MINER = 0
 CONSENSUS = "pbft/"
 HEADERS_AT_ONCE = 256
 BLOCKS_AT_ONCE = 8
+EARLY_BLOCKS = 4
+"""How many blocks a transaction that came before its time may wait for its turn."""
 
 
 class EdgeServer:
@@ -98,9 +100,13 @@ class EdgeServer:
         self._edges = list(edges)
         self._devices = list(devices)
         self._announced = self.ledger.height
-        self._behind = ""
+        self._behind: tuple[SealedBlocks, str] | None = None
+        """Sealed blocks that wait for blobs, and who sent them."""
         self._waiting: dict[bytes, bytes] = {}
         """Checked updates that wait for their block: device → request."""
+        self._early: dict[bytes, tuple[Share, int]] = {}
+        """What other servers, a block ahead of us, took already: device → (its newest request with
+        its blobs, the last height at which it is tried again). Only members get that far."""
         self._handlers: dict[type, Callable[[Any, str], list[Effect]]] = {
             Submit: self._on_submit,
             Share: self._on_share,
@@ -154,6 +160,8 @@ class EdgeServer:
             return self._consensus(pbft_events.Timeout(timer.removeprefix(CONSENSUS)))
         if timer == DEADLINE:
             self.application.deadline_passed = True
+            if self._behind is not None:  # who sent sealed blocks kept their blobs: ask all
+                self._behind, self.application.behind = None, True
             return [*self._consensus(pbft_events.Poke()), self._deadline()]
         return []
 
@@ -181,6 +189,11 @@ class EdgeServer:
     def _on_share(self, message: Share, source: str) -> list[Effect]:
         try:
             known = self._take(message.request, message.blobs)
+        except UntimelyError as error:
+            self._trace.event("untimely", node=self.name, source=source, reason=str(error))
+            address = bytes.fromhex(decode_request(message.request).client)
+            self._early[address] = (message, self.ledger.height + EARLY_BLOCKS)
+            return []
         except BdnError as error:
             self._trace.event("refused", node=self.name, source=source, reason=str(error))
             return self._consensus(pbft_events.Poke())
@@ -197,6 +210,21 @@ class EdgeServer:
         self._waiting[address] = request_bytes
         self.application.waiting_updates = self.application.updates_among(self._waiting)
         return False
+
+    def _take_early(self) -> list[Effect]:
+        """After a block: is it the turn of what came before its time?"""
+        early, self._early = self._early, {}
+        effects: list[Effect] = []
+        for address, (message, last) in early.items():
+            try:
+                if not self._take(message.request, message.blobs):
+                    effects += self._request(message.request)
+            except UntimelyError:
+                if self.ledger.height < last:
+                    self._early.setdefault(address, (message, last))
+            except BdnError as error:
+                self._trace.event("refused", node=self.name, source=self.name, reason=str(error))
+        return effects
 
     def _request(self, request: bytes) -> list[Effect]:
         return self._consensus(pbft_events.Receive(self.name, request))
@@ -236,7 +264,7 @@ class EdgeServer:
         self._waiting = {address: request for address, request in self._waiting.items()
                          if self.application.still_wanted(decode_request(request))}
         self.application.waiting_updates = self.application.updates_among(self._waiting)
-        return [self._deadline(), *self._publish()]
+        return [self._deadline(), *self._publish(), *self._take_early()]
 
     def _publish(self) -> list[Effect]:
         """Under proof of work nobody else has the new blocks: send them."""
@@ -264,40 +292,50 @@ class EdgeServer:
             effects += self._to_edges(GetBlocks(self.ledger.height))
         return effects
 
-    def _on_blob(self, message: Blob, _source: str) -> list[Effect]:
-        self.ledger.put_blob(message.data)
-        source, self._behind = self._behind, ""
-        again = [Send(source, encode_message(GetBlocks(self.ledger.height)))] if source else []
+    def _on_blob(self, message: Blob, source: str) -> list[Effect]:
+        """A blob is kept where a block was found to lack it, and dropped otherwise."""
+        try:
+            self.application.take_blob(message.data)
+        except PeerError as error:
+            self._trace.event("blob-dropped", node=self.name, source=source,
+                              bytes=len(message.data), reason=str(error))
+            return []
+        if self.application.wanted:
+            return []
+        waiting, self._behind = self._behind, None
+        again = self._on_sealed_blocks(*waiting) if waiting is not None else []
         return [*again, *self._consensus(pbft_events.Poke())]
 
     def _on_get_blocks(self, message: GetBlocks, source: str) -> list[Effect]:
         blocks = blocks_after(self.ledger.store, message.after, BLOCKS_AT_ONCE)
-        if not blocks:
-            return []
-        roots = [root for sealed in blocks for root in blobs_named(sealed)]
-        sends = [Send(source, encode_message(Blob(self.ledger.blob(root)))) for root in roots]
         answer = SealedBlocks(tuple(encode_sealed(sealed) for sealed in blocks))
-        return [*sends, Send(source, encode_message(answer))]
+        return [Send(source, encode_message(answer))] if blocks else []
 
     def _on_sealed_blocks(self, message: SealedBlocks, source: str) -> list[Effect]:
-        """Sealed blocks from another server: verified, executed, committed, one by one."""
+        """Sealed blocks from another server: verified, executed, committed, one by one.
+
+        The blobs that they lack are asked of who sent them; then they are taken up again.
+        """
         start = self.ledger.height
+        effects: list[Effect] = []
         for data in message.blocks:
             try:
                 sealed = decode_sealed(data)
                 self.application.prepare(sealed)
-                apply_sealed_block(self.ledger, sealed)
+                if apply_sealed_block(self.ledger, sealed) is not None:
+                    self.application.after_commit()
             except MissingBlobsError as error:
-                self.application.missing = error.roots
-                self._behind = source
+                self.application.missing = ()
+                self._behind = message, source
+                effects = [Send(source, encode_message(GetBlob(root))) for root in error.roots]
                 break
         if self.ledger.height == start:
-            return []
-        self.application.after_commit()
+            return effects
         self._trace.event("caught-up", node=self.name, height=self.ledger.height)
-        again = Send(source, encode_message(GetBlocks(self.ledger.height)))
+        if not effects:
+            effects = [Send(source, encode_message(GetBlocks(self.ledger.height)))]
         return [*self._consensus(pbft_events.Restored(self.ledger.height)),
-                *self._after_commit(), again]
+                *self._after_commit(), *effects]
 
     def _to_edges(self, message: Message) -> list[Effect]:
         data = encode_message(message)

@@ -5,12 +5,14 @@ could combine them and read the global model. So the devices share one symmetric
 for each key generation. One member draws it and wraps it to each other member with the pattern of
 HPKE's base mode (RFC 9180: ephemeral X25519, HKDF-SHA-256, AES-256-GCM); shares are then sealed
 under it with AES-256-GCM. Every ciphertext is bound to a context, so none can be moved to another
-chain, epoch, phase or sender.
+chain, epoch, phase or sender: a copy of another key holder's share does not open as the copier's.
 
 What it does not give: a member who leaks the key leaks the opened models, as it could anyway.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from bdn.chain import unpack_blob
 from bdn.encoding import transcript
 from bdn.errors import PeerError
 from bdn.randomness import Randomness
@@ -32,6 +35,31 @@ SHARE_INFO = "bdn/group-share"
 
 class GroupError(PeerError):
     """A wrapped key or a group ciphertext that does not open."""
+
+
+class Indexed(Protocol):
+    """A share that says which part of the key it was made with."""
+
+    @property
+    def index(self) -> int: ...
+
+
+Part = TypeVar("Part", bound=Indexed)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldShare:
+    """A share's blob, with what the ledger says of it.
+
+    Attributes:
+        index: i of the key share s_i.
+        holder: 20-byte address of the key holder whose transaction names the blob.
+        blob: one leaf, the sealed share.
+    """
+
+    index: int
+    holder: bytes
+    blob: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +131,37 @@ def open_for_group(group_key: bytes, sealed: bytes, context: bytes) -> bytes:
     try:
         return AESGCM(group_key).decrypt(nonce, ciphertext, transcript(SHARE_INFO, context))
     except (InvalidTag, ValueError) as error:
-        raise GroupError("the share was not sealed by a member for this epoch and phase") from error
+        raise GroupError("not sealed by that member for this epoch and phase") from error
+
+
+# --- shares: whose they are ---------------------------------------------------------------------
+
+
+def holder_context(session: bytes, index: int, holder: bytes) -> bytes:
+    """What a sealed share is bound to: what is opened, and who helps to open it."""
+    return transcript("bdn/holder", session, index.to_bytes(8, "big"), holder)
+
+
+def open_held(
+    group_key: bytes, shares: Sequence[HeldShare], session: bytes, decode: Callable[[bytes], Part]
+) -> tuple[list[Part], list[str]]:
+    """The shares that were sealed by whom the ledger names; of the others, what is wrong.
+
+    The seal alone would not do: every member has the group key, and can seal another's share anew
+    under its own name. So the part's own index counts too, and its proof, which whoever combines
+    the parts checks, holds for that index only.
+    """
+    parts: list[Part] = []
+    strange: list[str] = []
+    for share in shares:
+        try:
+            leaves = unpack_blob(share.blob)
+            context = holder_context(session, share.index, share.holder)
+            part = decode(open_for_group(group_key, leaves[0] if leaves else b"", context))
+            if part.index != share.index:
+                raise GroupError(f"it is a share of key holder {part.index}")
+        except PeerError as error:
+            strange.append(f"the share of key holder {share.index}: {error}")
+            continue
+        parts.append(part)
+    return parts, strange

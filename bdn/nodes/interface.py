@@ -3,7 +3,9 @@
 It signs the device's transactions (registration, sharing of the local model, calls), sends them to
 the device's edge server and, unanswered, to all; and it asks for what the device wants to read (the
 request for the collaborative model). One question is under way at a time; an edge server that does
-not answer, or answers with something that does not verify, loses the device to the next one.
+not answer, or answers with something that does not verify, loses the device to the next one. One
+edge server's refusal of a transaction is its word alone: the device asks the others, until more
+have refused than can be faulty.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ ANSWER, SUBMISSION = "answer", "submission"
 MAX_DOUBLINGS = 6
 """Patience grows to 64 times what it was, and no further."""
 
-READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction")
+READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction", "ProbeTransaction")
 """Payload classes that a device reads in every block, besides its own transactions."""
 
 
@@ -58,11 +60,21 @@ class ContractInterface:
         self.submission: Submit | None = None
         self.question: Message | None = None
         self._edges = list(edges)
+        self._asked: set[str] = set()
+        """Edge servers to whom the question under way was put."""
+        self._sent_to: set[str] = set()
+        """Edge servers that have the transaction under way from us."""
+        self._refused_by: set[str] = set()
         self._answer_ms = answer_ms
         self._submission_ms = submission_ms
         self._impatience = 0
         """Timeouts since something of ours was last answered."""
         self._trace = trace
+
+    @property
+    def faulty(self) -> int:
+        """f: of f + 1 edge servers one is honest."""
+        return (len(self._edges) - 1) // 3
 
     @property
     def edge(self) -> str:
@@ -83,6 +95,7 @@ class ContractInterface:
             self.light.chain, self.identity, self.nonce, encode_envelope(envelope)
         )
         self.submission = Submit(request, tuple(blobs))
+        self._sent_to, self._refused_by = {self.edge}, set()
         self._trace.event("submit", node=self.name, kind=type(payload).__name__, nonce=self.nonce,
                           bytes=sum(map(len, blobs)) + len(request))
         return [
@@ -92,7 +105,9 @@ class ContractInterface:
 
     def included(self, nonce: int) -> list[Effect]:
         """A transaction of ours stands in a block: the next one has the next nonce."""
-        self.nonce = max(self.nonce, nonce + 1)
+        if nonce < self.nonce:
+            return []
+        self.nonce = nonce + 1
         return self.withdraw()
 
     def withdraw(self) -> list[Effect]:
@@ -100,14 +115,36 @@ class ContractInterface:
         self.submission = None
         return [CancelTimer(SUBMISSION)]
 
+    def refused(self, source: str) -> list[Effect]:
+        """An edge server refuses the transaction under way; one word of f + 1 is honest.
+
+        The transaction goes to the next edge server that has not refused it; `submission` is None
+        afterwards where f + 1 have. The word of one that has not been asked counts nothing.
+        """
+        if self.submission is None or source not in self._sent_to - self._refused_by:
+            return []
+        self._refused_by.add(source)
+        if len(self._refused_by) > self.faulty:
+            return self.withdraw()
+        unasked = [edge for edge in self._edges if edge not in self._sent_to]
+        if not unasked:
+            return []  # all have it; the others have not spoken yet
+        self._sent_to.add(unasked[0])
+        return [Send(unasked[0], encode_message(self.submission)),
+                self._timer(SUBMISSION, self._submission_ms)]
+
     # --- asking ---------------------------------------------------------------------------------
 
     def ask(self, question: Message) -> list[Effect]:
         """Put ``question`` to the device's edge server, unless one is under way."""
         if self.question is not None:
             return []
-        self.question = question
+        self.question, self._asked = question, {self.edge}
         return [Send(self.edge, encode_message(question)), self._timer(ANSWER, self._answer_ms)]
+
+    def was_asked(self, source: str) -> bool:
+        """Whether the question under way was put to ``source``."""
+        return self.question is not None and source in self._asked
 
     def answered(self) -> list[Effect]:
         """The question under way is settled."""
@@ -120,7 +157,10 @@ class ContractInterface:
         self._trace.event("edge-left", node=self.name, edge=self.edge, reason=reason)
         self._edges.append(self._edges.pop(0))
         question, self.question = self.question, None
-        return self.ask(question or GetHeaders(self.light.height))
+        asked = self._asked if question is not None else set()
+        effects = self.ask(question or GetHeaders(self.light.height))
+        self._asked |= asked  # a late answer is an answer
+        return effects
 
     def on_timeout(self, timer: str) -> list[Effect]:
         """A question or a transaction stayed open too long."""
@@ -130,6 +170,7 @@ class ContractInterface:
         if timer == SUBMISSION and self.submission is not None:
             self._trace.event("submit-to-all", node=self.name)
             data = encode_message(self.submission)
+            self._sent_to = set(self._edges)
             sends = [Send(edge, data) for edge in self._edges]
             after = self.light.height
             return [*sends, *self.ask(GetHeaders(after)),

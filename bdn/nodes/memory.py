@@ -17,7 +17,7 @@ from bdn.encoding import decode_union, encode_union
 from bdn.nodes.progress import EpochRecord, Progress
 
 if TYPE_CHECKING:
-    from bdn.nodes.device import Device
+    from bdn.nodes.standing import DeviceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def remember(progress: Progress, read_height: int, anchor: bytes, nonce: int) ->
     )
 
 
-def restore(device: "Device", journal: Sequence[bytes]) -> None:
+def restore(device: "DeviceState", journal: Sequence[bytes]) -> None:
     """Bring a fresh device to where its journal ends; raises `EncodingError` for a damaged one."""
     for data in journal:
         match decode_union(RECORDS, data):

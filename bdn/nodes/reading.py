@@ -4,9 +4,14 @@ The reader follows the sealed headers, fetches from every block the transactions
 device (with proofs), and what the device asks for besides: blobs by root, cells of contract state.
 One question is under way at a time (`bdn.nodes.interface`). Whatever does not verify is dropped,
 and costs the edge server that sent it the device's trust.
+
+A proof shows that a transaction stands in a block, not that there is no other. So a device that
+comes no further looks again: it asks other edge servers for the blocks since its last step, and
+takes the union of what is proven. Of f + 1 answers one is honest, and nothing stays hidden. Where
+all is well no block is asked for twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from bdn.chain import Envelope, EquivocationError, Evidence, Receipt, blob_root
@@ -35,6 +40,9 @@ POLL = "poll"
 OnTransaction = Callable[[Envelope, Receipt, int], list[Effect]]
 """Takes a proven transaction with its receipt and its block's height."""
 
+Mark = Callable[[], Hashable]
+"""Where the device stands, to tell whether it came further; None while it works by itself."""
+
 
 class Reader:
     """A device's eyes.
@@ -45,11 +53,15 @@ class Reader:
         light: what it believes about the chain.
         interface: its line to the edge servers.
         poll_ms: how often to ask for news unasked.
-        on_transaction: told each transaction that was read.
+        on_transaction: told each transaction that was read, once; one that an edge server had
+            left out comes late.
+        mark: see `Mark`.
         trace: told of bad answers and refusals.
 
     Attributes:
         height: of the last block that was read.
+        step: of the block that the device's last step came from; what matters now stands there,
+            or after it.
         blobs: fetched blobs by root.
         cells: proven cells of the learning contract's state; None where absent.
         evidence: two valid seals at one height, once they have been seen: more than f edge
@@ -58,9 +70,11 @@ class Reader:
 
     def __init__(
         self, name: str, address: bytes, light: LightNode, interface: ContractInterface,
-        poll_ms: int, on_transaction: OnTransaction, trace: Trace = DISCARD,
+        poll_ms: int, on_transaction: OnTransaction, mark: Mark = lambda: None,
+        trace: Trace = DISCARD,
     ) -> None:
         self.height = 0
+        self.step = 0
         self.blobs: dict[bytes, bytes] = {}
         self.cells: dict[bytes, bytes | None] = {}
         self.evidence: Evidence | None = None
@@ -70,12 +84,19 @@ class Reader:
         self._interface = interface
         self._poll_ms = poll_ms
         self._on_transaction = on_transaction
+        self._mark = mark
+        self._last_mark: Hashable = None
+        self._looks_again = False
+        self._answers: dict[int, set[str]] = {}
+        """By height from `step` on: the edge servers whose answers were read."""
+        self._read: dict[int, set[tuple[bytes, int]]] = {}
+        """By height from `step` on: (sender, nonce) of the transactions that were read."""
         self._trace = trace
         self._cells_height = -1
         self._polled_height = -1
         self._refused_height = -1
         """Where the chain was when a transaction of ours was refused: try again after that."""
-        self._handlers: dict[type, Callable[[Any, int], list[Effect]]] = {
+        self._handlers: dict[type, Callable[[Any, str, int], list[Effect]]] = {
             SealedHeaders: self._on_headers,
             Transactions: self._on_transactions,
             Blob: self._on_blob,
@@ -117,6 +138,10 @@ class Reader:
     def _next_question(self, roots: Sequence[bytes], cells: Sequence[bytes]) -> Message | None:
         if self.height < self._light.settled_height:
             return GetTransactions(self.height + 1, READ_KINDS, self._address)
+        doubtful = self._doubtful() if self._looks_again else None
+        if doubtful is not None:
+            return GetTransactions(doubtful, READ_KINDS, self._address)
+        self._looks_again = False
         for root in roots:
             if root not in self.blobs:
                 return GetBlob(root)
@@ -124,15 +149,37 @@ class Reader:
             return GetState("learning", tuple(cells))
         return None
 
+    def _doubtful(self) -> int | None:
+        """The first block since `step` that the edge server might know more of, or None."""
+        edge, enough = self._interface.edge, self._interface.faulty + 1
+        for height in range(max(1, self.step), self.height + 1):
+            answers = self._answers.get(height, set())
+            if edge not in answers and len(answers) < enough:
+                return height
+        return None
+
+    def settle(self, height: int) -> None:
+        """The device made its step with the block at ``height``: earlier ones matter no more."""
+        self.step = max(self.step, height)
+        self._answers = {h: names for h, names in self._answers.items() if h >= self.step}
+        self._read = {h: names for h, names in self._read.items() if h >= self.step}
+
     def on_timeout(self, timer: str) -> list[Effect]:
         """The poll timer, or one of the interface's."""
         return self._poll() if timer == POLL else self._interface.on_timeout(timer)
 
     def _poll(self) -> list[Effect]:
-        """Ask for new headers; an edge server that has had none for so long may be stuck."""
-        stuck = self._light.height == self._polled_height and self._interface.question is None
-        self._polled_height = self._light.height
-        turn = self._interface.distrust("no new block") if stuck else []
+        """Ask for new headers; an edge server that has had none for so long may be stuck.
+
+        Nor do we trust it where others' blocks come and we come no further: it may hide something.
+        """
+        free, mark = self._interface.question is None, self._mark()
+        stuck = free and self._light.height == self._polled_height
+        halted = free and mark is not None and mark == self._last_mark
+        self._polled_height, self._last_mark = self._light.height, mark
+        self._looks_again |= halted
+        reason = "no new block" if stuck else "no step"
+        turn = self._interface.distrust(reason) if stuck or halted else []
         return [*turn, *self._interface.ask(GetHeaders(self._light.height)), self._poll_later()]
 
     def _poll_later(self) -> Effect:
@@ -145,7 +192,7 @@ class Reader:
         try:
             message = decode_message(data)
             handler = self._handlers.get(type(message))
-            return handler(message, now_ms) if handler is not None else []
+            return handler(message, source, now_ms) if handler is not None else []
         except EquivocationError as error:
             self.evidence = error.evidence
             self._trace.event("equivocation", node=self._name, height=error.evidence.first.height)
@@ -154,24 +201,37 @@ class Reader:
             self._trace.event("bad-answer", node=self._name, source=source, reason=str(error))
             return self._interface.distrust(str(error)) if source == self._interface.edge else []
 
-    def _on_headers(self, message: SealedHeaders, now_ms: int) -> list[Effect]:
+    def _on_headers(self, message: SealedHeaders, _source: str, now_ms: int) -> list[Effect]:
         settled = self._settle(GetHeaders)
         gap = self._light.accept(message.items, now_ms)
         return [*settled, *(self._interface.ask(GetHeaders(self._light.height)) if gap else [])]
 
-    def _on_transactions(self, message: Transactions, _now: int) -> list[Effect]:
-        if message.height != self.height + 1:
+    def _on_transactions(self, message: Transactions, source: str, _now: int) -> list[Effect]:
+        question, height = self._interface.question, message.height
+        if not isinstance(question, GetTransactions) or question.height != height:
             return []
-        found = self._light.read(message.proofs, message.height)
+        if not self._interface.was_asked(source):  # "it holds nothing for you" proves nothing
+            return []
+        found = self._light.read(message.proofs, height)
         effects = self._settle(GetTransactions)
+        self._answers.setdefault(height, set()).add(source)
+        read = self._read.setdefault(height, set())
         for envelope, receipt in found:
+            name = (envelope.address, envelope.nonce)
+            if name in read:
+                continue
+            read.add(name)
+            if height <= self.height:
+                self._trace.event("was-hidden", node=self._name, height=height,
+                                  kind=type(envelope.payload).__name__)
             if envelope.address == self._address:
+                self._refused_height = -1  # what is in a block was refused as used up
                 effects += self._interface.included(envelope.nonce)
-            effects += self._on_transaction(envelope, receipt, message.height)
-        self.height = message.height
+            effects += self._on_transaction(envelope, receipt, height)
+        self.height = max(self.height, height)
         return effects
 
-    def _on_blob(self, message: Blob, _now: int) -> list[Effect]:
+    def _on_blob(self, message: Blob, _source: str, _now: int) -> list[Effect]:
         question = self._interface.question
         if not isinstance(question, GetBlob):
             return []
@@ -180,7 +240,7 @@ class Reader:
         self.blobs[question.root] = message.data
         return self._settle(GetBlob)
 
-    def _on_cells(self, message: StateCells, _now: int) -> list[Effect]:
+    def _on_cells(self, message: StateCells, _source: str, _now: int) -> list[Effect]:
         question = self._interface.question
         if not isinstance(question, GetState):
             return []
@@ -189,17 +249,23 @@ class Reader:
                 message.proofs, question.contract, question.keys)
         except AheadError:
             return [*self._settle(GetState), *self._interface.ask(GetHeaders(self._light.height))]
+        if height < self._light.settled_height:
+            raise PeerError(f"cells of height {height}; ours is {self._light.settled_height}")
         self.cells.update(cells)
         self._cells_height = height
         return self._settle(GetState)
 
-    def _on_refused(self, message: Refused, _now: int) -> list[Effect]:
+    def _on_refused(self, message: Refused, source: str, _now: int) -> list[Effect]:
         submitted = self._interface.submission
         if submitted is None or message.nonce != self._interface.nonce:
             return []
-        self._trace.event("refused", node=self._name, reason=message.reason)
-        self._refused_height = self._light.height
-        return self._interface.withdraw()
+        effects = self._interface.refused(source)
+        if self._interface.submission is None:
+            self._trace.event("refused", node=self._name, reason=message.reason)
+            self._refused_height = self._light.height
+            self._looks_again = True  # one before it may stand in a block, hidden from us
+            effects += self._interface.distrust("refused")
+        return effects
 
     def _settle(self, kind: type[Message]) -> list[Effect]:
         return self._interface.answered() if isinstance(self._interface.question, kind) else []

@@ -19,8 +19,10 @@ from bdn.chain import merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
 from bdn.encoding import transcript
 from bdn.errors import PeerError, UsageError
+from bdn.nodes.probes import NormProbes, UpdateVerifies, packed, probe_leaves, probe_seed
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PublicKey, SealedVector, VectorCipher, vector_cipher
+from bdn.paillier.norms import check_probes
 
 BlobReader = Callable[[bytes], bytes]
 """The blob with a given root; raises a `BdnError` where there is none."""
@@ -110,7 +112,9 @@ def make_cipher(
 
     A cipher holds nothing secret and never changes, so all nodes of one process share it.
     """
-    return vector_cipher(
+    checked = settings.is_checked(phase)
+    options = {"probed": settings.model_size} if checked else {}  # a loss entry stays out of it
+    cipher = vector_cipher(
         settings.cipher,
         public_key,
         length=vector_length(settings, phase),
@@ -119,7 +123,11 @@ def make_cipher(
         total_weight=settings.total_weight,
         contributors=settings.devices,
         seed=seed,
+        **options,
     )
+    if checked:
+        check_probes(packed(cipher), settings.norm_probes)
+    return cipher
 
 
 class VectorHost:
@@ -132,13 +140,19 @@ class VectorHost:
         self.ciphers = ciphers
         self.read_blob = read_blob
         self.produced: dict[bytes, bytes] = {}
+        self.staged: dict[bytes, bytes] = {}
+        """Blobs by root of a request that is being checked: nothing refused is ever stored."""
         self._verified: dict[tuple[Any, ...], None] = {}
         self._parsed: dict[bytes, SealedVector] = {}
         self._products: dict[tuple[Any, ...], tuple[bytes, int, int]] = {}
 
     def functions(self, _context: object = None) -> Mapping[str, Any]:
         """The ledger's host factory."""
-        return {"verify_update": _VerifyUpdate(self), "weighted_product": _WeightedProduct(self)}
+        return {
+            "verify_update": _VerifyUpdate(self), "weighted_product": _WeightedProduct(self),
+            "update_verifies": UpdateVerifies(self, GAS_PER_BYTE_VERIFIED),
+            "norm_probes": NormProbes(self, self.ciphers.settings.norm_probes),
+        }
 
     def verify(
         self, terms: Sequence[bytes], epoch: int, phase: str, device: bytes,
@@ -165,16 +179,35 @@ class VectorHost:
             sealed = [self._sealed(cipher, update) for update in updates]
             total = cipher.weighted_sum(sealed, [update["samples"] for update in updates])
             leaves = total.leaves()
-            blob, root = pack_blob(leaves), merkle.root(leaves)
-            self.produced[root] = blob
-            self._products = {name: (root, len(leaves), len(blob))}
+            self._products = {name: self._produce(leaves)}
         return self._products[name]
+
+    def probes(
+        self, terms: Sequence[bytes], epoch: int, phase: str, parent: bytes,
+        named: Sequence[tuple[bytes, Mapping[str, Any]]],
+    ) -> tuple[bytes, int, int]:
+        """The norm check's sums of (device, update) pairs; what it returns is as in `product`."""
+        roots = ((device, update["root"]) for device, update in named)
+        name = ("probes", *terms, epoch, phase, parent, *roots)
+        if name not in self._products:
+            cipher = packed(self.ciphers.get(terms, epoch, phase))
+            seeds = [probe_seed(self.ciphers.chain, epoch, phase, parent, device)
+                     for device, _ in named]
+            leaves = probe_leaves(cipher, [self._sealed(cipher, update) for _, update in named],
+                                  seeds, self.ciphers.settings.norm_probes)
+            self._products = {name: self._produce(leaves)}
+        return self._products[name]
+
+    def _produce(self, leaves: list[bytes]) -> tuple[bytes, int, int]:
+        blob, root = pack_blob(leaves), merkle.root(leaves)
+        self.produced[root] = blob
+        return root, len(leaves), len(blob)
 
     def _sealed(self, cipher: VectorCipher, update: Mapping[str, Any]) -> SealedVector:
         """The sealed vector in an update's blob, of the size that its transaction states."""
         root = update["root"]
         if root not in self._parsed:
-            blob = self.read_blob(root)
+            blob = self.staged[root] if root in self.staged else self.read_blob(root)
             leaves = unpack_blob(blob)
             if len(blob) != update["size"] or len(leaves) != update["chunks"]:
                 raise PeerError("the sealed update has another size than its transaction says")

@@ -15,9 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bdn.chain import pack_blob, unpack_blob
-from bdn.errors import PeerError, UsageError
-from bdn.nodes.group import open_for_group, seal_for_group
+from bdn.errors import UsageError
+from bdn.nodes.group import (
+    GroupError,
+    HeldShare,
+    holder_context,
+    open_held,
+    seal_for_group,
+)
 from bdn.paillier import KeyShare, VectorCipher
+from bdn.paillier.errors import ShareError
 from bdn.randomness import Randomness
 
 Vector = NDArray[np.float32]
@@ -130,29 +137,33 @@ def seal_local(
 
 
 def make_share(
-    cipher: VectorCipher, share: KeyShare, total: bytes, session: bytes, group_key: bytes,
-    rng: Randomness,
+    cipher: VectorCipher, share: KeyShare, total: bytes, session: bytes, holder: bytes,
+    group_key: bytes, rng: Randomness,
 ) -> bytes:
-    """A partial decryption of the aggregate in blob ``total``, sealed for the group, as a blob."""
+    """A partial decryption of the aggregate in blob ``total``, sealed for the group, as a blob.
+
+    ``holder`` is the 20-byte address of the key holder, to which the seal is bound.
+    """
     sealed_sum = cipher.sum_from_leaves(unpack_blob(total))
     part = cipher.partially_decrypt(share, sealed_sum, session=session, rng=rng)
-    return pack_blob([seal_for_group(group_key, part.to_bytes(), session, rng)])
+    context = holder_context(session, share.index, holder)
+    return pack_blob([seal_for_group(group_key, part.to_bytes(), context, rng)])
 
 
 def open_aggregate(
-    cipher: VectorCipher, total: bytes, shares: Sequence[bytes], session: bytes, group_key: bytes
+    cipher: VectorCipher, total: bytes, shares: Sequence[HeldShare], session: bytes,
+    group_key: bytes,
 ) -> Floats:
     """Algorithm 2, line 25: Σ s_k x_k, float64 (length,), from share blobs; proofs are checked.
 
-    Shares that do not even decode are passed over; raises a `PeerError` when too few good ones
-    are left.
+    Shares that are not their holder's are left out; raises a `PeerError` that names the bad ones
+    when too few good ones remain.
     """
     sealed_sum = cipher.sum_from_leaves(unpack_blob(total))
-    parts = []
-    for blob in shares:
-        try:
-            plain = open_for_group(group_key, unpack_blob(blob)[0], session)
-            parts.append(cipher.share_from_bytes(plain))
-        except (PeerError, IndexError):
-            continue
-    return cipher.open(sealed_sum, parts, session=session)
+    parts, strange = open_held(group_key, shares, session, cipher.share_from_bytes)
+    try:
+        return cipher.open(sealed_sum, parts, session=session)
+    except ShareError as error:
+        if not strange:
+            raise
+        raise GroupError("; ".join([str(error), *strange])) from error

@@ -1,13 +1,20 @@
 """The group key: wrapped to each member, bound to its place, closed to everybody else."""
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdn.chain import pack_blob
+from bdn.errors import PeerError
 from bdn.nodes.group import (
     ExchangeKey,
     GroupError,
+    HeldShare,
+    holder_context,
     open_for_group,
+    open_held,
     seal_for_group,
     unwrap,
     wrap,
@@ -74,3 +81,50 @@ def test_a_share_opens_for_its_context_only(plaintext: bytes, position: int, fli
 
 def test_secrets_are_not_printed() -> None:
     assert "secret" not in repr(ALICE)
+
+
+# --- whose a share is -----------------------------------------------------------------------------
+
+HOLDERS = (b"1" * 20, b"2" * 20, b"3" * 20)
+SESSION = b"epoch 1, weights"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share as `open_held` sees it: an index, and what nobody reads here."""
+
+    index: int
+
+
+def decode(plain: bytes) -> Part:
+    if len(plain) != 1:
+        raise PeerError("no share")
+    return Part(plain[0])
+
+
+def held(index: int, sealed_as: int, part: int) -> HeldShare:
+    """Holder ``index`` submits ``part``'s share, sealed in the name of ``sealed_as``."""
+    context = holder_context(SESSION, sealed_as, HOLDERS[sealed_as - 1])
+    blob = pack_blob([seal_for_group(KEY, bytes([part]), context, rng())])
+    return HeldShare(index, HOLDERS[index - 1], blob)
+
+
+def test_a_share_opens_only_as_its_senders() -> None:
+    """Section 4.2: a copy, and a copy sealed anew under another name, are named and left out."""
+    honest = held(1, 1, 1)
+    copied, resealed, moved = held(2, 1, 1), held(3, 3, 1), held(3, 2, 3)
+    parts, strange = open_held(KEY, [honest, copied, resealed], SESSION, decode)
+    assert parts == [Part(1)]
+    assert [text.partition(":")[0] for text in strange] == [
+        "the share of key holder 2", "the share of key holder 3"]
+    assert "share of key holder 1" in strange[1]
+    assert open_held(KEY, [moved], SESSION, decode)[0] == []
+    assert open_held(KEY, [honest], b"another sum", decode)[0] == []
+
+
+@pytest.mark.parametrize("blob", [b"", b"\x80", b"\x81\x40", b"no blob", pack_blob([bytes(40)])])
+def test_what_is_no_share_is_left_out(blob: bytes) -> None:
+    parts, strange = open_held(KEY, [HeldShare(2, HOLDERS[1], blob), held(3, 3, 3)], SESSION,
+                               decode)
+    assert parts == [Part(3)]
+    assert strange[0].startswith("the share of key holder 2")
