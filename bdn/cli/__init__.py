@@ -27,6 +27,7 @@ COMMANDS = {
     "simulate": ("bdn.cli.simulate", "Run PBFT scenarios, or search for ones that break it."),
     "contract": ("bdn.cli.contract", "Check and run contracts."),
     "detect": ("bdn.cli.detect", "Find objects in images with a run's model."),
+    "bench": ("bdn.cli.bench", "Run the benchmarks of a source checkout."),
     "anchor": ("bdn.cli.anchor", "Anchor a run on Ethereum, and prove a lie."),
 }
 """Command → (module, one line of help); the module's attribute of the same name is the command."""

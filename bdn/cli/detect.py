@@ -1,4 +1,4 @@
-"""``bdn detect``: boxes over the objects that a run's model finds in pictures."""
+"""``bdn detect``: boxes over the objects that a run's model finds in pictures, and their mAP."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
+from bdn.cli.tables import print_detection
 from bdn.errors import UsageError
 from bdn.experiments.folder import CONFIG, MODEL, RunFolder
 from bdn.learning import (
@@ -15,35 +17,77 @@ from bdn.learning import (
     Detection,
     DetectorSettings,
     draw,
+    evaluate,
+    fitting_windows,
+    judge_detector,
     load,
     load_checkpoint,
     read_grey,
 )
 from bdn.learning import detect as find_objects
 
+SMALLEST = 20
+"""Side of the smallest window, where nothing is said of the objects' sizes."""
+
 
 @click.command()
 @click.option("--model", "source", required=True, metavar="RUN",
               type=click.Path(path_type=Path), help="A run folder, or a model's .npz file.")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE…",
-                type=click.Path(path_type=Path))
-@click.option("--out", "target", required=True, metavar="DIR", type=click.Path(path_type=Path),
+@click.argument("images", nargs=-1, metavar="[IMAGE]...", type=click.Path(path_type=Path))
+@click.option("--out", "target", metavar="DIR", type=click.Path(path_type=Path),
               help="Where the pictures with boxes go, as PNG.")
+@click.option("--evaluate", "evaluated", is_flag=True,
+              help="Judge the model on held-out pictures (mPA and mAP) instead.")
+@click.option("--data", metavar="SOURCE",
+              help="For --evaluate: scenes or voc:DIR  [default: what the run trained on]")
+@click.option("--pictures", default=0, show_default=True, type=click.IntRange(min=0),
+              help="For --evaluate: so many of them; 0: all.")
 @click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1),
               help="Least confidence of an answer.")
-@click.option("--smallest", default=20, show_default=True, type=click.IntRange(min=4),
-              help="Side of the smallest window, in pixels.")
-@click.option("--largest", default=0, show_default=True, type=click.IntRange(min=0),
-              help="Side of the largest window; 0: as large as the picture allows.")
-@click.option("--json", "as_json", is_flag=True, help="Print the detections as JSON.")
+@click.option("--smallest", type=click.IntRange(min=4),
+              help=f"Side of the smallest window, in pixels  [default: {SMALLEST}; for --evaluate "
+                   "what fits the training objects]")
+@click.option("--largest", type=click.IntRange(min=0),
+              help="Side of the largest window; 0: as large as the picture allows  [default: 0; "
+                   "for --evaluate what fits the training objects]")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def detect(
-    source: Path, images: tuple[Path, ...], target: Path, threshold: float, smallest: int,
-    largest: int, as_json: bool,
+    source: Path, images: tuple[Path, ...], target: Path | None, evaluated: bool,
+    data: str | None, pictures: int, threshold: float, smallest: int | None, largest: int | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Find objects in each IMAGE and write it, with boxes over them, to DIR.
 
     A model that was trained with a background class (``--data scenes``, ``voc+background:DIR``)
-    finds objects; one without takes background for something, too.
+    finds objects; one without takes background for something, too. With --evaluate no IMAGE is
+    needed: the whole held-out pictures of the model's data are searched, and VOC's mean average
+    precision is told by class.
+    """
+    if evaluated:
+        if images or target is not None:
+            raise UsageError("--evaluate takes the held-out pictures: leave out IMAGE and --out")
+        _evaluate(source, data, pictures or None, (threshold, smallest, largest), as_json)
+        return
+    if not images or target is None:
+        raise UsageError("give pictures and --out DIR, or --evaluate to judge the model")
+    if data is not None or pictures:
+        raise UsageError("--data and --pictures belong to --evaluate")
+    settings = DetectorSettings(smallest or SMALLEST, largest or 0, threshold=threshold)
+    found = _find(source, images, target, settings)
+    for image, detections in found.items():
+        draw(image, detections, target / f"{image.stem}.png")
+    if as_json:
+        click.echo(json.dumps({str(image): [_plain(answer) for answer in answers]
+                               for image, answers in found.items()}))
+    else:
+        _print(found, target)
+
+
+def _find(
+    source: Path, images: tuple[Path, ...], target: Path, settings: DetectorSettings
+) -> dict[Path, list[Detection]]:
+    """The detections on each image, and the folder ``target``: all of it before a picture is
+    written.
     """
     names = [f"{image.stem}.png" for image in images]
     if len(set(names)) < len(names):
@@ -52,20 +96,55 @@ def detect(
         if (target / name).resolve() == image.resolve():
             raise UsageError(f"--out would overwrite {image}; choose another folder")
     model, class_names = _model(source)
-    settings = DetectorSettings(smallest, largest, threshold=threshold)
     found = {image: find_objects(model.cnn, model.w, class_names, read_grey(image), settings)
-             for image in images}  # all of it before anything is written
+             for image in images}
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {target}: {error.strerror}") from error
-    for (image, detections), name in zip(found.items(), names, strict=True):
-        draw(image, detections, target / name)
+    return found
+
+
+def _evaluate(
+    source: Path, name: str | None, count: int | None,
+    windows: tuple[float, int | None, int | None], as_json: bool,
+) -> None:  # fmt: skip
+    """mPA of the classifier and mAP of the detector, on the data's held-out part."""
+    model, class_names = _model(source)
+    if name is None:
+        if not (source / CONFIG).is_file():
+            raise UsageError(f"{source} does not say on what to judge: add --data SOURCE")
+        name = RunFolder.open(source).config.data
+    data = load(name)
+    if data.class_names != class_names:
+        raise UsageError(f"the model knows {len(class_names)} classes "
+                         f"({', '.join(class_names[:3])}, …), {data.name} has "
+                         f"{len(data.class_names)} ({', '.join(data.class_names[:3])}, …)")
+    threshold, smallest, largest = windows
+    fitting = fitting_windows(data)
+    settings = DetectorSettings(
+        fitting.smallest if smallest is None else smallest,
+        fitting.largest if largest is None else largest, threshold=threshold)
+    watched = Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=watched,
+                  transient=True, disable=not watched.is_terminal) as progress:
+        task = progress.add_task("looking for objects")
+        found = judge_detector(
+            model.cnn, model.w, data, count, settings=settings,
+            looked=lambda done, of: progress.update(task, completed=done, total=of)).to_plain()
+    figures = evaluate(model.cnn, model.w, data.test)
     if as_json:
-        click.echo(json.dumps({str(image): [_plain(answer) for answer in answers]
-                               for image, answers in found.items()}))
-    else:
-        _print(found, target)
+        click.echo(json.dumps({"data": name, "accuracy": figures.accuracy, "held_out":
+                               figures.images, "mean_precision": figures.mean_precision,
+                               "detection": found, "notes": data.notes}))
+        return
+    console = Console()
+    console.print(f"Classifier on {figures.images} held-out crops: mean precision (mPA) "
+                  f"[bold]{figures.mean_precision:.4f}[/bold], accuracy {figures.accuracy:.4f}",
+                  highlight=False)
+    print_detection(found, console)
+    for note in data.notes:
+        console.print(f"Note: {note}.", style="dim", highlight=False)
 
 
 def _model(source: Path) -> tuple[Checkpoint, tuple[str, ...]]:

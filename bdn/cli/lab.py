@@ -1,34 +1,120 @@
 """``bdn lab``: attacks and faults, played against the real parts."""
 
 import json
-from dataclasses import asdict
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from bdn.experiments.lab import EXPERIMENTS, experiment
+from bdn.errors import UsageError
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.lab import (
+    EXPERIMENTS,
+    LAB,
+    Experiment,
+    Finding,
+    document,
+    experiment,
+    markdown,
+    play_all,
+)
+
+ALL = "all"
 
 
 @click.command()
-@click.argument("name", metavar="EXPERIMENT", required=False)
-@click.option("--key-bits", default=2048, show_default=True, help="Bits of the Paillier modulus.")
-@click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
-def lab(name: str | None, key_bits: int, as_json: bool) -> int:
-    """Play EXPERIMENT and say what was tried, what happened, and what is not covered.
+@click.argument("name", metavar="[EXPERIMENT|all]", required=False)
+@click.option("--key-bits", default=2048, show_default=True, type=click.IntRange(min=256),
+              help="Bits of the Paillier modulus.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print them as Markdown tables.")
+@click.option("--into", metavar="RUN", type=click.Path(path_type=Path),
+              help=f"Write {LAB} into this run folder, for its report.")
+def lab(
+    name: str | None, key_bits: int, as_json: bool, as_markdown: bool, into: Path | None
+) -> int:
+    """Play EXPERIMENT, or all, and say what was tried, what happened, and what is not covered.
 
-    Without a name: the list. Exit status 0 when the defence held, 1 when it did not.
+    Without a name: the list. Exit status 0 when everything came out as documented, 1 when
+    something did not.
     """
     if name is None:
-        for each, function in EXPERIMENTS.items():
-            click.echo(f"{each:20} {(function.__doc__ or '').splitlines()[0]}")
+        if into is not None or as_json or as_markdown:
+            raise UsageError("name an experiment to play, or all")
+        _list()
         return 0
-    finding = experiment(name)(key_bits)
+    chosen = list(EXPERIMENTS.values()) if name == ALL else [experiment(name)]
+    folder = RunFolder.open(into) if into is not None else None
+    quiet = as_json or as_markdown
+    told = _Teller(quiet, short=len(chosen) > 1)
+    played = play_all(chosen, key_bits, told)
+    whole = document(played, key_bits)
+    if folder is not None:
+        folder.write_text(LAB, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     if as_json:
-        click.echo(json.dumps({"experiment": name, **asdict(finding)}))
-        return 0 if finding.held else 1
+        click.echo(json.dumps(whole if name == ALL else whole["findings"][0], ensure_ascii=False))
+    elif as_markdown:
+        click.echo(markdown(played, key_bits))
+    elif len(played) > 1:
+        _summary(played)
+    if folder is not None and not quiet:
+        click.echo(f"Written: {folder.path / LAB}. See it with: bdn report {folder.path}")
+    return 0 if all(finding.held for _, finding in played) else 1
+
+
+class _Teller:
+    """Tells of each finding as it comes: on standard error where the output is for a program."""
+
+    def __init__(self, quiet: bool, short: bool) -> None:
+        self._quiet, self._short = quiet, short
+        self._started = time.perf_counter()
+
+    def __call__(self, played: Experiment, finding: Finding) -> None:
+        """One finding."""
+        seconds = time.perf_counter() - self._started
+        self._started = time.perf_counter()
+        if self._quiet:
+            line = f"{played.name:22}{played.verdict(finding):30}{seconds:6.1f} s"
+            click.echo(line, err=True)
+            return
+        if self._short:
+            click.echo(f"== {played.name} ({seconds:.1f} s)")
+        _print(played, finding)
+
+
+def _list() -> None:
+    """All experiments, by group."""
+    groups = dict.fromkeys(each.group for each in EXPERIMENTS.values())
+    for group in groups:
+        click.echo(f"{group[0].upper()}{group[1:]}")
+        for each in EXPERIMENTS.values():
+            if each.group == group:
+                click.echo(f"  {each.name:22}{each.title}")
+    click.echo("\nPlay one with bdn lab NAME, or all with bdn lab all.")
+
+
+def _print(played: Experiment, finding: Finding) -> None:
+    """One finding in full."""
     click.echo(f"Tried:       {finding.tried}")
     for line in finding.happened:
         click.echo(f"Happened:    {line}")
     click.echo(f"Paper:       {finding.claimed}")
     click.echo(f"Not covered: {finding.not_covered}")
-    click.echo("The defence held." if finding.held else "THE DEFENCE DID NOT HOLD.")
-    return 0 if finding.held else 1
+    click.echo(f"Outcome:     {played.verdict(finding)}\n")
+
+
+def _summary(played: Sequence[tuple[Experiment, Finding]]) -> None:
+    """The outcomes in one table."""
+    table = Table(title="The attack lab", title_justify="left")
+    for column in ("experiment", "Table 1", "outcome"):
+        table.add_column(column)
+    for each, finding in played:
+        style = ("green" if each.prevented else "yellow") if finding.held else "bold red"
+        table.add_row(each.name, each.row, f"[{style}]{escape(each.verdict(finding))}[/{style}]")
+    Console().print(table)
+    held = sum(finding.held for _, finding in played)
+    click.echo(f"{held} of {len(played)} experiments came out as documented.")

@@ -14,6 +14,9 @@ from bdn.experiments.config import RunConfig
 WORK = {"train": "trained", "seal": "sealed", "share": "shared", "open": "opened"}
 BLOCKS_SHOWN = 6
 
+WITH_PICTURES = ("scenes", "voc", "voc+background")
+"""Data on whose pictures a run looks for objects when it has trained."""
+
 
 class Progress:
     """Listens to a run's trace and shows it on standard error."""
@@ -68,6 +71,8 @@ class Progress:
                 self._accuracies.append(record["accuracy"])
                 self._say(f"epoch {record['epoch']} of {self._config.epochs}: "
                           f"accuracy {record['accuracy']:.4f}")
+            case "compare" if self._config.data.partition(":")[0] in WITH_PICTURES:
+                self._say(f"looking for objects on {self._config.pictures} held-out pictures")
         if self._live is not None:
             self._live.update(self._picture())
 

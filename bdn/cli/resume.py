@@ -8,6 +8,7 @@ import click
 from bdn.cli.run import drive
 from bdn.cli.tables import print_history
 from bdn.experiments.folder import HISTORY, RunFolder
+from bdn.experiments.processes.run import in_processes
 
 
 @click.command()
@@ -21,7 +22,7 @@ def resume(folder: Path, as_json: bool) -> None:
     """
     opened = RunFolder.open(folder)
     if not (folder / HISTORY).is_file():
-        drive(opened.config, opened, as_json)
+        drive(opened.config, opened, as_json, processes=in_processes(folder))
         return
     history = opened.read_history()  # the run has ended: there is nothing to go on with
     if as_json:

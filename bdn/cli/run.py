@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import click
 from bdn.cli.progress import Progress
 from bdn.cli.tables import print_history
 from bdn.experiments.config import KEYS, SPLITS, RunConfig
-from bdn.experiments.folder import RunFolder
-from bdn.experiments.run import opened_run
+from bdn.experiments.folder import RunFolder, check_free
+from bdn.experiments.participants import Participants, from_data
+from bdn.experiments.presets import PRESETS
+from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
+from bdn.experiments.run import Run, opened_run
 from bdn.nodes.settings import CIPHERS, RULES
 from bdn.report import write_report
 
@@ -29,10 +33,11 @@ HELP = {
     "batch_size": "Samples in a local step.",
     "rule": "Local update rule.",
     "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
-    "data": "digits, scenes, idx:DIR or voc:DIR.",
+    "data": "digits, scenes, idx:DIR, voc:DIR or voc+background:DIR.",
     "split": "How the samples are spread over the devices.",
     "alpha": "Of the Dirichlet split; smaller is more unequal.",
     "samples": "At most so many samples a device.",
+    "pictures": "Held-out pictures on which boxes are judged (mAP), for data that have any.",
     "cipher": "How updates are sealed.",
     "key_bits": "Bits of the Paillier modulus; below 2048 is a toy.",
     "key": "Who makes the key: a dealer, or the devices jointly.",
@@ -42,6 +47,9 @@ HELP = {
     "executor": "serial, processes[:COUNT] or dask:ADDRESS.",
     "deadline_seconds": "How long edge servers wait for updates (virtual time).",
     "minimum_contributors": "Fewest updates in an aggregate  [default: threshold + 1]",
+    "norm_check": "Leave out updates whose norm, estimated under encryption, is more than this "
+                  "many times the median (packed cipher only; see docs/norm-check.md).",
+    "norm_probes": "Random sums of each update that the norm check opens.",
 }
 
 CHOICES = {"rule": RULES, "split": SPLITS, "cipher": CIPHERS, "key": KEYS,
@@ -67,30 +75,59 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @config_options
+@click.option("--preset", type=click.Choice(list(PRESETS)),
+              help="paper: section 5's ten devices, P = 1, T = 1500, λ = 0.5 and Eq. (3) as "
+                   "printed; options that are given besides win.")
 @click.option("--deterministic", is_flag=True,
               help="Repeat byte for byte: all comes from --seed, and the keys are NOT secret.")
+@click.option("--processes", is_flag=True,
+              help="Each device and edge server in an operating-system process of its own, over "
+                   "sockets and in real time.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/latest"),
               show_default=True, help="Folder of the run.")
 @click.option("--force", is_flag=True, help="Replace a run that is there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
-def run(out: Path, force: bool, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def run(
+    context: click.Context, /, out: Path, force: bool, as_json: bool, preset: str | None,
+    processes: bool, **options: Any,
+) -> None:  # fmt: skip
     """Train a CNN together: seal, agree, open, for real.
 
     Devices train on their own data and seal their updates with threshold Paillier; edge servers
     verify and add up the ciphertexts in a contract and agree on each block; the devices open the
     sum together. The run folder holds the ledger, the history, the model, the trace.
     """
-    config = RunConfig(**options)
-    folder = RunFolder.create(out, config, force)
-    drive(config, folder, as_json)
+    config = RunConfig(**{**options, **_preset(context, preset)})
+    if processes:
+        check_playable(config)
+    check_free(out, force)
+    people = from_data(config)  # broken data show before anything is written or replaced
+    drive(config, RunFolder.create(out, config, force), as_json, people, processes)
 
 
-def drive(config: RunConfig, folder: RunFolder, as_json: bool) -> None:
-    """Complete a run in ``folder``, showing progress on standard error."""
+def _preset(context: click.Context, name: str | None) -> dict[str, Any]:
+    """The preset's values, without those that the command line gives itself."""
+    return {key: value for key, value in PRESETS.get(name or "", {}).items()
+            if context.get_parameter_source(key) is click.core.ParameterSource.DEFAULT}
+
+
+def drive(
+    config: RunConfig, folder: RunFolder, as_json: bool, people: Participants | None = None,
+    processes: bool = False,
+) -> None:
+    """Complete a run in ``folder``, showing progress on standard error.
+
+    ``people`` are loaded from the config's data where they are None; with ``processes``, each node
+    has a process of its own.
+    """
+    opened: Callable[..., AbstractContextManager[Run | ProcessRun]] = (
+        opened_processes if processes else opened_run)
     if config.deterministic:
         click.echo("Deterministic: every key follows from the seed, so nothing here is secret.",
                    err=True)
-    with Progress(config) as progress, opened_run(config, folder, listen=progress.hear) as run:
+    with Progress(config) as progress, opened(
+            config, folder, listen=progress.hear, participants=people) as run:
         history = run.complete()
     write_report(folder.path)
     if as_json:

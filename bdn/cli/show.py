@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.tree import Tree
 
 from bdn.chain import (
     Block,
@@ -21,56 +19,79 @@ from bdn.chain import (
     header_digest,
     transaction_digest,
 )
-from bdn.cli.tables import print_history
+from bdn.cli.blocks import print_block, print_gas
+from bdn.cli.overview import print_blocks, print_epoch, print_run
 from bdn.encoding import to_plain
 from bdn.errors import UsageError
 from bdn.experiments.folder import HISTORY, LEDGER, RunFolder
+from bdn.report import describe_block, gas_by_line, longest_ledger
 
 
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("height", type=int, required=False)
+@click.argument("height", metavar="[HEIGHT]", type=int, required=False)
+@click.option("--gas", is_flag=True, help="With HEIGHT: gas by source line of the contracts, too.")
+@click.option("--epoch", type=click.IntRange(min=0),
+              help="What was said in an epoch, in order; 0: the set-up.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(folder: Path, height: int | None, as_json: bool) -> None:
-    """Show the run in folder RUN, or the block at HEIGHT: header, seal, transactions, receipts."""
+def show(
+    folder: Path, height: int | None, gas: bool, epoch: int | None, as_json: bool
+) -> int:  # fmt: skip
+    """Show the run in folder RUN, or one of its blocks.
+
+    The run: curves, latency by stage, nodes, blocks, refusals, the paper's Table 1 with the attack
+    lab's outcomes. The block at HEIGHT: header, seal, transactions with events and gas, what it
+    wrote, and whether each transaction lies below the header's root; exit status 1 where one does
+    not.
+    """
+    path = _ledger(folder)
+    if gas and (height is None or as_json):
+        raise UsageError("--gas is shown with a block's HEIGHT, and as text")
+    if epoch is not None and (height is not None or as_json):
+        raise UsageError("--epoch is shown without a HEIGHT, and as text")
+    with Store.open(path, read_only=True) as store:
+        if epoch is not None:
+            print_epoch(folder, store, epoch, Console())
+            return 0
+        if height is None:
+            _show_run(folder, store, as_json)
+            return 0
+        if not 0 <= height <= store.height():
+            raise UsageError(f"there is no block {height}; the last one is {store.height()}")
+        if as_json:
+            click.echo(json.dumps(_describe(store, height)))
+            return 0
+        lines = gas_by_line(store)[height] if gas else None
+        console = Console()
+        sound = print_block(describe_block(store, height), console)
+        if lines is not None:
+            print_gas(lines, dict(store.genesis().contracts), console)
+        return 0 if sound else 1
+
+
+def _ledger(folder: Path) -> Path:
+    """The run's ledger, the longest one where edge servers' differ; or the file itself."""
+    if folder.is_dir() and (folder / LEDGER).is_file():
+        return longest_ledger(folder)
     path = folder / LEDGER if folder.is_dir() else folder
     if not path.is_file():
         raise UsageError(f"there is no ledger at {path}")
-    store = Store.open(path, read_only=True)
-    try:
-        if height is None:
-            _show_run(folder, store, as_json)
-            return
-        if not 0 <= height <= store.height():
-            raise UsageError(f"there is no block {height}; the last one is {store.height()}")
-        described = _describe(store, height)
-        if as_json:
-            click.echo(json.dumps(described))
-        else:
-            _print_block(described)
-    finally:
-        store.close()
+    return path
 
 
 def _show_run(folder: Path, store: Store, as_json: bool) -> None:
     rows = [_summary(store.block(number), store.seal(number))
             for number in range(store.height() + 1)]
     ended = folder.is_dir() and (folder / HISTORY).is_file()
-    history = RunFolder(folder).read_history() if ended else None
     if as_json:
+        history = RunFolder(folder).read_history() if ended else None
         click.echo(json.dumps({"blocks": rows, "history": history}))
-        return
-    table = Table(title="Blocks", title_justify="left")
-    for name in ("height", "kind", "epoch", "view", "transactions", "bytes", "digest"):
-        table.add_column(name, justify="left" if name in ("kind", "digest") else "right")
-    for row in rows:
-        table.add_row(*(str(row[name]) for name in ("height", "kind", "epoch", "view",
-                                                     "transactions", "bytes")), row["digest"][:16])
-    Console().print(table)
-    if history is not None:
-        print_history(history, folder)
+    elif ended:
+        print_run(folder, store, rows, Console())
     else:
-        click.echo(f"The run did not end; go on with: bdn resume {folder}")
+        print_blocks(rows, Console())
+        if folder.is_dir():
+            click.echo(f"The run did not end; go on with: bdn resume {folder}")
 
 
 def _summary(block: Block, seal: BlockSeal | None) -> dict[str, Any]:
@@ -117,32 +138,3 @@ def _hex(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_hex(item) for item in value]
     return value
-
-
-def _print_block(block: dict[str, Any]) -> None:
-    header = block["header"]
-    tree = Tree(f"[bold]Block {header['height']}[/bold] ({header['kind']}, epoch "
-                f"{header['epoch']})  {block['digest']}")
-    branch = tree.add("header")
-    for name, value in header.items():
-        branch.add(f"{name}: {value}")
-    seal = block["seal"]
-    if seal is None:
-        tree.add("no seal: the genesis block is what everybody trusts")
-    elif "signatures" in seal:
-        signers = ", ".join(f"edge-{index}" for index, _ in seal["signatures"])
-        tree.add(f"sealed in view {seal['view']} by {signers}")
-    else:
-        tree.add(f"mined: difficulty {seal['difficulty']}, nonce {seal['nonce']}")
-    tree.add("size: " + ", ".join(f"{name} {value}" for name, value in block["size"].items()))
-    transactions = tree.add(f"{len(block['transactions'])} transactions")
-    for item in block["transactions"]:
-        outcome = "ok" if item["ok"] else f"[red]failed: {item['error']}[/red]"
-        node = transactions.add(f"{item['payload']} from {item['sender'][:16]}… nonce "
-                                f"{item['nonce']}: {outcome}, gas {item['gas']}")
-        for name, value in item["fields"].items():
-            text = str(value)
-            node.add(f"{name}: {text if len(text) <= 80 else text[:77] + '…'}")
-        for event in item["events"]:
-            node.add(f"event {event['contract']}.{event['name']}")
-    Console().print(tree, highlight=False)

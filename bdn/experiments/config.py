@@ -8,7 +8,7 @@ from typing import Any
 
 from bdn.chain import PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
-from bdn.nodes.settings import CIPHERS, RULES
+from bdn.nodes.settings import CIPHERS, NORM_PROBES, NOT_RING_MASKED, PROBED_CIPHER, RULES
 
 SPLITS = ("iid", "size", "dirichlet", "class")
 KEYS = ("dealer", "joint")
@@ -32,6 +32,8 @@ class RunConfig:
         split: how the samples are spread over devices, one of `SPLITS`.
         alpha: of the Dirichlet split.
         samples: at most so many per device; all where it is None.
+        pictures: whole held-out pictures on which the model is judged as a detector (mAP), where
+            the data have such; 0 leaves it out.
         cipher: vector cipher, one of `bdn.nodes.settings.CIPHERS`.
         value_bits: bits of a fixed-point value.
         weight_clip, gradient_clip, loss_clip: largest |entry| that can be sealed.
@@ -44,6 +46,9 @@ class RunConfig:
         executor: "serial", "processes[:COUNT]" or "dask:ADDRESS".
         deadline_seconds: how long edge servers wait for updates (virtual time).
         minimum_contributors: fewest updates in an aggregate; threshold + 1 where it is None.
+        norm_check: leave out updates whose norm is more than so many times the median
+            (docs/norm-check.md); None switches the check off.
+        norm_probes: R, random sums of each update that the norm check opens.
     """
 
     devices: int = 5
@@ -60,6 +65,7 @@ class RunConfig:
     split: str = "iid"
     alpha: float = 0.5
     samples: int | None = None
+    pictures: int = 60
     cipher: str = "ring-masked"
     value_bits: int = 16
     weight_clip: float = 1.0
@@ -74,6 +80,8 @@ class RunConfig:
     executor: str = "serial"
     deadline_seconds: float = 60.0
     minimum_contributors: int | None = None
+    norm_check: float | None = None
+    norm_probes: int = NORM_PROBES
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -104,9 +112,15 @@ class RunConfig:
         _demand(min(self.weight_clip, self.gradient_clip, self.loss_clip) > 0,
                 "clips must be positive")
         _demand(self.samples is None or self.samples >= 1, "a device needs at least one sample")
+        _demand(self.pictures >= 0, "the number of pictures must not be negative")
         _demand(2 <= self.value_bits <= 32, "value bits must lie between 2 and 32")
         _demand(self.confirmations >= 0, "confirmations must not be negative")
         _demand(self.deadline_seconds > 0, "the deadline must be positive")
+
+        _demand(self.norm_check is None or self.norm_check >= 1,
+                "the norm check's factor must be at least 1: half the norms are above the median")
+        _demand(self.norm_check is None or self.cipher == PROBED_CIPHER, NOT_RING_MASKED)
+        _demand(self.norm_probes >= 1, "the norm check needs at least one probe")
 
     @property
     def holders(self) -> int:

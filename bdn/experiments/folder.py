@@ -49,12 +49,7 @@ class RunFolder:
         Raises `UsageError` where ``path`` exists; with ``force``, only if it is no run folder.
         """
         folder = cls(path)
-        if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
-            if not (path / CONFIG).is_file():
-                raise UsageError(f"{path} exists and is no run folder; choose another --out")
-            if not force:
-                raise UsageError(f"{path} holds a run already; choose another --out, or --force "
-                                 "to replace it")
+        if check_free(path, force):
             shutil.rmtree(path)
         try:
             (path / "edges").mkdir(parents=True)
@@ -115,6 +110,21 @@ class RunFolder:
             arrays["class_names"] = np.array(class_names)
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle
         temporary.replace(self.path / MODEL)
+
+
+def check_free(path: Path, force: bool = False) -> bool:
+    """Whether a run lies at ``path`` that is to be replaced; nothing is changed.
+
+    Raises `UsageError` where ``path`` is taken; with ``force``, only if it is no run folder.
+    """
+    if not path.exists() or not any(path.iterdir() if path.is_dir() else [path]):
+        return False
+    if not (path / CONFIG).is_file():
+        raise UsageError(f"{path} exists and is no run folder; choose another --out")
+    if not force:
+        raise UsageError(f"{path} holds a run already; choose another --out, or --force "
+                         "to replace it")
+    return True
 
 
 class NodeStore:

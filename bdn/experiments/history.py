@@ -1,22 +1,26 @@
 """What is known after a run: figures by epoch and device, time by kind of work, rewards."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from bdn.chain import Ledger, block_size, encode_seal
 from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import RunFolder
 from bdn.experiments.material import TREASURY, Material
-from bdn.learning import train
+from bdn.experiments.norms import norm_records
+from bdn.learning import DetectorFigures, Evaluation, train
+from bdn.nodes.progress import Progress
 from bdn.randomness import SeededRandomness
-
-if TYPE_CHECKING:
-    from bdn.experiments.run import Run
+from bdn.trace import Trace
 
 PHASES = {
     "train": "training", "seal": "sealing", "verify-update": "verification",
     "aggregate": "aggregation", "check-block": "consensus", "propose": "consensus",
     "step": "consensus", "share": "opening", "open": "opening", "key": "key", "compare": "baseline",
-    "evaluate": "evaluation", "load-data": "data",
+    "evaluate": "evaluation", "find-objects": "detection", "load-data": "data",
+    "probe": "norm check", "probe-share": "norm check", "norms": "norm check",
 }
 """Trace event → the phase of the latency table that it counts for."""
 
@@ -44,6 +48,61 @@ class Meter:
             self.epoch_virtual_ms[record["epoch"]] = record["virtual_ms"]
 
 
+class Scholar(Protocol):
+    """A device, as far as its model goes."""
+
+    @property
+    def progress(self) -> Progress:
+        """Algorithm 1 as it saw it."""
+
+
+class FullNode(Protocol):
+    """An edge server, as far as its ledger goes."""
+
+    @property
+    def name(self) -> str:
+        """As the trace calls it."""
+
+    @property
+    def index(self) -> int:
+        """Its replica index."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its ledger."""
+
+    @property
+    def view(self) -> int:
+        """The view of its consensus."""
+
+
+class FinishedRun(Protocol):
+    """A run whose devices have finished.
+
+    Attributes:
+        config, material, folder, trace, meter: as they were at its start; what the meter counted.
+        evaluations: figures of the global model by epoch.
+    """
+
+    config: RunConfig
+    material: Material
+    folder: RunFolder | None
+    trace: Trace
+    meter: Meter
+    evaluations: dict[int, Evaluation]
+
+    @property
+    def reference(self) -> Scholar:
+        """A device that is still there; all hold the same model."""
+
+    @property
+    def edges(self) -> Sequence[FullNode]:
+        """The edge servers by index."""
+
+    def traffic(self) -> Mapping[str, tuple[int, int]]:
+        """Bytes (sent, received) by node."""
+
+
 def alone(material: Material, config: RunConfig) -> list[float]:
     """Each device's test accuracy alone: Algorithm 1 with n = 1, as many iterations in all."""
     figures = []
@@ -55,8 +114,10 @@ def alone(material: Material, config: RunConfig) -> list[float]:
     return figures
 
 
-def compile_history(run: "Run", singles: list[float], seconds: float) -> dict[str, Any]:
-    """The run's history as plain JSON values."""
+def compile_history(
+    run: FinishedRun, singles: list[float], seconds: float, found: DetectorFigures | None = None
+) -> dict[str, Any]:
+    """The run's history as plain JSON values; ``found``: the best model as a detector."""
     material, progress = run.material, run.reference.progress
     names = {identity.address: name for identity, name in
              zip(material.devices, material.device_names, strict=True)}
@@ -76,8 +137,9 @@ def compile_history(run: "Run", singles: list[float], seconds: float) -> dict[st
             "test_loss": None if closing or figures is None else figures.loss,
             "virtual_ms": run.meter.epoch_virtual_ms.get(record.epoch),
         })
-    best = material.participants.judge(progress.best).accuracy
-    traffic = run.runner.traffic()
+    figures = material.participants.judge(progress.best)
+    best = figures.accuracy
+    traffic = run.traffic()
     return {
         "config": asdict(run.config),
         "seconds": seconds,
@@ -86,6 +148,11 @@ def compile_history(run: "Run", singles: list[float], seconds: float) -> dict[st
         "best_epoch": progress.best_epoch,
         "best_loss": progress.best_loss,
         "accuracy": best,
+        "mean_precision": figures.mean_precision,
+        "held_out": figures.images,
+        "by_class": _by_class(material, figures),
+        "detection": None if found is None else found.to_plain(),
+        "notes": list(material.participants.notes),
         "devices": [
             {
                 "name": name,
@@ -108,12 +175,41 @@ def compile_history(run: "Run", singles: list[float], seconds: float) -> dict[st
         ],
         "treasury": _balance(run, TREASURY),
         "supply": run.edges[0].ledger.call("learning", "total_supply"),
-        "blocks": run.blocks(),
+        "blocks": block_rows(longest_ledger(run.edges)),
+        "norm_check": norm_records(longest_ledger(run.edges), names, material.settings),
         "scaled": run.meter.scaled,
         "refused": run.meter.refused,
     }
 
 
-def _balance(run: "Run", account: bytes) -> int:
-    ledger = max((edge.ledger for edge in run.edges), key=lambda ledger: ledger.height)
-    return int(ledger.call("learning", "balance_of", account))
+def _by_class(material: Material, figures: Evaluation) -> list[dict[str, Any]]:
+    """Precision and recall of the best model by class, where the judge gives them by class."""
+    names = material.participants.class_names
+    if names is None or len(names) != len(figures.precision):
+        names = tuple(str(number) for number in range(len(figures.precision)))
+    return [{"name": name, "precision": precision, "recall": recall} for name, precision, recall
+            in zip(names, figures.precision, figures.recall, strict=True)]
+
+
+def _balance(run: FinishedRun, account: bytes) -> int:
+    return int(longest_ledger(run.edges).call("learning", "balance_of", account))
+
+
+def longest_ledger(edges: Sequence[FullNode]) -> Ledger:
+    """The ledger with the most blocks."""
+    return max((edge.ledger for edge in edges), key=lambda ledger: ledger.height)
+
+
+def block_rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """Height, kind, epoch, view, transactions and bytes of every sealed block."""
+    rows = []
+    for height in range(1, ledger.height + 1):
+        block, seal = ledger.store.block(height), ledger.store.seal(height)
+        assert seal is not None, "every block above genesis is sealed"
+        rows.append({
+            "height": height, "kind": block.header.kind, "epoch": block.header.epoch,
+            "view": getattr(seal, "view", None), "time": block.header.time,
+            "transactions": len(block.envelopes),
+            "bytes": block_size(block, encode_seal(seal)).total,
+        })
+    return rows

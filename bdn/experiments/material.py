@@ -22,6 +22,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.participants import Participants, from_data
 from bdn.identity import Identity
+from bdn.nodes.sealing import make_cipher
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
 from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
@@ -50,6 +51,39 @@ PROCESSING_FEE = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Common:
+    """What every node of a run knows; nothing of it is secret, and no data are in it.
+
+    Attributes:
+        config, settings: what was chosen, and what genesis fixes of it.
+        genesis, block: the chain's beginning.
+        devices, edges: the nodes' public keys, in the order of genesis.
+    """
+
+    config: RunConfig
+    settings: Settings
+    genesis: Genesis
+    block: Block
+    devices: tuple[bytes, ...]
+    edges: tuple[bytes, ...]
+
+    @property
+    def chain(self) -> bytes:
+        """The 32-byte chain id."""
+        return self.block.header.chain
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """As the trace calls them."""
+        return tuple(f"device-{k + 1}" for k in range(len(self.devices)))
+
+    @property
+    def edge_names(self) -> tuple[str, ...]:
+        """As the trace calls them; an edge server's number is its replica index."""
+        return tuple(f"edge-{i}" for i in range(len(self.edges)))
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """Everything that nodes are built from.
 
@@ -73,14 +107,21 @@ class Material:
     block: Block
 
     @property
+    def common(self) -> Common:
+        """The part that every node may have."""
+        return Common(self.config, self.settings, self.genesis, self.block,
+                      tuple(device.public_key for device in self.devices),
+                      tuple(edge.public_key for edge in self.edges))
+
+    @property
     def device_names(self) -> tuple[str, ...]:
         """As the trace calls them."""
-        return tuple(f"device-{k + 1}" for k in range(len(self.devices)))
+        return self.common.device_names
 
     @property
     def edge_names(self) -> tuple[str, ...]:
         """As the trace calls them; an edge server's number is its replica index."""
-        return tuple(f"edge-{i}" for i in range(len(self.edges)))
+        return self.common.edge_names
 
 
 def source_of(config: RunConfig) -> Randomness:
@@ -105,6 +146,8 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         gather_ms=max(1, round(config.deadline_seconds * 250)),
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
         confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
+        norm_factor=round(1000 * config.norm_check) if config.norm_check is not None else 0,
+        norm_probes=config.norm_probes,
     )
 
 
@@ -125,6 +168,9 @@ def gather(
     devices = _identities(store, "device", config.devices, source)
     edges = _identities(store, "edge", config.edges, source)
     public_key, shares = _keys(config, store, source, trace)
+    if settings.checks_norms:
+        for phase in settings.phases:  # a model too small for its probes shows here, not later
+            make_cipher(settings, PublicKey.from_bytes(public_key), phase, b"")
     if config.deterministic:
         now_ms = DETERMINISTIC_TIME_MS
     genesis, block = _genesis(config, store, settings, devices, edges, now_ms, source)
@@ -153,7 +199,7 @@ def _keys(
     if stored is not None:
         public_key = PublicKey.from_bytes(stored)
         found = [store.secret(f"key share/{i}") for i in range(config.holders)]
-        return stored, [_decode_share(public_key, part) for part in found if part]
+        return stored, [decode_share(public_key, part) for part in found if part]
     rng = source.substream("key")
     with trace.span("key", bits=config.key_bits, how=config.key):
         if config.key == "dealer":
@@ -165,16 +211,18 @@ def _keys(
                     "key-progress", round=turn, tried=tried, expected=expected),
             )
     encoded = public_key.to_bytes()
-    store.keep([(f"key share/{i}", _encode_share(share)) for i, share in enumerate(shares)]
+    store.keep([(f"key share/{i}", encode_share(share)) for i, share in enumerate(shares)]
                + [("public key", encoded)])
     return encoded, list(shares)
 
 
-def _encode_share(share: KeyShare) -> bytes:
+def encode_share(share: KeyShare) -> bytes:
+    """A part of the secret as bytes, without the public key that it belongs to."""
     return encode([share.index, share.secret])
 
 
-def _decode_share(public_key: PublicKey, data: bytes) -> KeyShare:
+def decode_share(public_key: PublicKey, data: bytes) -> KeyShare:
+    """What `encode_share` wrote."""
     index, secret = decode(data)
     return KeyShare(public_key, index, secret)
 

@@ -12,7 +12,19 @@ import numpy as np
 
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
-from bdn.learning import CnnLearner, Evaluation, Learner, PaperCNN, evaluate, load, split
+from bdn.learning import (
+    CnnLearner,
+    Data,
+    DetectorFigures,
+    Evaluation,
+    Learner,
+    PaperCNN,
+    evaluate,
+    judge_detector,
+    load,
+    sample_pictures,
+    split,
+)
 from bdn.learning.types import Floats
 
 
@@ -27,6 +39,8 @@ class Participants:
         classes: outputs of the model.
         class_names: what the classes are called, where that is known.
         cnn: the network, where it is the paper's.
+        notes: what a report must say about the data.
+        find: a model as a detector on whole pictures, where the data have some; or None.
     """
 
     learners: tuple[Learner, ...]
@@ -35,6 +49,8 @@ class Participants:
     classes: int
     class_names: tuple[str, ...] | None = None
     cnn: PaperCNN | None = None
+    notes: tuple[str, ...] = ()
+    find: Callable[[Floats], DetectorFigures] | None = None
 
     def __post_init__(self) -> None:
         if self.w.dtype != np.float32 or self.w.ndim != 1:
@@ -52,5 +68,18 @@ def from_data(config: RunConfig) -> Participants:
     cnn = PaperCNN(classes=data.train.classes, seed=config.seed)
     return Participants(
         tuple(CnnLearner(cnn, part) for part in parts), cnn.parameters(),
-        lambda w: evaluate(cnn, w, data.test), cnn.classes, data.class_names, cnn,
+        lambda w: evaluate(cnn, w, data.test), cnn.classes, data.class_names, cnn, data.notes,
+        _detector(data, cnn, config),
     )
+
+
+def _detector(
+    data: Data, cnn: PaperCNN, config: RunConfig
+) -> Callable[[Floats], DetectorFigures] | None:
+    """Judges a model on whole pictures; None where there are none, or nothing is on them."""
+    if not config.pictures or not data.pictures:
+        return None
+    chosen = sample_pictures(data, config.pictures, config.seed)
+    if all(thing.difficult for page in chosen for thing in page.objects):
+        return None
+    return lambda w: judge_detector(cnn, w, data, config.pictures, config.seed)

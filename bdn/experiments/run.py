@@ -6,15 +6,15 @@ work, traffic, blocks and rewards.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bdn.chain import block_size, encode_seal
+from bdn.experiments.conclusion import conclude, judge
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NODES, TRACE, NodeStore, RunFolder
-from bdn.experiments.history import Meter, alone, compile_history
+from bdn.experiments.history import Meter, block_rows, longest_ledger
 from bdn.experiments.material import Material, gather
 from bdn.experiments.participants import Participants
 from bdn.experiments.runner import Network, Runner, StalledError
@@ -112,30 +112,11 @@ class Run:
         Raises `StalledError` when it cannot end, saying what is missing.
         """
         self.runner.run(self.is_over)
-        with self.trace.span("compare"):
-            singles = alone(self.material, self.config)
-        seconds = time.perf_counter() - self._started
-        history = compile_history(self, singles, seconds)
-        if self.folder is not None:
-            progress = self.reference.progress
-            people = self.material.participants
-            self.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
-            self.folder.write_history(history)
-            self._drop_copies(self.folder)
-        return history
+        return conclude(self, self._started)
 
-    def _drop_copies(self, folder: RunFolder) -> None:
-        """Keep one ledger, once all edge servers are found to agree on every block."""
-        first = self.edges[0].ledger
-        for edge in self.edges[1:]:
-            height = min(edge.ledger.height, first.height)
-            if edge.ledger.store.header(height) != first.store.header(height):
-                return  # keep the evidence
-            if edge.ledger.height > first.height:
-                return  # ledger.sqlite is behind: `bdn resume` can still catch up
-        for edge in self.edges[1:]:
-            edge.ledger.close()
-        folder.drop_copies()
+    def traffic(self) -> Mapping[str, tuple[int, int]]:
+        """Bytes (sent, received) by node."""
+        return self.runner.traffic()
 
     @property
     def reference(self) -> Device:
@@ -153,12 +134,8 @@ class Run:
         """Whether every device that is still there has finished; judges each new model."""
         device = self.reference
         done = len(device.progress.history) - (1 if device.progress.finished else 0)
-        if done > 0 and done not in self.evaluations:
-            with self.trace.span("evaluate", epoch=done):
-                figures = self.material.participants.judge(device.progress.w)
-            self.evaluations[done] = figures
-            self.trace.event("epoch-done", epoch=done, accuracy=figures.accuracy,
-                             virtual_ms=round(self.runner.now_ms, 3))
+        if done > 0:
+            judge(self, done, device.progress.w, self.runner.now_ms)
         self._asked += 1
         if self._asked % LOOKS_BETWEEN_CHECKS == 0:
             self._check_stall()
@@ -184,18 +161,7 @@ class Run:
 
     def blocks(self) -> list[dict[str, Any]]:
         """Height, kind, epoch, view, transactions and bytes of every sealed block."""
-        ledger = max((edge.ledger for edge in self.edges), key=lambda ledger: ledger.height)
-        rows = []
-        for height in range(1, ledger.height + 1):
-            block, seal = ledger.store.block(height), ledger.store.seal(height)
-            assert seal is not None, "every block above genesis is sealed"
-            rows.append({
-                "height": height, "kind": block.header.kind, "epoch": block.header.epoch,
-                "view": getattr(seal, "view", None), "time": block.header.time,
-                "transactions": len(block.envelopes),
-                "bytes": block_size(block, encode_seal(seal)).total,
-            })
-        return rows
+        return block_rows(longest_ledger(self.edges))
 
 
 @contextmanager

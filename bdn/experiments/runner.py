@@ -251,7 +251,7 @@ class Runner:
         """Do ``first`` and all other work that was handed out already."""
         assert isinstance(first.what, Compute)
         if self._executor is None or not first.what.parallel:
-            self._finish(first, *_timed(first.what))
+            self._finish(first, *do_work(first.what))
             return
         together = [first]
         rest = []
@@ -264,7 +264,7 @@ class Runner:
         heapq.heapify(rest)
         self._queue = rest
         together.sort(key=lambda entry: (entry.at_ms, entry.order))
-        calls = [(_timed, (entry.what,)) for entry in together]
+        calls = [(do_work, (entry.what,)) for entry in together]
         for entry, (result, error, seconds) in zip(together, self._executor.run(calls),
                                                    strict=True):
             self._finish(entry, result, error, seconds)
@@ -291,7 +291,7 @@ class Runner:
         return order
 
 
-def _timed(work: Compute) -> tuple[Any, Exception | None, float]:
+def do_work(work: Compute) -> tuple[Any, Exception | None, float]:
     """(result, error, seconds) of one piece of work; expected errors travel back as values."""
     started = time.perf_counter()
     try:

@@ -78,7 +78,8 @@ def test_show_a_block_in_text_and_json(
     assert invoke(["show", str(run_folder), "4"]) == 0
     text = capsys.readouterr().out
     assert "AggregateTransaction" in text
-    assert "sealed in view 0" in text
+    assert "Sealed in view 0 by edge-0" in text
+    assert "✓ in the block" in text
     assert invoke(["show", str(run_folder), "4", "--json"]) == 0
     block = json.loads(capsys.readouterr().out)
     assert block["header"]["kind"] == "candidate"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bdn.chain import contracts, execution
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import Run, opened_run
@@ -36,3 +37,19 @@ def ledger_file(finished: Run) -> Path:
     """The finished run's ledger."""
     assert finished.folder is not None
     return finished.folder.path / "ledger.sqlite"
+
+
+@pytest.fixture(scope="module")
+def compiled_once() -> Iterator[None]:
+    """All the runs' nodes compile the same two contracts; here they share them."""
+    kept: dict[tuple[str, str], contracts.Contract] = {}
+    real = contracts.compile_contract
+
+    def compile_contract(source: str, name: str, *, gas_version: int) -> contracts.Contract:
+        if (source, name) not in kept:
+            kept[source, name] = real(source, name, gas_version=gas_version)
+        return kept[source, name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "compile_contract", compile_contract)
+        yield

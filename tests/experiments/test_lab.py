@@ -1,32 +1,76 @@
-"""Every experiment of the lab holds, and says so; a defence that is taken away is seen to fail."""
+"""Every experiment of the lab comes out as documented (issue 8), and says what it should."""
+
+import doctest
+import re
+from pathlib import Path
 
 import pytest
 
-from bdn.cli import invoke
 from bdn.errors import UsageError
 from bdn.experiments import lab
+from bdn.experiments.runner import StalledError
+
+PLAYED_ELSEWHERE = {"norm-check"}
+"""test_run_norms.py plays its parts."""
 
 
-@pytest.mark.parametrize("name", list(lab.EXPERIMENTS))
-def test_the_defence_holds(name: str) -> None:
-    finding = lab.experiment(name)(512)
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in lab.EXPERIMENTS if name not in PLAYED_ELSEWHERE])
+def test_an_experiment_comes_out_as_documented(name: str) -> None:
+    """Issue 8: each prints what was tried, what happened, the claim, and what is not covered."""
+    played = lab.experiment(name)
+    finding = played(512)
     assert finding.held, finding.happened
-    assert finding.tried
-    assert finding.claimed
-    assert finding.not_covered
+    assert all((finding.tried, finding.happened, finding.not_covered))
+    assert "Table 1" in finding.claimed or "Section" in finding.claimed
+    if not played.prevented:
+        assert any("ot prevented" in line for line in finding.happened), "it says so"
 
 
-def test_the_lab_sees_a_defence_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control: a cipher whose edge applies the weights would be found out."""
-    real = lab.attack
-    monkeypatch.setattr(lab, "attack", lambda cipher, vectors, weights, _form, rng: real(
-        cipher, vectors, weights, "edge", rng))
-    assert not lab.edge_weights(512).held
-
-
-def test_unknown_experiments_and_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_experiment_has_a_name_a_title_and_a_row_of_its_own() -> None:
+    """Table 1's four rows are each answered by some experiment."""
+    titles = [each.title for each in lab.EXPERIMENTS.values()]
+    assert all(title.endswith(".") and len(title) < 100 for title in titles)
+    assert len(set(titles)) == len(titles)
+    assert {each.row for each in lab.EXPERIMENTS.values()} == set(lab.ROWS)
     with pytest.raises(UsageError, match="edge-weights"):
         lab.experiment("nothing")
-    assert invoke(["lab", "nothing"]) == 2
-    assert invoke(["lab"]) == 0
-    assert "lying-primary" in capsys.readouterr().out
+
+
+def test_the_issues_experiments_are_all_there() -> None:
+    """Issue 8's list."""
+    assert {
+        "crash-edge", "crash-primary", "crash-f", "crash-too-many", "lying-primary",
+        "withholding-primary", "eavesdropper", "colluding-holders", "decryption-oracle",
+        "boosted-device", "label-flipped", "nan-update", "overflowing-device",
+        "forged-transaction", "replayed-transaction", "wrong-share", "tampered-ledger",
+        "norm-check", "edge-weights",
+    } <= lab.EXPERIMENTS.keys()
+
+
+def test_the_guides_example_runs() -> None:
+    """STYLE, habit 2."""
+    results = doctest.testmod(lab)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+def test_the_page_names_every_experiment_and_no_other() -> None:
+    """docs/lab.md: the table's first column."""
+    text = (Path(__file__).parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
+    assert named == list(lab.EXPERIMENTS)
+
+
+def test_a_run_that_stalls_unexpectedly_has_not_held() -> None:
+    """The other experiments of ``bdn lab all`` are still played."""
+    def stalls(_key_bits: int) -> lab.Finding:
+        """It stalls."""
+        raise StalledError("no message is left")
+
+    finding = lab.Experiment("stalls", "none", lab.ROWS[0], stalls)(512)
+    assert not finding.held
+    assert "no message is left" in finding.happened[0]

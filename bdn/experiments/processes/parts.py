@@ -1,0 +1,106 @@
+"""What each process is given at its start: its own part, and nothing of anybody else's.
+
+An edge server gets no key share and no data; a device gets its own share and its own data; a
+sender and a trainer (the comparison without BlockDeepNet) have neither ledger nor key. These are
+plain records: what they mean is known to `bdn.experiments.processes.players` and `.central`.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bdn.learning.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every node of a ledger knows: config (JSON), genesis, block 0, devices' public keys."""
+
+    config: str
+    genesis: bytes
+    block: bytes
+    devices: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A `Dataset` as bytes: ``pixels`` of the numpy type ``kind``, labels as int64."""
+
+    pixels: bytes = field(repr=False)
+    kind: str
+    labels: bytes = field(repr=False)
+    classes: int
+
+    @classmethod
+    def of(cls, data: Dataset) -> "Samples":
+        """``data`` as bytes, little-endian."""
+        kind = data.pixels.dtype.newbyteorder("<")
+        return cls(data.pixels.astype(kind).tobytes(), kind.str,
+                   data.labels.astype("<i8").tobytes(), data.classes)
+
+    def dataset(self) -> Dataset:
+        """The data set again; raises a `UsageError` where the bytes are no data set."""
+        labels = np.frombuffer(self.labels, "<i8").astype(np.int64)
+        pixels = np.frombuffer(self.pixels, self.kind).reshape(len(labels), 28, 28)
+        return Dataset(pixels.astype(pixels.dtype.newbyteorder("=")), labels, self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRole:
+    """An edge server: its index, and where its ledger and its journal lie."""
+
+    shared: Shared
+    index: int
+    ledger: str
+    journal: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRole:
+    """A device: its position, the joint public key, its own share (or nothing), its own data."""
+
+    shared: Shared
+    position: int
+    public_key: bytes
+    share: bytes = field(repr=False)
+    samples: Samples
+    journal: str
+
+
+@dataclass(frozen=True, slots=True)
+class SenderRole:
+    """Without BlockDeepNet: a device that sends its raw data to ``trainer``."""
+
+    samples: Samples
+    trainer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerRole:
+    """Without BlockDeepNet: a server that trains on the raw data of all ``senders``."""
+
+    senders: tuple[str, ...]
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process is given.
+
+    Attributes:
+        name: the node's.
+        secret: of its own Ed25519 identity.
+        session: 32 bytes that all connections are bound to: the chain id, where there is a chain.
+        keys: every node's public key, by name.
+        addresses: the listeners' addresses, by name.
+        started_ms: when the run began, milliseconds since 1970; trace events count from there.
+        role: what the node is.
+    """
+
+    name: str
+    secret: bytes = field(repr=False)
+    session: bytes
+    keys: tuple[tuple[str, bytes], ...]
+    addresses: tuple[tuple[str, str], ...]
+    started_ms: int
+    role: EdgeRole | DeviceRole | SenderRole | TrainerRole

@@ -1,0 +1,324 @@
+"""A whole run in processes: what `bdn.experiments.run` does, each node in a process of its own.
+
+The parent is the experimenter: it loads the data, makes identities and key shares (as a dealer
+would, or as the devices would together), hands each process its part, and listens. It takes no part
+in the protocol: the nodes find each other over sockets. When the devices have finished, it reads
+the ledgers and concludes as any run does.
+"""
+
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdn.chain import Ledger, encode_block
+from bdn.chain.genesis import encode_genesis
+from bdn.encoding import decode_union
+from bdn.errors import IntegrityError, UsageError
+from bdn.experiments.conclusion import conclude, judge
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import NODES, TRACE, NodeStore, RunFolder
+from bdn.experiments.history import Meter
+from bdn.experiments.material import Material, encode_share, gather
+from bdn.experiments.participants import Participants
+from bdn.experiments.processes.children import Children
+from bdn.experiments.processes.control import Farewell, Finished, FromChild, Reached, Told
+from bdn.experiments.processes.driver import RealClock
+from bdn.experiments.processes.errors import ProcessError
+from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Part, Samples, Shared
+from bdn.experiments.run import PATIENCE
+from bdn.experiments.runner import StalledError
+from bdn.experiments.setup import open_ledger
+from bdn.learning import CnnLearner, Evaluation, Learner, PaperCNN
+from bdn.nodes import memory
+from bdn.nodes.progress import Progress
+from bdn.trace import Recorder, Trace, json_lines
+
+JOURNALS = "nodes"
+"""Subfolder of the run folder: each node's journal. Where it is, a run is resumed in processes."""
+
+TRANSPORTS = ("unix", "tcp")
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Graduate:
+    """A device that has finished."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An edge server after its process has ended: its ledger, and the view that it told."""
+
+    name: str
+    index: int
+    ledger: Ledger
+    view: int
+
+
+class ProcessRun:
+    """One run in a folder, in processes.
+
+    Args:
+        config: what was asked for.
+        folder: where it is kept; a run that was interrupted goes on.
+        listen: hears every trace event of every process as a dict, for progress.
+        transport: "unix" sockets in a private folder, or "tcp" on the loopback interface.
+        tolerate: whether the run goes on without a process that died, as the protocol can.
+        participants: who learns; the paper's CNN on the config's data by default. Only such
+            learners can be handed to a process.
+
+    Raises `UsageError` for a config that processes cannot play.
+    """
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder,
+        listen: Callable[[dict[str, Any]], None] | None = None, transport: str = "unix",
+        tolerate: bool = False, participants: Participants | None = None,
+    ) -> None:  # fmt: skip
+        check_playable(config, transport)
+        self.config = config
+        self.folder: RunFolder | None = folder
+        self.meter = Meter()
+        self.evaluations: dict[int, Evaluation] = {}
+        self.edges: Sequence[Archive] = ()
+        self.children: Children | None = None
+        self.dead: dict[str, str] = {}
+        """Obituaries by node name."""
+        self._path = folder.path
+        self._tolerate = tolerate
+        self._transport = transport
+        self._started = time.perf_counter()
+        self._started_ms = round(time.time() * 1000)
+        self._clock = RealClock()
+        self._listeners = [self.meter.hear] + ([listen] if listen is not None else [])
+        self.trace: Trace = Recorder(self._tell, keep=False)
+        self._graduates: dict[str, Graduate] = {}
+        self._models: dict[int, bytes] = {}
+        self._farewells: dict[str, Farewell] = {}
+        self._last_block = time.monotonic()
+        self._open = ExitStack()
+        with ExitStack() as opening:
+            stream = opening.enter_context(
+                (folder.path / TRACE).open("a", buffering=1, encoding="utf-8"))
+            self._listeners.append(json_lines(stream))
+            store = NodeStore(folder.path / NODES)
+            opening.callback(store.close)
+            self.material: Material = gather(config, store, self.trace, self._started_ms,
+                                            participants)
+            people = self.material.participants
+            self._samples = [samples_of(each) for each in people.learners]
+            cnn = PaperCNN(classes=people.classes, seed=config.seed)
+            if not np.array_equal(people.w, cnn.parameters()):
+                raise UsageError("processes begin with the w^(0) of the config's seed, not another")
+            self._open = opening.pop_all()
+
+    # --- driving --------------------------------------------------------------------------------
+
+    def complete(self) -> dict[str, Any]:
+        """Start all, hear them out, conclude; returns (and writes) the run's history.
+
+        Raises what `drive` raises.
+        """
+        self.drive()
+        self.edges = [self._archive(index) for index in range(self.config.edges)]
+        return conclude(self, self._started)
+
+    def drive(self) -> None:
+        """Start all and hear them out, until the devices have finished and all have ended.
+
+        Raises `ProcessError` for a process that died, `StalledError` when no block comes any more,
+        `IntegrityError` when two devices have different models of one epoch.
+        """
+        with tempfile.TemporaryDirectory(prefix="bdn-") as sockets, Children(
+            self.parts(Path(sockets)), self._hear, self._on_death
+        ) as self.children:
+            for child in self.children.all.values():
+                self.trace.event("process-started", node=child.name, pid=child.pid)
+            self.children.go()
+            self._last_block = time.monotonic()
+            while not self.is_over():
+                self.children.pump(LOOK_SECONDS)
+                self._check_stall()
+            self.children.stop()
+
+    def is_over(self) -> bool:
+        """Whether every device that is still there has finished."""
+        living = [name for name in self.material.device_names if name not in self.dead]
+        if not living:
+            raise StalledError("no device is left")
+        return all(name in self._graduates for name in living)
+
+    def _check_stall(self) -> None:
+        limit = PATIENCE * self.config.deadline_seconds
+        if time.monotonic() - self._last_block > limit:
+            raise StalledError(f"no block for {limit:.0f} seconds; too many devices or edge "
+                               "servers are gone")
+
+    def close(self) -> None:
+        """Release files; what was sealed stays."""
+        for edge in self.edges:
+            edge.ledger.close()
+        self._open.close()
+
+    # --- what each is given ---------------------------------------------------------------------
+
+    def parts(self, sockets: Path) -> list[Part]:
+        """Each process's part, edge servers first; ``sockets``: a private folder for their doors.
+
+        Every secret in a part is its owner's.
+        """
+        material = self.material
+        common = material.common
+        names = [*common.edge_names, *common.device_names]
+        keys = tuple(zip(names, [*common.edges, *common.devices], strict=True))
+        addresses = tuple(zip(common.edge_names, self._addresses(sockets), strict=True))
+        shared = Shared(self.config.to_json(), encode_genesis(common.genesis),
+                        encode_block(common.block), common.devices)
+        journals = self._path / JOURNALS
+        journals.mkdir(mode=0o700, exist_ok=True)
+        parts = []
+        for index, (name, identity) in enumerate(
+            zip(common.edge_names, material.edges, strict=True)
+        ):
+            edge = EdgeRole(shared, index, str(self._ledger(index)),
+                            str(journals / f"{name}.sqlite"))
+            parts.append(Part(name, identity.secret, common.chain, keys, addresses,
+                              self._started_ms, edge))
+        for position, (name, identity) in enumerate(
+            zip(common.device_names, material.devices, strict=True)
+        ):
+            share = material.shares[position]
+            device = DeviceRole(
+                shared, position, material.public_key,
+                encode_share(share) if share is not None else b"", self._samples[position],
+                str(journals / f"{name}.sqlite"),
+            )
+            parts.append(Part(name, identity.secret, common.chain, keys, addresses,
+                              self._started_ms, device))
+        return parts
+
+    def _addresses(self, sockets: Path) -> list[str]:
+        if self._transport == "unix":
+            return [f"unix:{sockets / str(index)}" for index in range(self.config.edges)]
+        return [f"tcp:127.0.0.1:{port}" for port in free_ports(self.config.edges)]
+
+    def _ledger(self, index: int) -> Path:
+        assert self.folder is not None
+        return self.folder.ledger(index)
+
+    # --- what they say --------------------------------------------------------------------------
+
+    def _hear(self, name: str, message: FromChild) -> None:
+        match message:
+            case Told(line):
+                record = json.loads(line)
+                if record["event"] == "sealed":
+                    self._last_block = time.monotonic()
+                self._tell(record)
+            case Reached(epoch, w):
+                self._compare(name, epoch, w)
+            case Finished(model):
+                progress = Progress(self.material.settings, self.material.participants.w)
+                memory.restore_progress(progress, decode_union((memory.Model,), model))
+                self._graduates[name] = Graduate(progress)
+            case Farewell():
+                self._farewells[name] = message
+
+    def _compare(self, name: str, epoch: int, w: bytes) -> None:
+        """All devices must have the same model of an epoch; the first to have it is judged."""
+        first = self._models.setdefault(epoch, w)
+        if first != w:
+            raise IntegrityError(f"{name} has another model after epoch {epoch} than the others")
+        judge(self, epoch, np.frombuffer(w, "<f4").astype(np.float32), self._clock())
+
+    def _on_death(self, name: str, obituary: str) -> None:
+        self.dead[name] = obituary
+        self.trace.event("process-ended", node=name, reason=obituary)
+        if not self._tolerate:
+            raise ProcessError(obituary)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        for listener in self._listeners:
+            listener(record)
+
+    # --- what is left of them -------------------------------------------------------------------
+
+    @property
+    def reference(self) -> Graduate:
+        """A device that has finished."""
+        for name in self.material.device_names:
+            if name in self._graduates:
+                return self._graduates[name]
+        raise StalledError("no device has finished")
+
+    def traffic(self) -> Mapping[str, tuple[int, int]]:
+        """Bytes (sent, received) by node; zeros for one that died."""
+        found = {}
+        for name in (*self.material.device_names, *self.material.edge_names):
+            last = self._farewells.get(name)
+            found[name] = (last.sent_bytes, last.received_bytes) if last is not None else (0, 0)
+        return found
+
+    def _archive(self, index: int) -> Archive:
+        name = self.material.edge_names[index]
+        ledger, _ = open_ledger(self.material.common, self._ledger(index))
+        last = self._farewells.get(name)
+        return Archive(name, index, ledger, last.view if last is not None else 0)
+
+
+def samples_of(learner: Learner) -> Samples:
+    """A device's data, to be handed over; raises `UsageError` where it is not the paper's CNN."""
+    if not isinstance(learner, CnnLearner):
+        raise UsageError(f"a {type(learner).__name__} cannot be handed to another process; only "
+                         "the paper's CNN with its samples can")
+    return Samples.of(learner.dataset)
+
+
+@contextmanager
+def opened_processes(
+    config: RunConfig, folder: RunFolder, **options: Any
+) -> Iterator[ProcessRun]:
+    """A `ProcessRun` that is closed whatever happens."""
+    run = ProcessRun(config, folder, **options)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback interface that nobody listens at now."""
+    with ExitStack() as held:
+        ports = []
+        for _ in range(count):
+            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+        return ports
+
+
+def in_processes(folder: Path) -> bool:
+    """Whether the run in ``folder`` was played in processes, and must be resumed so."""
+    return (folder / JOURNALS).is_dir()
+
+
+def check_playable(config: RunConfig, transport: str = TRANSPORTS[0]) -> None:
+    """Raise `UsageError` for a config that processes cannot play."""
+    if config.deterministic:
+        raise UsageError("processes run in real time, so nothing can repeat byte for byte: leave "
+                         "out --deterministic, or --processes")
+    if config.executor != "serial":
+        raise UsageError("each node works in its own process already: leave out --executor, or "
+                         "--processes")
+    if transport not in TRANSPORTS:
+        raise UsageError(f"transport must be one of {', '.join(TRANSPORTS)}, not {transport!r}")
