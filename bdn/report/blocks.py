@@ -52,7 +52,7 @@ def read_blocks(store: Store) -> dict[str, Any]:
         gas, note = gas_by_line(store), ""
     except BdnError as error:
         gas, note = [], f"Gas by line is left out: {error}"
-    explorer = _Explorer(store, names)
+    explorer = _Explorer(store, names, PROOF_BUDGET)
     blocks = [explorer.block(height) for height in range(store.height() + 1)]
     for block, lines in zip(blocks, gas, strict=False):
         block["lines"] = _by_contract(lines)
@@ -60,6 +60,14 @@ def read_blocks(store: Store) -> dict[str, Any]:
         block["calls_gas"] = charged - sum(lines.values())
     return {"blocks": blocks, "sources": dict(genesis.contracts), "gas_note": note,
             "chain": blocks[0]["header"][0][1] if blocks else ""}
+
+
+def describe_block(store: Store, height: int) -> dict[str, Any]:
+    """The block at ``height`` as `read_blocks` gives it, whatever its size, without gas by line."""
+    explorer = _Explorer(store, names_of(store), budget=None)
+    for below in range(height):
+        explorer.remember(below)
+    return explorer.block(height)
 
 
 def names_of(store: Store) -> dict[bytes, str]:
@@ -74,11 +82,14 @@ def names_of(store: Store) -> dict[bytes, str]:
 
 
 class _Explorer:
-    """Walks the blocks in order, remembering each slot's last value for the state diff."""
+    """Walks the blocks in order, remembering each slot's last value for the state diff.
 
-    def __init__(self, store: Store, names: Names) -> None:
+    ``budget`` is what it may spend on proofs, in characters; None: as much as they need.
+    """
+
+    def __init__(self, store: Store, names: Names, budget: int | None) -> None:
         self.store, self.names = store, names
-        self.left = PROOF_BUDGET
+        self.left = budget
         self.state: dict[tuple[bytes, bytes], bytes | None] = {}
 
     def block(self, height: int) -> dict[str, Any]:
@@ -135,9 +146,15 @@ class _Explorer:
             "receipt_raw": _base64(outcomes[position]),
             "receipt_path": [_base64(item) for item in merkle.inclusion_proof(outcomes, position)],
         }
-        self.left -= sum(len(text) for item in proof.values() for text in item)
-        if self.left >= 0:
+        if self.left is not None:
+            self.left -= sum(len(text) for item in proof.values() for text in item)
+        if self.left is None or self.left >= 0:
             row |= proof
+
+    def remember(self, height: int) -> None:
+        """Take note of what the block wrote, without describing it."""
+        for contract, key, value in self.store.writes(height):
+            self.state[contract, key] = value
 
     def _changes(self, height: int) -> list[list[str]]:
         """[slot, value before, value after] for what the block wrote."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from bdn.chain import Store
 from bdn.errors import UsageError
+from bdn.report.table_one import Lab, read_lab
 
 LEDGER, EDGES, HISTORY, TRACE = "ledger.sqlite", "edges", "history.json", "trace.jsonl"
 
@@ -27,12 +28,14 @@ class Inputs:
         ledger: the path of its ledger, the longest where edge servers' differ in length.
         history: what `history.json` holds.
         trace: the trace's events in order; empty where the file is missing.
+        lab: what the attack lab found; None where it was not played into the folder.
     """
 
     folder: Path
     ledger: Path
     history: dict[str, Any]
     trace: list[Record]
+    lab: Lab | None = None
 
 
 def read_inputs(folder: Path) -> Inputs:
@@ -47,7 +50,13 @@ def read_inputs(folder: Path) -> Inputs:
                          f"try bdn resume {folder}") from error
     if not isinstance(history, dict) or "epochs" not in history:
         raise UsageError(f"{folder / HISTORY} is no history of a run")
-    return Inputs(folder, _longest(folder, ledger), history, _read_trace(folder / TRACE))
+    return Inputs(folder, _longest(folder, ledger), history, _read_trace(folder / TRACE),
+                  read_lab(folder))
+
+
+def longest_ledger(folder: Path) -> Path:
+    """The ledger with the most blocks among those that a run has left in ``folder``."""
+    return _longest(folder, folder / LEDGER)
 
 
 def _longest(folder: Path, ledger: Path) -> Path:

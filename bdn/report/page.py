@@ -10,10 +10,13 @@ from typing import Any
 from bdn.chain import Store
 from bdn.report import sections
 from bdn.report.blocks import read_blocks
+from bdn.report.facts import read_facts
 from bdn.report.inputs import Inputs, read_inputs
 from bdn.report.latency import latency_by_epoch
+from bdn.report.outcomes import table_one
 from bdn.report.rounds import read_rounds
 from bdn.report.sequence import read_sequence
+from bdn.report.table_one import evidence
 
 REPORT = "report.html"
 SCRIPTS = ("proof.js", "sequence.js", "explorer.js", "page.js")
@@ -42,7 +45,7 @@ def render(inputs: Inputs) -> str:
     """The page's text."""
     history = inputs.history
     with Store.open(inputs.ledger, read_only=True) as store:
-        explorer, rounds = read_blocks(store), read_rounds(store)
+        explorer, rounds, facts = read_blocks(store), read_rounds(store), read_facts(store)
     measured = not history["config"]["deterministic"]
     sequence = read_sequence(inputs.trace, rounds, measured)
     latency = latency_by_epoch(sequence.marks, rounds)
@@ -61,12 +64,14 @@ def render(inputs: Inputs) -> str:
                                       explorer["blocks"][1:]),
         "learning": sections.learning_charts(history),
         "epochs": sections.epoch_table(history),
+        "judged": sections.judged(history),
+        "table_one": table_one(inputs.lab, evidence(history, facts), inputs.folder.name),
         "latency": sections.latency_bars(latency),
         "phases": sections.phase_bars(history),
         "devices": sections.device_table(history),
         "edges": sections.edge_table(history),
         "rewards": sections.rewards_note(history),
-        "refusals": sections.refusals(history),
+        "refusals": sections.norm_check(history) + sections.refusals(history),
         "folder": escape(inputs.folder.name),
     })
 

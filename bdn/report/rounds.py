@@ -2,12 +2,13 @@
 
 A round is one vector's way: trained, sealed, added up, agreed, opened. An epoch has one (``sgd``)
 or two (a gradient phase, then the weights); the closing round scores the last model. Round −1 is
-the set-up: exchange keys, the joint key, its confirmations.
+the set-up: exchange keys, the joint key, its confirmations. With the norm check on, the updates are
+agreed on in blocks of their own before the sum; these belong to the round that they prepare.
 """
 
 from dataclasses import dataclass
 
-from bdn.chain import AggregateTransaction, Store
+from bdn.chain import AggregateTransaction, Store, UpdateTransaction
 from bdn.nodes.settings import LOSS
 
 SET_UP = -1
@@ -41,6 +42,10 @@ class Rounds:
             return self.by_height[height]
         return len(self.rounds) - 1
 
+    def reaches_sum(self, number: int, height: int) -> bool:
+        """Whether the block at ``height`` is the round's Tx_co or comes after it."""
+        return 0 <= number < len(self.rounds) and height >= self.rounds[number].height
+
     def after(self, epoch: int, phase: str) -> int:
         """The round that follows the one of (epoch, phase), as the ledger counts epochs."""
         for number, item in enumerate(self.rounds):
@@ -60,11 +65,15 @@ def read_rounds(store: Store) -> Rounds:
     """The rounds of ``store``."""
     rounds: list[Round] = []
     by_height = []
+    waiting = False  # updates are on the ledger, their sum is not
     for height in range(store.height() + 1):
-        for envelope in store.block(height).envelopes:
-            payload = envelope.payload
+        payloads = [envelope.payload for envelope in store.block(height).envelopes]
+        waiting = waiting or any(isinstance(item, UpdateTransaction) for item in payloads)
+        for payload in payloads:
             if isinstance(payload, AggregateTransaction):
                 epoch = payload.epoch + (payload.phase == LOSS)
                 rounds.append(Round(epoch, payload.phase, height))
-        by_height.append(len(rounds) - 1)
-    return Rounds(tuple(rounds), tuple(by_height))
+                waiting = False
+        by_height.append(len(rounds) - 1 + waiting)
+    last = len(rounds) - 1  # a round without its sum, where the run stopped, is not one
+    return Rounds(tuple(rounds), tuple(min(number, last) for number in by_height))

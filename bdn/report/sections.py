@@ -15,18 +15,26 @@ MANY_LEVELS = 10
 
 TOY_BITS = 2048
 
+LEAST_SECONDS = 0.005
+"""Work that took less in all has no bar."""
+
 _HOW = {"dealer": "by a dealer", "joint": "jointly"}
 
 
 def subtitle(history: History) -> str:
     """What was run, in one line."""
+    return escape(summary(history))
+
+
+def summary(history: History) -> str:
+    """What was run, in one line of plain text."""
     config = history["config"]
     parts = [f"{config['devices']} devices", f"{config['edges']} edge servers",
              f"data {config['data']}", f"rule {config['rule']}", f"cipher {config['cipher']}",
              f"{config['key_bits']}-bit key made {_HOW[config['key']]}",
              f"any {config['threshold']} of the key holders open a sum",
              config["consensus"].upper(), f"seed {config['seed']}"]
-    return escape(" · ".join(parts))
+    return " · ".join(parts)
 
 
 def heading(history: History) -> str:
@@ -71,6 +79,10 @@ def headline(
         (size_text(sent), "sent", f"in {_number(messages)} messages"),
         (str(len(history["refused"])), "refusals", f"{history['seconds']:.0f} s of real time"),
     ]
+    found = history.get("detection")
+    if found:
+        tiles.insert(1, (_percent(found["mean_average_precision"]), "mAP as a detector",
+                         f"{found['pictures']} of {found['of']} held-out pictures"))
     return "".join(f"<div class=\"tile\"><b>{escape(value)}</b><span>{escape(name)}</span>"
                    f"<small>{escape(more)}</small></div>" for value, name, more in tiles)
 
@@ -112,7 +124,8 @@ def latency_bars(latency: Sequence[dict[str, Any]]) -> str:
 
 def phase_bars(history: History) -> str:
     """The work of all nodes, added up."""
-    phases = sorted(history["phases"].items(), key=lambda item: -item[1])
+    phases = sorted(((name, seconds) for name, seconds in history["phases"].items()
+                     if seconds >= LEAST_SECONDS), key=lambda item: -item[1])
     return plain_bars([(name, seconds) for name, seconds in phases])
 
 
@@ -148,11 +161,59 @@ def epoch_table(history: History) -> str:
                   "mean precision"], rows)
 
 
+def judged(history: History) -> str:
+    """The best model by class: the classifier's precision and, on whole pictures, the detector's.
+
+    Runs from before these figures were kept have none.
+    """
+    classes, found = history.get("by_class") or [], history.get("detection")
+    parts = []
+    if found:
+        parts.append(
+            f"<p>As a detector the model of epoch {history['best_epoch']} reaches a mean average "
+            f"precision (mAP) of <b>{_percent(found['mean_average_precision'])}</b> "
+            f"({found['rule']}, the data’s own rule; all-point {_percent(found['all_point'])}, "
+            f"11-point {_percent(found['eleven_point'])}) on {found['pictures']} of {found['of']} "
+            f"held-out pictures with {found['objects']} objects, at an overlap of "
+            f"{found['overlap']} or more.</p>")
+    if classes:
+        by_name = found["classes"] if found else {}
+        names = ["class", "precision", "recall"] + (["objects", "AP"] if found else [])
+        key = "eleven_point" if found and found["rule"] == "11-point" else "all_point"
+        rows = []
+        for row in classes:
+            cells = [row["name"], _percent(row["precision"]), _percent(row["recall"])]
+            one = by_name.get(row["name"])
+            if found:
+                cells += [str(one["objects"]), _percent(one[key])] if one else ["", ""]
+            rows.append(cells)
+        mean = _percent(history["mean_precision"])
+        parts.append(f"<details><summary>By class: mean precision (mPA) {mean} on "
+                     f"{history['held_out']} held-out samples</summary>{table(names, rows)}"
+                     "</details>")
+    parts += [f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>'
+              for note in history.get("notes") or []]
+    return "".join(parts)
+
+
 def rewards_note(history: History) -> str:
     """The supply is conserved, in one sentence with the sum."""
     held = sum(node["tokens"] for node in [*history["devices"], *history["edges"]])
     return escape(f"{held} tokens with the nodes and {history['treasury']} in the treasury make "
                   f"{held + history['treasury']}; genesis made {history['supply']}.")
+
+
+def norm_check(history: History) -> str:
+    """Estimated norms by epoch, where the check was on (docs/norm-check.md)."""
+    records = history.get("norm_check") or []
+    if not records:
+        return ""
+    rows = [[f"{record['epoch']}, {record['phase']}", _figure(record["median"]),
+             ", ".join(f"{name} {norm:.3f}" for name, norm in sorted(record["norms"].items())),
+             ", ".join(item["device"] for item in record["left_out"]) or "nobody"]
+            for record in records]
+    return "<h3>Norms of the updates, estimated under encryption</h3>" + table(
+        ["epoch, phase", "median", "by device", "left out"], rows, numbers=False)
 
 
 def refusals(history: History) -> str:

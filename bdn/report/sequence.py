@@ -38,10 +38,13 @@ SUBMITTED = {
     "ShareTransaction": "Partial decryptions to the edge servers",
     "CallTransaction": "Calls of the learning contract",
     "RegisterKey": "The joint public key",
+    "NormStatement": "The updates' norms to the edge servers",
 }
 WORK = {
     "train": "Local training", "seal": "Sealing under the joint key, with proof",
     "share": "Verify Tx_co, make a partial decryption", "open": "Combine shares and open the sum",
+    "probe-share": "Norm check: a partial decryption of random sums",
+    "norms": "Norm check: open the random sums, estimate the norms",
 }
 VOTES = frozenset({"PrePrepare", "Prepare", "Commit", "Checkpoint", "ViewChange", "NewView",
                    "Status", "Fetch", "State"})
@@ -141,7 +144,8 @@ class Sequence:
         if kind == "ViewChange":
             self.view_changes.add(self.rounds.epoch_of(number))
         if number >= 0:
-            self._mark_message(self._mark(number), kind, source, at)
+            self._mark_message(self._mark(number), kind, source, at,
+                               self.rounds.reaches_sum(number, height))
         if kind == "SealedHeaders":
             self._announced(self._height.get(source, 0), at)
         label = LABELS.get(kind) or kind or "Messages"
@@ -152,8 +156,10 @@ class Sequence:
         band = self._band(number, key, "vote" if kind in VOTES else "message", label, at)
         band.add(at, at, [at, source, target, record["bytes"], int(record["lost"])])
 
-    def _mark_message(self, mark: Mark, kind: str, source: str, at: float) -> None:
-        if kind == "PrePrepare":
+    def _mark_message(
+        self, mark: Mark, kind: str, source: str, at: float, of_the_sum: bool
+    ) -> None:
+        if kind == "PrePrepare" and of_the_sum:
             mark.proposed = mark.proposed or at
         elif kind == "Submit" and self._submits.get(source) == "UpdateTransaction":
             mark.submitted = max(mark.submitted, at)
@@ -161,7 +167,7 @@ class Sequence:
     def _announced(self, height: int, at: float) -> None:
         """The first edge server tells devices of the block at ``height``: it is sealed."""
         number = self.rounds.of_block(height)
-        if number < 0 or ("announced", height) in self._told:
+        if ("announced", height) in self._told or not self.rounds.reaches_sum(number, height):
             return
         self._told.add(("announced", height))
         mark = self._mark(number)

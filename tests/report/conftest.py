@@ -1,5 +1,6 @@
 """One small run for all tests of the report: its primary is cut off once, so a view changes."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -79,3 +80,46 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str], tu
         return done.stdout, "\n".join(said)
 
     return load
+
+
+FRAME = """<!doctype html><html><body style="margin:0"><iframe id="page" src="{page}"
+style="border:0;width:{width}px;height:900px"></iframe><output id="found"></output><script>
+const frame = document.getElementById("page");
+frame.addEventListener("load", () => {{
+  for (const each of frame.contentDocument.querySelectorAll("details")) each.open = true;
+  setTimeout(() => {{
+    const inner = frame.contentDocument, root = inner.documentElement;
+    const style = (element) => frame.contentWindow.getComputedStyle(element);
+    const scrolls = (e) => e && (["auto", "scroll", "hidden"].includes(style(e).overflowX)
+      || scrolls(e.parentElement));
+    const wide = [...inner.querySelectorAll("body *")].filter((e) =>
+      e.getBoundingClientRect().right > {width} + 1 && !scrolls(e));
+    document.getElementById("found").textContent = JSON.stringify({{
+      width: root.clientWidth, beyond: root.scrollWidth - root.clientWidth,
+      wide: wide.slice(0, 5).map((e) => e.tagName + "." + e.className),
+      background: style(inner.body).backgroundColor }});
+  }}, 600);
+}});
+</script></body></html>"""
+"""Shows a page at a width that a headless window cannot have, and measures what sticks out."""
+
+
+@pytest.fixture(scope="session")
+def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int, str], dict[str, Any]]:
+    """(page, width in pixels, theme) → its width, what sticks out of it, its background."""
+    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if browser is None:
+        pytest.skip("no chromium here; apt-get install chromium")
+    folder = tmp_path_factory.mktemp("frame")
+
+    def look(page: Path, width: int, theme: str) -> dict[str, Any]:
+        frame = folder / f"{width}-{theme}.html"
+        frame.write_text(FRAME.format(page=f"{page.as_uri()}#theme={theme}", width=width))
+        command = [browser, *FLAGS, f"--user-data-dir={folder}", "--allow-file-access-from-files",
+                   f"--window-size={max(width, 800)},900", frame.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        text = done.stdout.partition('<output id="found">')[2].partition("</output>")[0]
+        found: dict[str, Any] = json.loads(html.unescape(text))
+        return found
+
+    return look

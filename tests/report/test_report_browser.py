@@ -4,6 +4,7 @@ import hashlib
 import html
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,3 +66,44 @@ def test_a_forged_page_and_a_script_error_are_seen(
     dom, console = browse(target, "self-check")
     assert "does not verify" in "; ".join(outcome(dom)["wrong"])
     assert "nonsense is not defined" in console
+
+
+@pytest.mark.parametrize(("width", "theme"), [(375, "light"), (375, "dark"), (1920, "light"),
+                                              (1920, "dark")])
+def test_nothing_sticks_out_on_a_phone_or_a_projector(
+    full_page: Path, measure: Callable[..., dict[str, Any]], width: int, theme: str
+) -> None:
+    """All details open; tables and diagrams scroll within themselves, the page does not."""
+    found = measure(full_page, width, theme)
+    assert found["width"] <= width
+    assert (found["beyond"], found["wide"]) == (0, [])
+    assert (found["background"] == "rgb(14, 20, 27)") is (theme == "dark")
+
+
+def test_what_sticks_out_is_seen(
+    full_page: Path, measure: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """Negative control: a box of 600 pixels on a phone."""
+    target = tmp_path / "wide.html"
+    target.write_text(full_page.read_text().replace(
+        "<main ", '<div class="box-of-600" style="width:600px">x</div><main '))
+    found = measure(target, 375, "light")
+    assert found["beyond"] > 200
+    assert found["wide"] == ["DIV.box-of-600"]
+
+
+@pytest.fixture(scope="module")
+def full_page(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with the lab's findings, one of each verdict, in long words."""
+    folder = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("full") / "run"))
+    rows = ("Single point of failure", "Privacy leak", "Training data insufficiency",
+            "Data poisoning attack", "elsewhere")
+    words = "Edge server 0 proposes a sum that Eq. (5) does not give, " * 6
+    (folder / "lab.json").write_text(json.dumps({
+        "machine": "x" * 60, "date": "2026-11-22", "key_bits": 2048,
+        "findings": [{"experiment": f"an-experiment-with-a-long-name-{i}", "group": "g", "row": row,
+                      "title": words, "tried": words, "happened": [words, "0" * 64],
+                      "claimed": words, "not_covered": words, "held": i % 3 > 0,
+                      "prevented": i % 2 > 0} for i, row in enumerate(rows * 2)],
+    }))
+    return write_report(folder)
