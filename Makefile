@@ -45,10 +45,7 @@ $(VENV)/.peers: pyproject.toml | $(VENV)/.dev
 	@touch $@
 
 bench: $(VENV)/.peers
-	@mkdir -p benchmarks/results
-	@for topic in accuracy contracts ethereum learning ledger mining paillier pbft sealing; do \
-	  $(BIN)/python benchmarks/$$topic.py $(if $(FULL),,--quick) \
-	    --json benchmarks/results/$$topic.json $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/run_all.py $(if $(FULL),,--quick) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

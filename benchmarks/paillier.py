@@ -1,14 +1,12 @@
 """What threshold Paillier costs, beside phe, damgard-jurik and sf-heu: issue 3's six points.
 
-Run ``python benchmarks/paillier.py [--quick] [--json FILE] [--plot FILE]``. Ratios are of medians
-taken in alternation in one run. Sealing whole vectors of floats: ``benchmarks/vectors.py``.
+Run ``python benchmarks/paillier.py [--quick] [--json FILE] [--plot FILE.svg]``. Ratios are those of
+medians taken in alternation in one run. Sealing whole vectors of floats: ``benchmarks/sealing.py``.
 """
 
-import argparse
 import importlib
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -365,35 +363,25 @@ def _each(call: Callable[[], Any], repeats: int) -> float:
     return statistics.median(rounds)
 
 
-def plot(report: harness.Report, path: Path) -> None:
+def draw(whole: dict[str, Any], path: Path) -> None:
     """Cost over key size, by library and operation, on logarithmic axes."""
-    matplotlib = importlib.import_module("matplotlib")
-    matplotlib.use("Agg")
-    pyplot = importlib.import_module("matplotlib.pyplot")
-    rows = [row for row in report.rows if "library" in row]
+    import plots
+
+    rows = [row for row in whole["rows"] if "library" in row]
+    sizes = sorted({row["key_bits"] for row in rows})
     operations = ["encrypt", "add", "multiply by 12 bits"]
-    figure, axes = pyplot.subplots(1, len(operations), figsize=(13, 4), sharey=True)
-    for axis, operation in zip(axes, operations, strict=True):
-        for library in dict.fromkeys(row["library"] for row in rows):
+    figure, axes = plots.subplots(1, len(operations), figsize=(11, 3.8), sharey=True)
+    libraries = list(dict.fromkeys(row["library"] for row in rows))
+    for axis, operation in zip(axes[0], operations, strict=True):
+        for library, colour, marker in zip(libraries, plots.PALETTE, "osD^v<>*", strict=False):
             line = [(row["key_bits"], row["seconds"]) for row in rows
                     if row["library"] == library and row["operation"] == operation]
-            axis.plot(*zip(*line, strict=True), marker="o", label=library)
-        axis.set(title=operation, xlabel="key bits", yscale="log", xticks=[1024, 2048, 3072])
-    axes[0].set_ylabel("seconds")
-    axes[-1].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-
-
-def main() -> None:
-    """The common command line, and ``--plot FILE``."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--plot", type=Path, metavar="FILE")
-    options, rest = parser.parse_known_args(sys.argv[1:])
-    report = harness.main(TOPIC, measure, PEERS, rest)
-    if options.plot is not None:
-        plot(report, options.plot)
+            axis.plot(*zip(*line, strict=True), marker=marker, color=colour, label=library)
+        axis.set(title=operation, xlabel="key bits", yscale="log", xticks=sizes)
+    axes[0, 0].set_ylabel("seconds")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(TOPIC, measure, PEERS, draw=draw)
