@@ -9,6 +9,9 @@ Ten lines to see it happen::
 From the paper to the code
 --------------------------
 
+In short here; each equation, algorithm line, figure and table row, with its test, in docs/paper.md.
+A tour of one epoch, executed: docs/tour.md. Who learns and spoils what: docs/security.md.
+
 =====================================  =========================================================
 paper                                  here
 =====================================  =========================================================
@@ -30,6 +33,8 @@ paper                                  here
 §4.2 Eq. (5)                           mining.contract (`weighted_product`), `bdn.nodes.sealing`
 §4.2 E(·), SK [19]                     `bdn.paillier`
 §5 proof of work                       `bdn.chain.pow`, `bdn.nodes.miner`
+§5 Figs. 3–5                           `benchmarks/`, rendered into docs/results.md
+§5 Table 1                             `bdn.experiments.lab`
 §5 CNN w1 … b3                         `bdn.learning.shapes`, `bdn.learning.cnn`
 =====================================  =========================================================
 
@@ -38,8 +43,10 @@ How it is built
 
 Imports go down only: ground floor (`errors`, `encoding`, `randomness`, `identity`, `seal`,
 `trace`); `paillier`, `pbft`, `chain` and `learning`, which do not know each other; `nodes`;
-`experiments`; `cli`. The cores do no I/O: a replica, a device and an edge server each take an event
-and return effects, and whoever drives them owns sockets, clocks and threads.
+`experiments`, `report` and `ethereum`, which do not know each other either; `cli`. The cores do no
+I/O: a replica, a device and an edge server each take an event and return effects, and whoever
+drives them owns sockets, clocks and threads: one process for all of them, in virtual time
+(`bdn.experiments.runner`), or one for each (`bdn.experiments.processes`).
 
 Where we differ
 ---------------
@@ -67,4 +74,7 @@ From the design page that this project was built to:
   agree on the polynomials all the same.
 - Virtual time: one process plays all nodes, each a machine with its own clock. Measured work moves
   that clock, so that latencies are those of devices that really work side by side.
+- The check of norms under encryption opens 16 probes a device by default, not the two that a
+  hundred sums make: with two, a device that shapes its update escapes in one epoch of four
+  (docs/norm-check.md; ``--norm-probes 2`` gives the hundred sums).
 """

@@ -10,7 +10,7 @@ import pytest
 import bdn
 
 ROOT = Path(bdn.__file__).parent
-GUIDES = ["bdn.experiments", "bdn.encoding"]
+GUIDES = ["bdn.experiments", "bdn.experiments.processes", "bdn.encoding"]
 
 
 @pytest.mark.parametrize("name", GUIDES)
