@@ -54,7 +54,7 @@ notes: map[bytes, bytes]
 shares: map[int, bytes, bytes]
 
 @public
-def register_device(public_key: bytes, name: str, statement: str, edge: int):
+def register_device(public_key: bytes, name: str, statement: str, edge: int, samples: int):
     emit("registered", device=context.sender)
 
 @public

@@ -231,11 +231,8 @@ def test_under_proof_of_work_an_outsider_can_make_a_block_that_devices_accept() 
 # --- what a quorum can do -------------------------------------------------------------------------
 
 
-def test_devices_take_a_quorums_word_for_who_registered_the_key() -> None:
-    """A receipt that says ok stands for the contract's check of the sender; devices have no other.
-
-    With at most f faulty edge servers no such receipt is ever sealed.
-    """
+def test_a_quorum_cannot_register_a_key_of_its_own() -> None:
+    """A receipt that says ok is not enough: the first device itself must have signed."""
     with opened_run(TINY) as run:
         run.runner.run(lambda: run.edges[0].ledger.height == 1)
         device, edge = run.devices[1], run.material.edges[0]
@@ -248,7 +245,7 @@ def test_devices_take_a_quorums_word_for_who_registered_the_key() -> None:
         believed = run.edges[0].ledger.store.receipts(2)[0]
         assert believed.ok
         device._read_transaction(envelope, believed, 2)
-        assert device._keyring.registered == payload
+        assert device._keyring.registered is None
 
 
 # --- what holders of the key can do --------------------------------------------------------------

@@ -34,14 +34,16 @@ class RegisterDevice:
         name: how people call the device.
         statement: the sentence that its owner signs.
         edge: index of the edge server that the device is associated with.
+        samples: s_k, which every update of the device must state; 0 leaves it open.
     """
 
     name: str
     statement: str
     edge: int
+    samples: int = 0
 
     def __post_init__(self) -> None:
-        _check_counts(edge=self.edge)
+        _check_counts(edge=self.edge, samples=self.samples)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Call:
 
 
 def _register_device(p: RegisterDevice, sender: bytes) -> tuple[Any, ...]:
-    return sender, p.name, p.statement, p.edge
+    return sender, p.name, p.statement, p.edge, p.samples
 
 
 def _register_key(p: RegisterKey, _: bytes) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ Everything is drawn from named substreams of one source: the operating system's,
 run can be repeated, and resumed, with fresh keys.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -163,6 +164,11 @@ def gather(
         participants = participants if participants is not None else from_data(config)
     if len(participants.learners) != config.devices:
         raise UsageError(f"{len(participants.learners)} learners for {config.devices} devices")
+    counts = [learner.sample_count for learner in participants.learners]
+    if max(counts) > SAMPLE_RATIO * min(counts):
+        raise UsageError(
+            f"sample counts from {min(counts)} to {max(counts)}: beyond a ratio of {SAMPLE_RATIO} "
+            "a sum would show the largest device's update; split the data more evenly")
     settings = make_settings(config, participants)
     source = source_of(config)
     devices = _identities(store, "device", config.devices, source)
@@ -173,7 +179,7 @@ def gather(
             make_cipher(settings, PublicKey.from_bytes(public_key), phase, b"")
     if config.deterministic:
         now_ms = DETERMINISTIC_TIME_MS
-    genesis, block = _genesis(config, store, settings, devices, edges, now_ms, source)
+    genesis, block = _genesis(config, store, settings, devices, edges, counts, now_ms, source)
     padded = (*shares, *[None] * (config.devices - len(shares)))
     return Material(config, settings, participants, devices, edges, public_key, padded, genesis,
                     block)
@@ -229,7 +235,7 @@ def decode_share(public_key: PublicKey, data: bytes) -> KeyShare:
 
 def _genesis(
     config: RunConfig, store: NodeStore, settings: Settings, devices: tuple[Identity, ...],
-    edges: tuple[Identity, ...], now_ms: int, source: Randomness,
+    edges: tuple[Identity, ...], sample_counts: Sequence[int], now_ms: int, source: Randomness,
 ) -> tuple[Genesis, Block]:
     stored = store.secret("genesis salt")
     salt = stored[8:] if stored else source.substream("salt").bytes(16)
@@ -246,8 +252,8 @@ def _genesis(
     chain = chain_id(genesis)
     ownership = [
         sign_transaction(identity, chain, 0, GAS_LIMIT, RegisterDevice(
-            f"device-{k + 1}", f"I own device-{k + 1} and its data.", k % len(edges)))
-        for k, identity in enumerate(devices)
+            f"device-{k + 1}", f"I own device-{k + 1} and its data.", k % len(edges), samples))
+        for k, (identity, samples) in enumerate(zip(devices, sample_counts, strict=True))
     ]
     return genesis, build_genesis(genesis, edges[0], ownership).block
 

@@ -128,10 +128,7 @@ class LedgerApplication(Admission):
         accepted, refused = self.ledger.select(self._ordered(mine))
         self._tell_refused(refused)
         trial = self._make(AUXILIARY, epoch, accepted, None)
-        outcomes = zip(accepted, trial.receipts, strict=True)
-        good = sorted((e for e, receipt in outcomes
-                       if receipt.ok and isinstance(e.payload, UpdateTransaction)),
-                      key=lambda e: e.address)
+        good = _good(trial)
         if len(good) < self.settings.minimum_contributors:
             self._trace.event("too-few", node=self.name, epoch=epoch, phase=phase, good=len(good))
             return None
@@ -226,7 +223,7 @@ class LedgerApplication(Admission):
         with self._trace.span("check-block", node=self.name, height=sequence):
             try:
                 self._check_product(block)
-                self.ledger.check(block)
+                self._check_contributors(self.ledger.check(block))
             except MissingBlobsError as error:
                 self.want(block, error.roots)
                 raise NotYet(str(error)) from error
@@ -272,6 +269,15 @@ class LedgerApplication(Admission):
                     raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
             case _ if self.settings.checks_norms:
                 self.norm_check.check_commitment(block)
+
+    def _check_contributors(self, candidate: Candidate) -> None:
+        """Tx_co adds every good update of its block: a proposer leaves none of them out."""
+        block = candidate.block
+        own = block.aggregate.payload if block.aggregate is not None else None
+        if not isinstance(own, AggregateTransaction) or self.settings.is_checked(own.phase):
+            return  # with norms checked, the mining contract says who is in line
+        if tuple(device for device, _ in _named(_good(candidate))) != own.contributors:
+            raise BlockError("Tx_co leaves out an update that stands in its block")
 
     def _demand_blobs(self, roots: Sequence[bytes]) -> None:
         store = self.ledger.store
@@ -391,6 +397,14 @@ class LedgerApplication(Admission):
 def _kind(phase: str) -> str:
     """One candidate block an epoch: the one with the weights' Tx_co."""
     return CANDIDATE if phase == WEIGHTS else AUXILIARY
+
+
+def _good(candidate: Candidate) -> list[Envelope]:
+    """The updates of a block that its execution took, by device."""
+    outcomes = zip(candidate.block.envelopes, candidate.receipts, strict=True)
+    return sorted((e for e, receipt in outcomes
+                   if receipt.ok and isinstance(e.payload, UpdateTransaction)),
+                  key=lambda e: e.address)
 
 
 def _named(updates: Sequence[Envelope]) -> Named:

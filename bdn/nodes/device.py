@@ -98,6 +98,10 @@ class Device(DeviceState):
             return []
         match envelope.payload:
             case RegisterKey() as registered:
+                if envelope.address != self._addresses[0]:  # a quorum that colludes sealed it
+                    self._trace.event("key-refused", node=self.name, height=height,
+                                      reason="the first device did not register it")
+                    return []
                 self._keyring.registered = registered
                 self._anchors[height] = registered.root
             case AggregateTransaction() as aggregate:

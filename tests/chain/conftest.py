@@ -46,7 +46,7 @@ def initialize(setup: dict):
         storage.supply += amount
 
 @public
-def register_device(public_key: bytes, name: str, statement: str, edge: int):
+def register_device(public_key: bytes, name: str, statement: str, edge: int, samples: int):
     storage.names[context.sender] = name
     emit("registered", device=context.sender)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from bdn.chain import decode_envelope, encode_envelope, sign_transaction
 from bdn.encoding import encode_union
+from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
+from bdn.experiments.participants import from_data
 from bdn.experiments.run import Run, opened_run
 from bdn.identity import Identity
 from bdn.nodes.events import Send
@@ -87,6 +90,26 @@ def test_a_lying_primary_never_gets_its_block_sealed(
         assert max(edge.view for edge in run.edges[1:]) >= 1
 
 
+def test_a_primary_that_leaves_a_contributor_out_of_its_sum_is_replaced(
+    tiny: Tiny, undisturbed: np.ndarray
+) -> None:
+    """An update that stands in the block belongs into Tx_co: listing it is not enough."""
+    reasons: set[str] = set()
+    with opened_run(tiny()) as run:
+        liar = run.edges[0].application
+        honest = liar._tx_co
+        liar._tx_co = lambda epoch, phase, updates: honest(  # type: ignore[method-assign]
+            epoch, phase, updates[:-1] if len(updates) > 3 else updates)
+        liar._check_contributors = lambda candidate: None  # type: ignore[method-assign]
+        run.listen(lambda record: reasons.add(record.get("reason", "")))
+        run.runner.run(run.is_over)
+        history = run.devices[0].progress.history
+        assert all(len(record.contributors) == 4 for record in history)
+        assert np.array_equal(run.devices[0].progress.w, undisturbed)
+        assert max(edge.view for edge in run.edges[1:]) >= 1
+    assert any("leaves out an update" in reason for reason in reasons)
+
+
 # --- devices ------------------------------------------------------------------------------------
 
 
@@ -160,6 +183,13 @@ def implausible_samples(run: Run, message: Submit) -> Submit:
                   message.blobs)
 
 
+def twice_the_samples(run: Run, message: Submit) -> Submit:
+    """Another s_k than lies inside; with the packed cipher the learning contract refuses it."""
+    count = 2 * run.devices[3]._learner.sample_count
+    return Submit(resigned(run, message, run.material.devices[3], sample_count=count),
+                  message.blobs)
+
+
 def wrong_length(run: Run, message: Submit) -> Submit:
     from bdn.chain import blob_root, pack_blob, unpack_blob
 
@@ -209,9 +239,10 @@ class AnothersCiphertexts:
         (AnothersCiphertexts(), "proof"),
         (wrong_length, "ring bytes"),
         (implausible_samples, "implausible"),
+        (twice_the_samples, "sealed with weight 40"),
     ],
     ids=["forged signature", "replayed nonce", "outside Z*_{N²}", "another device's ciphertexts",
-         "wrong length", "implausible sample count"],
+         "wrong length", "implausible sample count", "twice the samples"],
 )
 def test_a_bad_update_is_refused_for_a_clear_reason_and_the_epoch_goes_on(
     tiny: Tiny, tamper: Any, reason: str
@@ -237,3 +268,14 @@ def test_a_device_that_vanishes_costs_its_update_only(tiny: Tiny) -> None:
         run.runner.run(run.is_over)
         history = run.devices[0].progress.history
         assert [len(record.contributors) for record in history] == [4, 3, 3]
+
+
+def test_sample_counts_that_would_show_one_device_are_refused_before_the_run(tiny: Tiny) -> None:
+    """A device with more than SAMPLE_RATIO times another's samples could be read off the mean."""
+    config = tiny(samples=None)
+    people = from_data(config)
+    large = SimpleNamespace(sample_count=1001 * people.learners[0].sample_count)
+    crowd = replace(people, learners=(large, *people.learners[1:]))
+    with pytest.raises(UsageError, match="beyond a ratio of 1000"), opened_run(
+            config, participants=crowd):
+        pytest.fail("the run began")

@@ -173,9 +173,12 @@ def toy_key() -> tuple[PublicKey, Sequence[KeyShare]]:
 
 @pytest.fixture(scope="session")
 def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniChain]:
-    """Makes a fresh chain; keyword arguments change its settings, or ``treasury``."""
+    """Makes a fresh chain; keyword arguments change its settings, ``treasury``, or the ``samples``
+    that each device registers with (0: any)."""
 
-    def make(devices: int = 3, treasury: int = 10_000, **changes: Any) -> MiniChain:
+    def make(
+        devices: int = 3, treasury: int = 10_000, samples: int = 0, **changes: Any
+    ) -> MiniChain:
         settings = replace(SETTINGS, **changes)
         identities = [Identity.from_secret(bytes([i + 1]) * 32) for i in range(devices)]
         edge = Identity.from_secret(b"e" * 32)
@@ -187,7 +190,7 @@ def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniCha
         )
         chain = chain_id(genesis)
         ownership = [sign_transaction(identity, chain, 0, GAS,
-                                      RegisterDevice(f"device-{i + 1}", "mine", 0))
+                                      RegisterDevice(f"device-{i + 1}", "mine", 0, samples))
                      for i, identity in enumerate(identities)]
         block = build_genesis(genesis, edge, ownership).block
         holder: list[Ledger] = []

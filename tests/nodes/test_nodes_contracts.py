@@ -125,6 +125,14 @@ def test_an_upload_out_of_order_or_implausible_fails_with_its_reason(
     assert reason in failure(chain.put(envelope)[0])
 
 
+def test_an_update_states_the_samples_that_its_device_registered_with(mini: Mini) -> None:
+    """Twice the samples would weigh twice, and break the budget that Σ s_k was declared for."""
+    chain = ready(mini, samples=4)
+    refused = chain.put(chain.update(0, VECTOR, 8))[0]
+    assert "another sample count" in failure(refused)
+    assert chain.put(chain.update(1, VECTOR, 4))[0].ok
+
+
 def test_a_second_upload_and_a_strangers_fail(mini: Mini) -> None:
     chain = ready(mini)
     first = chain.update(0, VECTOR, 4)

@@ -287,8 +287,8 @@ def colluding_quorum(key_bits: int) -> Finding:
         claimed=CLAIMED,
         not_covered="A device is a light node: that Tx_co is the product of Eq. (5), it believes a "
                     "quorum of 2f + 1 edge servers, of which f + 1 are honest as long as f lie. "
-                    "The edge servers alone learn nothing by it, since shares travel under the "
-                    "devices' group key: one colluding device is needed.",
+                    "Shares travel under the devices' group key, so the edge servers need one "
+                    "colluding device, or to have colluded since before the key was confirmed.",
         held=read > READ and not withheld and "block " in verified,
     )
 
