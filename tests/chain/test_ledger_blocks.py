@@ -190,7 +190,7 @@ def test_each_payload_has_one_call() -> None:
     assert set(CALLS) == set(PAYLOADS.values()) - {DeployContract, CallTransaction}
     call = call_of(RegisterDevice("d", "mine", 2), ALICE.public_key)
     assert (call.contract, call.function) == ("learning", "register_device")
-    assert call.arguments == (ALICE.public_key, "d", "mine", 2)
+    assert call.arguments == (ALICE.public_key, "d", "mine", 2, 0)
     for contract, function, _ in CALLS.values():
         with pytest.raises(TransactionError, match="not open"):
             call_of(CallTransaction(contract, function, ()), ALICE.public_key)

@@ -12,6 +12,7 @@ from typing import Any
 from bdn.chain import (
     AggregateTransaction,
     Block,
+    Candidate,
     Envelope,
     UpdateTransaction,
     decode_envelope,
@@ -62,6 +63,9 @@ class Colluder(LedgerApplication):
 
     def _check_product(self, block: Block) -> None:
         """Nor about the product."""
+
+    def _check_contributors(self, candidate: Candidate) -> None:
+        """Nor about who is left out."""
 
 
 def collude(run: Run, plan: Plan) -> None:
