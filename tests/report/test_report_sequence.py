@@ -74,8 +74,8 @@ def test_an_epoch_reads_as_algorithm_2_does(drawn: dict[str, Any]) -> None:
         "Verify Tx_co, make a partial decryption", "Partial decryptions to the edge servers",
         "Combine shares and open the sum",
     ]
-    places = [found.index(label) for label in order]
-    assert places == sorted(places)
+    rest = iter(found)  # a device that waits long asks again meanwhile, so labels may stand twice
+    assert [label for label in order if label not in rest] == []
     assert labels(drawn, 1)[:2] == ["Local training", "Sealing under the joint key, with proof"]
 
 
