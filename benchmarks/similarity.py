@@ -352,7 +352,7 @@ def _draw_attacks(axis: Any, rows: list[dict[str, Any]]) -> None:
     axis.axvline(0.5, color=plots.BLACK, linestyle=":", linewidth=1)
     axis.set_xlim(0, 1.02)
     axis.set_xlabel("similarity index, best factor in hindsight")
-    axis.set_title("From ciphertexts, t − 1 shares (red: controls)")
+    axis.set_title("From ciphertexts (red: controls)")
     axis.grid(visible=False, axis="y")
 
 
