@@ -1,6 +1,7 @@
 """Suite-wide settings: Hypothesis profiles and the place of the shared vectors and data."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, and before numpy
@@ -18,6 +19,10 @@ settings.register_profile(
     suppress_health_check=SLOW_IS_FINE,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell starts background jobs deaf to Ctrl-C, and the commands under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("BDN_SHARED", Path(__file__).parents[2] / "shared"))
 
