@@ -5,10 +5,10 @@ data, so that a node can be built where nothing else is known; `make_edge` and `
 their part out of the whole material.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bdn.chain import PROOF_OF_WORK, Ledger, LightClient
+from bdn.chain import PROOF_OF_WORK, Ledger, LightClient, encode_block
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.material import GAS_LIMIT, Common, Material, source_of
 from bdn.identity import Identity, address_of
@@ -24,8 +24,10 @@ from bdn.nodes.settings import Settings
 from bdn.nodes.tasks import Vector
 from bdn.paillier import KeyShare
 from bdn.pbft.cluster import Cluster
+from bdn.pbft.journal import Executed, Stable, decode_journal, encode_journal
 from bdn.pbft.replica import Replica
 from bdn.randomness import SeededRandomness
+from bdn.seal import Seal
 from bdn.trace import Trace
 
 REQUEST_TIMEOUT_MS = 30_000
@@ -75,9 +77,29 @@ def build_edge(
     if common.config.consensus == PROOF_OF_WORK:
         agreement = Miner(application, index == MINER, common.settings.confirmations, trace)
     else:
-        agreement = Replica(index, make_cluster(common), identity, application,
-                            store.journal(name), trace, name=name)
+        journal = with_sealed_blocks(store.journal(name), ledger)
+        agreement = Replica(index, make_cluster(common), identity, application, journal, trace,
+                            name=name)
     return EdgeServer(name, index, application, agreement, common.edge_names, devices, trace)
+
+
+def with_sealed_blocks(journal: Sequence[bytes], ledger: Ledger) -> list[bytes]:
+    """The journal, and what it lacks where its writer died right after the ledger's commit.
+
+    A lone edge server votes, seals and commits in one step, so that none of it may be written yet.
+    """
+    records = list(journal)
+    known = 0
+    for record in map(decode_journal, records):
+        if isinstance(record, Executed):
+            known = max(known, record.seal.sequence)
+        elif isinstance(record, Stable):
+            known = max(known, record.sequence)
+    for height in range(known + 1, ledger.height + 1):
+        seal = ledger.store.seal(height)
+        assert isinstance(seal, Seal), "a replica's blocks are sealed by PBFT"
+        records.append(encode_journal(Executed(seal, encode_block(ledger.store.block(height)))))
+    return records
 
 
 def build_device(

@@ -18,7 +18,10 @@ from bdn.chain import LedgerError, StoreError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore, RunFolder
 from bdn.experiments.run import Run, opened_run
+from bdn.experiments.setup import make_cluster, with_sealed_blocks
 from bdn.experiments.verification import verify_run
+from bdn.pbft.journal import Executed, decode_journal
+from bdn.pbft.replica import Replica
 
 Tiny = Callable[..., RunConfig]
 OPTIONS = ["--devices", "4", "--threshold", "2", "--epochs", "3", "--iterations", "3",
@@ -175,3 +178,19 @@ def test_a_slot_keeps_the_last_record_only(tmp_path: Path) -> None:
     assert store.journal("a") == [b"promise", b"3"]
     assert store.journal("b") == [b"2"]
     store.close()
+
+
+def test_a_ledger_ahead_of_its_journal_goes_on_from_the_ledger(tiny: Tiny) -> None:
+    """A lone edge server that dies right after the ledger's commit has written no vote of it."""
+    with opened_run(tiny()) as run:
+        run.runner.run(lambda: run.edges[0].ledger.height == 3)
+        edge, journal = run.edges[0], list(run.store.journal("edge-0"))
+        executed = [at for at, data in enumerate(journal)
+                    if isinstance(decode_journal(data), Executed)]
+        whole = with_sealed_blocks(journal[: executed[1] + 1], edge.ledger)
+        last = decode_journal(whole[-1])
+        assert isinstance(last, Executed)
+        assert last.seal == edge.ledger.store.seal(3)
+        replica = Replica(0, make_cluster(run.material.common), run.material.edges[0],
+                          edge.application, whole)
+        assert replica.executed == 3
