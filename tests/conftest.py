@@ -1,8 +1,10 @@
 """Suite-wide settings: Hypothesis profiles and the place of the shared vectors and data."""
 
+import importlib.util
 import os
 import signal
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, and before numpy
 
@@ -33,3 +35,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no shared folder at {SHARED.name}/ beside the repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def checker() -> ModuleType:
+    """`tests/docs_checker.py`, which is a command too."""
+    path = Path(__file__).parent / "docs_checker.py"
+    spec = importlib.util.spec_from_file_location("docs_checker", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,6 +1,5 @@
 """docs/paper.md covers the paper: each place has code and a test, and both exist."""
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -8,17 +7,6 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def checker() -> ModuleType:
-    """`tests/docs_checker.py`, which is a command too."""
-    spec = importlib.util.spec_from_file_location("docs_checker", ROOT / "tests/docs_checker.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ The tests marked ``xfail`` state promises that do not hold yet; the page names e
 They are strict: who mends a hole sees its test pass, takes the mark away and changes the page.
 """
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,17 +61,6 @@ ROLES = (
 )
 TINY = RunConfig(devices=4, threshold=2, epochs=1, iterations=2, batch_size=8, samples=20,
                  key_bits=512, deterministic=True, seed=3)
-
-
-@pytest.fixture(scope="module")
-def checker() -> ModuleType:
-    """`tests/docs_checker.py`, which is a command too."""
-    spec = importlib.util.spec_from_file_location("docs_checker", ROOT / "tests/docs_checker.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

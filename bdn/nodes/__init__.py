@@ -11,6 +11,7 @@ headers that a quorum sealed (`bdn.nodes.lightnode`).
   `miner` (proof of work);
 - `sealing`: which cipher an epoch's phase uses, and Eq. (5) bound to the mining contract;
 - `probes`, `checking` (edge servers) and `probing` (key holders): the norm check, where it is on;
+  `hostcalls`: what host functions share;
 - `group`: the key under which shares pass the edge servers unread; `settings`: what genesis fixes.
 
 Where we differ: see `bdn`.

@@ -12,6 +12,7 @@ from bdn.chain.contracts import Value
 from bdn.encoding import transcript
 from bdn.errors import PeerError, UsageError
 from bdn.nodes.group import HeldShare, holder_context, open_held, seal_for_group
+from bdn.nodes.hostcalls import GAS_PER_CALL, arguments_of, size_of
 from bdn.nodes.settings import NOT_RING_MASKED
 from bdn.paillier import KeyShare, PackedCipher, PublicKey, SealedVector, VectorCipher
 from bdn.paillier.batch import (
@@ -27,7 +28,6 @@ from bdn.randomness import Randomness
 PROBE = "-probe"
 """Ends the phase's name in what concerns its probes: shares, sessions, promises."""
 
-GAS_PER_CALL = 20_000
 GAS_PER_BYTE_PROBED = 8
 
 
@@ -84,12 +84,12 @@ class UpdateVerifies:
 
     def price(self, args: Sequence[Value]) -> int:
         """As of verify_update."""
-        return GAS_PER_CALL + self._per_byte * _size(_arguments(args, 5)[4])
+        return GAS_PER_CALL + self._per_byte * size_of(arguments_of(args, 5)[4])
 
     def __call__(self, args: Sequence[Value]) -> Value:
         """True or False; what is wrong with the caller's own terms still raises."""
         try:
-            self._host.verify(*_arguments(args, 5))
+            self._host.verify(*arguments_of(args, 5))
         except PeerError:
             return False
         return True
@@ -104,26 +104,13 @@ class NormProbes:
 
     def price(self, args: Sequence[Value]) -> int:
         """By the bytes that are multiplied, once for each repetition."""
-        named = _arguments(args, 5)[4]
-        total = sum(_size(update) for _, update in named)
+        named = arguments_of(args, 5)[4]
+        total = sum(size_of(update) for _, update in named)
         return GAS_PER_CALL + GAS_PER_BYTE_PROBED * self._repetitions * total
 
     def __call__(self, args: Sequence[Value]) -> Value:
         """The probes' blob is left with the host."""
-        return list(self._host.probes(*_arguments(args, 5)))
-
-
-def _arguments(args: Sequence[Any], count: int) -> Sequence[Any]:
-    if len(args) != count:
-        raise UsageError(f"expected {count} arguments, found {len(args)}")
-    return args
-
-
-def _size(update: Any) -> int:
-    size = update["size"] if isinstance(update, dict) else None
-    if not isinstance(size, int) or size < 0:
-        raise UsageError("an update has a size in bytes")
-    return size
+        return list(self._host.probes(*arguments_of(args, 5)))
 
 
 # --- opening: key holders -----------------------------------------------------------------------

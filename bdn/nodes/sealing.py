@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from bdn.chain import merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
 from bdn.encoding import transcript
-from bdn.errors import PeerError, UsageError
+from bdn.errors import PeerError
+from bdn.nodes.hostcalls import GAS_PER_CALL, arguments_of, size_of
 from bdn.nodes.probes import NormProbes, UpdateVerifies, packed, probe_leaves, probe_seed
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PublicKey, SealedVector, VectorCipher, vector_cipher
@@ -29,7 +30,6 @@ BlobReader = Callable[[bytes], bytes]
 
 GAS_PER_BYTE_VERIFIED = 40
 GAS_PER_BYTE_ADDED = 60
-GAS_PER_CALL = 20_000
 KEPT_PARSED = 16
 """Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
 
@@ -222,11 +222,11 @@ class _VerifyUpdate:
         self._host = host
 
     def price(self, args: Sequence[Value]) -> int:
-        update = _arguments(args, 5)[4]
-        return GAS_PER_CALL + GAS_PER_BYTE_VERIFIED * _size(update)
+        update = arguments_of(args, 5)[4]
+        return GAS_PER_CALL + GAS_PER_BYTE_VERIFIED * size_of(update)
 
     def __call__(self, args: Sequence[Value]) -> Value:
-        terms, epoch, phase, device, update = _arguments(args, 5)
+        terms, epoch, phase, device, update = arguments_of(args, 5)
         self._host.verify(terms, epoch, phase, device, update)
         return True
 
@@ -236,22 +236,9 @@ class _WeightedProduct:
         self._host = host
 
     def price(self, args: Sequence[Value]) -> int:
-        updates = _arguments(args, 4)[3]
-        return GAS_PER_CALL + GAS_PER_BYTE_ADDED * sum(_size(update) for update in updates)
+        updates = arguments_of(args, 4)[3]
+        return GAS_PER_CALL + GAS_PER_BYTE_ADDED * sum(size_of(update) for update in updates)
 
     def __call__(self, args: Sequence[Value]) -> Value:
-        terms, epoch, phase, updates = _arguments(args, 4)
+        terms, epoch, phase, updates = arguments_of(args, 4)
         return list(self._host.product(terms, epoch, phase, updates))
-
-
-def _arguments(args: Sequence[Any], count: int) -> Sequence[Any]:
-    if len(args) != count:
-        raise UsageError(f"expected {count} arguments, found {len(args)}")
-    return args
-
-
-def _size(update: Any) -> int:
-    size = update["size"] if isinstance(update, dict) else None
-    if not isinstance(size, int) or size < 0:
-        raise UsageError("an update has a size in bytes")
-    return size
