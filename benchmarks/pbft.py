@@ -57,7 +57,7 @@ from bdn.pbft import (
 from bdn.pbft.events import Broadcast, Decided, Effect, Receive
 from bdn.pbft.flat import FlatCodec
 from bdn.pbft.messages import MESSAGES, Commit, PrePrepare
-from bdn.pbft.wire import is_vote_among
+from bdn.pbft.wire import read_among
 
 CLIENT = Identity.from_secret(b"c" * 32)
 
@@ -245,7 +245,7 @@ def steps(report: Report) -> None:
         meter, replica = meters[to], replicas[to]
         meter.signs.clear()
         meter.checks.clear()
-        late = is_vote_among(replica._core.surplus, event.data)
+        late = read_among(replica._core.said, event.data) is None
         start = time.perf_counter()
         effects = replica.step(event)
         rest = time.perf_counter() - start - sum(meter.signs) - sum(meter.checks)

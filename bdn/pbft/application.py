@@ -11,6 +11,7 @@ Payloads are opaque bytes to the core. The contract that every application must 
 * ``state_digest`` covers all state that later executions can see.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -127,15 +128,16 @@ class AppendLog:
         self, instance: bytes, clients: Mapping[str, bytes], signing: Signing, batch_size: int = 64
     ) -> None:
         self.operations: list[tuple[str, int, bytes]] = []
-        self._entries: list[bytes] = []
+        self._snapshot = bytearray()  # as far as anybody asked
+        self._snapshot_length = 0  # operations in it
         self._instance = instance
         self._clients = dict(clients)
         self._signing = signing
         self._batch_size = batch_size
         self._height = 0
-        self._chain = digest("bdn/append-log")
+        self._hash = hashlib.sha256(b"bdn/append-log")
         self._last: dict[str, int] = {}
-        self._verified: dict[Request, None] = {}
+        self._verified: dict[tuple[str, int], Request] = {}
         self._decoded: tuple[bytes, Batch] | None = None
 
     # --- requests
@@ -180,7 +182,7 @@ class AppendLog:
         for request in requests:
             if not carried and not self.still_wanted(request):
                 raise MessageError(f"{request.client}'s {request.timestamp} is executed already")
-            if request not in self._verified:
+            if self._verified.get((request.client, request.timestamp)) != request:
                 domain, text = statement(self._instance, request)
                 self._signing.verify(request.public_key, domain, text, request.signature)
                 self.check_request(request)
@@ -201,12 +203,12 @@ class AppendLog:
         self._height = sequence
         results: list[Result] = []
         for request in self._batch(payload).requests:
-            self._verified.pop(request, None)
-            if not self.still_wanted(request):  # Rule 9d: once per (client, timestamp)
-                continue
-            entry = (request.client, request.timestamp, request.operation)
-            self._append(entry)
-            results.append((*entry[:2], str(len(self.operations)).encode()))
+            client, timestamp = request.client, request.timestamp
+            self._verified.pop((client, timestamp), None)
+            if timestamp > self._last.get(client, -1):  # Rule 9d: once per (client, timestamp)
+                self.operations.append((client, timestamp, request.operation))
+                self._last[client] = timestamp
+                results.append((client, timestamp, b"%d" % len(self.operations)))
         return results
 
     def height(self) -> int:
@@ -214,12 +216,14 @@ class AppendLog:
         return self._height
 
     def state_digest(self) -> bytes:
-        """A hash chain over the operations, which also fixes each client's last timestamp."""
-        return self._chain
+        """SHA-256 over the snapshot, which also fixes each client's last timestamp."""
+        self._write_up()
+        return self._hash.digest()
 
     def snapshot(self) -> bytes:
         """All operations, each encoded and preceded by its length in four bytes."""
-        return b"".join(self._entries)
+        self._write_up()
+        return bytes(self._snapshot)
 
     def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
         """Replace the log; raises `MessageError` where it is not of ``digest``."""
@@ -230,31 +234,36 @@ class AppendLog:
             end = at + int.from_bytes(snapshot[end:at], "big")
             match decode(snapshot[at:end]):
                 case [str() as client, int() as timestamp, bytes() as operation]:
-                    fresh._append((client, timestamp, operation))
+                    fresh.operations.append((client, timestamp, operation))
+                    fresh._last[client] = max(timestamp, fresh._last.get(client, -1))
                 case _:
                     raise MessageError("a snapshot holds something that is no operation")
-        if fresh._chain != digest:
+        if fresh.state_digest() != digest:
             raise MessageError("the snapshot is not the state that the checkpoint names")
-        self.operations, self._entries = fresh.operations, fresh._entries
-        self._chain, self._last = fresh._chain, fresh._last
-        self._height = sequence
+        self.operations, self._last, self._height = fresh.operations, fresh._last, sequence
+        self._snapshot, self._snapshot_length = fresh._snapshot, fresh._snapshot_length
+        self._hash = fresh._hash
         return True
 
     def clone(self) -> "AppendLog":
         """An independent copy, for explorers."""
         copy = AppendLog(self._instance, self._clients, self._signing, self._batch_size)
-        copy.operations, copy._entries = list(self.operations), list(self._entries)
-        copy._height, copy._chain = self._height, self._chain
-        copy._last, copy._verified = dict(self._last), dict(self._verified)
+        copy.operations, copy._last, copy._height = (
+            list(self.operations), dict(self._last), self._height)
+        copy._snapshot, copy._snapshot_length = bytearray(self._snapshot), self._snapshot_length
+        copy._hash, copy._verified = self._hash.copy(), dict(self._verified)
         return copy
 
-    def _append(self, entry: tuple[str, int, bytes]) -> None:
-        client, timestamp, operation = entry
-        data = _ENTRY + write_text(client) + write_uint(timestamp) + write_bytes(operation)
-        self.operations.append(entry)
-        self._entries.append(len(data).to_bytes(4, "big") + data)
-        self._chain = digest("bdn/append-log", self._chain, data)
-        self._last[client] = max(timestamp, self._last.get(client, -1))
+    def _write_up(self) -> None:
+        """Bring the snapshot and its hash up to the last operation."""
+        parts: list[bytes] = []
+        for client, timestamp, operation in self.operations[self._snapshot_length:]:
+            data = _ENTRY + write_text(client) + write_uint(timestamp) + write_bytes(operation)
+            parts += len(data).to_bytes(4, "big"), data
+        fresh = b"".join(parts)
+        self._hash.update(fresh)
+        self._snapshot += fresh
+        self._snapshot_length = len(self.operations)
 
     def _batch(self, payload: bytes) -> Batch:
         """The decoded payload; the last one is kept, for it is asked for several times."""
@@ -266,16 +275,16 @@ class AppendLog:
         """Note a verified request, so that proposals do not check it again; bounded."""
         if len(self._verified) >= _REMEMBERED:
             del self._verified[next(iter(self._verified))]
-        self._verified[request] = None
+        self._verified[request.client, request.timestamp] = request
 
 
 def _decode_batch(payload: bytes) -> Batch:
     """What `AppendLog.payload_of` encoded; raises `MessageError` for anything else."""
-    match read_batch(payload) or decode(payload):
-        case [int() as nonce, *parts]:
-            return Batch(nonce, tuple([_decode_request(part) for part in parts]))
-        case _:
-            raise MessageError("a batch is a nonce and requests")
+    parts = read_batch(payload) or decode(payload)
+    if type(parts) is not list or not parts or type(parts[0]) is not int:
+        raise MessageError("a batch is a nonce and requests")
+    requests = tuple([_decode_request(part) for part in parts[1:]])
+    return Batch(parts[0], requests)
 
 
 def _decode_request(part: object) -> Request:

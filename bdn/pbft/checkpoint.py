@@ -1,11 +1,10 @@
 """Checkpoints: agreement on the state itself, after which the past may go (Castro–Liskov 4.3)."""
 
-from bdn.encoding import encode_record
 from bdn.pbft.core import Core
 from bdn.pbft.errors import MessageError
 from bdn.pbft.journal import Stable
 from bdn.pbft.messages import Checkpoint, Snapshot
-from bdn.pbft.wire import checkpoint_digest, verify_message
+from bdn.pbft.wire import checkpoint_digest, encode_snapshot, verify_message
 
 
 def make(core: Core) -> None:
@@ -23,7 +22,7 @@ def note_own(core: Core) -> Checkpoint:
         tuple((client, *core.replies[client]) for client in sorted(core.replies)),  # Rule 5b
     )
     own = core.sign(Checkpoint(core.executed, checkpoint_digest(snapshot), core.index, b""))
-    core.snapshots[core.executed] = encode_record(snapshot)
+    core.snapshots[core.executed] = encode_snapshot(snapshot)
     core.checkpoints.setdefault(core.executed, {})[core.index] = own
     return own
 
@@ -94,11 +93,11 @@ def adopt(
     core: Core, sequence: int, snapshot: bytes | None, proof: tuple[Checkpoint, ...]
 ) -> None:
     """The stable checkpoint's effect on the state; also how a restart replays it."""
-    core.low = sequence
+    core.slide_to(sequence)
     core.stable_proof = proof
     core.stable_snapshot = snapshot
     core.log.cut(sequence)
-    core.surplus.clear()
+    core.said.clear()
     core.unvoted = {s for s in core.unvoted if s > sequence}
     core.snapshots = {s: data for s, data in core.snapshots.items() if s > sequence}
     core.checkpoints = {s: votes for s, votes in core.checkpoints.items() if s > sequence}

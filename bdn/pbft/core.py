@@ -9,6 +9,7 @@ Letters: v ``view``, h ``low``, H ``high``, n, f, q as in `bdn.pbft.cluster`.
 
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bdn.pbft.application import Application
@@ -27,6 +28,7 @@ from bdn.pbft.messages import (
     ViewChange,
 )
 from bdn.pbft.signing import Signing
+from bdn.pbft.straight import Point
 from bdn.pbft.wire import M, encode_message, signed
 from bdn.trace import DISCARD, Trace
 
@@ -43,72 +45,68 @@ MAX_DOUBLINGS = 16
 """Timers double at each failed view change, at most so often (DESIGN section 10, group 8)."""
 
 
+@dataclass(slots=True, eq=False)
 class Core:
     """State of one replica. Public within the package; `Replica` shows what others may read."""
 
-    def __init__(
-        self, index: int, cluster: Cluster, signing: Signing, application: Application,
-        trace: Trace, name: str,
-    ) -> None:
-        # who and with whom
-        self.index = index
-        self.cluster = cluster
-        self.signing = signing
-        self.application = application
-        self.trace = trace
-        self.name = name
-        self.q = cluster.q
-        # the view
-        self.view = 0
-        self.active = True
-        self.new_view: NewView | None = None
-        self.view_changes: dict[int, ViewChange] = {}
-        self.failures = 0
-        self.buffer: dict[int, list[PrePrepare | Prepare | Commit]] = {}
-        # ordering
-        self.log = Log()
-        self.surplus: set[bytes] = set()  # gists of votes that nobody counts any more
-        self.next_sequence = 1
-        self.unvoted: set[int] = set()
-        self.in_flight: set[tuple[str, int]] = set()
-        self.pending: dict[tuple[str, int], Request] = {}
-        # execution and checkpoints
-        self.executed = 0
-        self.replies: dict[str, tuple[int, bytes]] = {}
-        self.low = 0
-        self.stable_proof: tuple[Checkpoint, ...] = ()
-        self.stable_snapshot: bytes | None = None
-        self.snapshots: dict[int, bytes] = {}
-        self.checkpoints: dict[int, dict[int, Checkpoint]] = {}
-        self.far_checkpoints: dict[int, Checkpoint] = {}
-        # catching up
-        self.fetching: int | None = None
-        self.chase = 0
-        self.goal = 0
-        self.tried: set[int] = set()
-        self.restoring: tuple[int, bytes, tuple[Checkpoint, ...]] | None = None
-        self.executed_at_tick = 0
-        self.served: Counter[int] = Counter()
-        self.answered: set[int] = set()
-        # timers and the running step
-        self.request_timer = False
-        self.view_timer = False
-        self.entered = False
-        self.recheck = False
-        self.progress = False
-        self.effects: list[Effect] = []
+    # who and with whom
+    index: int
+    cluster: Cluster
+    signing: Signing
+    application: Application
+    trace: Trace
+    name: str
+    q: int = field(init=False)
+    # the view
+    view: int = field(init=False)
+    primary: int = field(init=False)
+    is_primary: bool = field(init=False)
+    active: bool = True
+    new_view: NewView | None = None
+    view_changes: dict[int, ViewChange] = field(default_factory=dict)
+    failures: int = 0
+    buffer: dict[int, list[PrePrepare | Prepare | Commit]] = field(default_factory=dict)
+    # ordering
+    log: Log = field(default_factory=Log)
+    said: dict[bytes, Point | None] = field(default_factory=dict)  # None: nobody counts it now
+    next_sequence: int = 1
+    unvoted: set[int] = field(default_factory=set)
+    in_flight: set[tuple[str, int]] = field(default_factory=set)
+    pending: dict[tuple[str, int], Request] = field(default_factory=dict)
+    # execution and checkpoints
+    executed: int = 0
+    replies: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    low: int = field(init=False)
+    high: int = field(init=False)
+    stable_proof: tuple[Checkpoint, ...] = ()
+    stable_snapshot: bytes | None = None
+    snapshots: dict[int, bytes] = field(default_factory=dict)
+    checkpoints: dict[int, dict[int, Checkpoint]] = field(default_factory=dict)
+    far_checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    # catching up
+    fetching: int | None = None
+    chase: int = 0
+    goal: int = 0
+    tried: set[int] = field(default_factory=set)
+    restoring: tuple[int, bytes, tuple[Checkpoint, ...]] | None = None
+    executed_at_tick: int = 0
+    served: Counter[int] = field(default_factory=Counter)
+    answered: set[int] = field(default_factory=set)
+    # timers and the running step
+    request_timer: bool = False
+    view_timer: bool = False
+    entered: bool = False
+    recheck: bool = False
+    unsettled: bool = True  # something may have become possible: `Replica.step` looks
+    progress: bool = False
+    effects: list[Effect] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.q = self.cluster.q
+        self.turn_to(0)
+        self.slide_to(0)
 
     # --- accessors
-
-    @property
-    def high(self) -> int:
-        """H = h + L."""
-        return self.low + self.cluster.window
-
-    @property
-    def is_primary(self) -> bool:
-        """Whether this replica is the primary of its view."""
-        return self.cluster.primary(self.view) == self.index
 
     def key(self) -> Hashable:
         """Everything that later behaviour depends on, hashable and comparable."""
@@ -129,10 +127,23 @@ class Core:
     def clone(self, application: Application) -> "Core":
         """An independent copy over ``application``, a copy of this one's; messages are shared."""
         twin = Core(self.index, self.cluster, self.signing, application, self.trace, self.name)
-        for name, value in vars(self).items():
-            if name not in ("application", "trace", "signing", "cluster"):
-                setattr(twin, name, _copied(value))
+        for part in fields(self):
+            if part.name not in ("application", "trace", "signing", "cluster"):
+                setattr(twin, part.name, _copied(getattr(self, part.name)))
         return twin
+
+    # --- its two moving frames
+
+    def turn_to(self, view: int) -> None:
+        """v, and whether this replica is its primary."""
+        self.view = view
+        self.primary = self.cluster.primary(view)
+        self.is_primary = self.primary == self.index
+
+    def slide_to(self, low: int) -> None:
+        """h, and H = h + L."""
+        self.low = low
+        self.high = low + self.cluster.window
 
     # --- ways to speak
 

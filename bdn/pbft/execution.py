@@ -25,6 +25,7 @@ def execute_ready(core: Core) -> None:
         try:
             _execute(core, slot.seal, payload)
         except NotYet:  # the application fetches something; every later step tries again
+            core.unsettled = True
             core.tell("deferred", sequence=slot.sequence)
             return
         core.persist(Executed(slot.seal, None if written else payload))
@@ -40,7 +41,8 @@ def _execute(core: Core, seal: Seal, payload: bytes) -> None:
     for key in done:
         waited |= core.pending.pop(key, None) is not None
         core.in_flight.discard(key)
-    drop_unwanted(core)
+    if core.pending:
+        drop_unwanted(core)
     if payload != NULL_PAYLOAD and core.active:
         core.failures = 0  # Rule 8e: timeouts are short again after a view made progress
     core.progress |= waited  # only a request that waited here restarts its timer

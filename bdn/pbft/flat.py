@@ -25,6 +25,8 @@ FALSE, TRUE, NULL = b"\xf4", b"\xf5", b"\xf6"
 SHORT = {major: [bytes((major + value,)) if value < 24 else bytes((major + 24, value))
                   for value in range(256)] for major in (UINT, BYTES, TEXT, ARRAY, MAP)}
 """The heads of small values and of short contents."""
+INTS, LENGTHS = SHORT[UINT], SHORT[BYTES]
+DIGEST_HEAD = LENGTHS[32]
 _LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
 """The least value that needs 1, 2, 4 or 8 bytes more; anything less is not the shortest form."""
 
@@ -93,7 +95,7 @@ def read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
 
 
 def write_uint(value: int) -> bytes:
-    return SHORT[UINT][value] if 0 <= value < 256 else write_head(UINT, value)
+    return INTS[value] if 0 <= value < 256 else write_head(UINT, value)
 
 
 def read_uint(data: bytes, at: int) -> tuple[int, int]:
@@ -142,7 +144,9 @@ def read_batch(data: bytes) -> list[int | bytes] | None:
     None for anything else, good or bad: that is the general codec's to tell.
     """
     try:
-        length, at = read_head(data, 0, ARRAY)
+        length, at = data[0] - ARRAY, 1
+        if not 0 <= length < 24:
+            length, at = read_head(data, 0, ARRAY)
         number, at = read_uint(data, at)
         items: list[int | bytes] = [number]
         for _ in range(length - 1):

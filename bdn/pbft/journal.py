@@ -8,12 +8,16 @@ be made again from the record, and `Voted` says for what.
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from bdn.encoding import decode, decode_union, encode, encode_union
+from bdn.encoding import decode, decode_union, encode_union
 from bdn.errors import EncodingError
 from bdn.pbft.errors import JournalError
 from bdn.pbft.flat import (
     ARRAY,
-    write_bool,
+    DIGEST_HEAD,
+    FALSE,
+    INTS,
+    LENGTHS,
+    TRUE,
     write_bytes,
     write_head,
     write_optional,
@@ -69,28 +73,30 @@ def encode_journal(record: Record) -> bytes:
         case Voted():
             first = record.pre_prepare
             return b"".join((
-                _VOTED, write_uint(first.view), write_uint(first.sequence),
-                write_bytes(first.digest), write_bytes(first.signature),
-                write_optional(record.payload), write_bool(record.carried)))
+                _VOTED, *_place(first), LENGTHS[len(first.signature)], first.signature,
+                write_optional(record.payload), TRUE if record.carried else FALSE))
         case Prepared():
             first = record.pre_prepare
-            parts = [_head("Prepared", 4 + 2 * len(record.prepares)), write_uint(first.view),
-                     write_uint(first.sequence), write_bytes(first.digest),
-                     write_bytes(first.signature)]
+            parts = [_head("Prepared", 4 + 2 * len(record.prepares)), *_place(first),
+                     LENGTHS[len(first.signature)], first.signature]
             for vote in record.prepares:
-                parts += write_uint(vote.replica), write_bytes(vote.signature)
+                replica, signature = vote.replica, vote.signature
+                parts += (INTS[replica] if replica < 256 else write_uint(replica),
+                          LENGTHS[len(signature)], signature)
             return b"".join(parts)
         case Executed():
             seal = record.seal
-            parts = [_head("Executed", 4 + 2 * len(seal.signatures)), write_uint(seal.view),
-                     write_uint(seal.sequence), write_bytes(seal.digest),
+            parts = [_head("Executed", 4 + 2 * len(seal.signatures)), *_place(seal),
                      write_optional(record.payload)]
-            for index, signature in seal.signatures:
-                parts += write_uint(index), write_bytes(signature)
+            for replica, signature in seal.signatures:
+                parts += (INTS[replica] if replica < 256 else write_uint(replica),
+                          LENGTHS[len(signature)], signature)
             return b"".join(parts)
         case Stable():
-            return encode(["Stable", record.sequence, record.digest, record.snapshot,
-                           *map(encode_message, record.proof)])
+            return b"".join((
+                _head("Stable", 3 + len(record.proof)), write_uint(record.sequence), DIGEST_HEAD,
+                record.digest, write_optional(record.snapshot),
+                *[write_bytes(encode_message(vote)) for vote in record.proof]))
         case _:
             return encode_union(record)
 
@@ -102,6 +108,13 @@ def _head(name: str, parts: int) -> bytes:
 
 
 _VOTED = _head("Voted", 6)
+
+
+def _place(point: PrePrepare | Seal) -> tuple[bytes, bytes, bytes, bytes]:
+    """View, sequence and digest."""
+    view, sequence = point.view, point.sequence
+    return (INTS[view] if view < 256 else write_uint(view),
+            INTS[sequence] if sequence < 256 else write_uint(sequence), DIGEST_HEAD, point.digest)
 
 
 def decode_journal(data: bytes) -> Record:

@@ -6,10 +6,11 @@ What *survives* views is the certificate of highest view (the slot's entry of P)
 this replica voted for, and the seal.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 
 from bdn.pbft.messages import NULL_DIGEST, NULL_PAYLOAD, Commit, Prepare, Prepared, PrePrepare
+from bdn.pbft.wire import gists_of
 from bdn.seal import Seal
 
 MAX_BODIES = 8
@@ -30,6 +31,7 @@ class Slot:
         certificate: the prepared certificate of highest view; survives views.
         bodies: payloads by digest; survives views.
         seal: q COMMITs of one view; survives views.
+        gists: what all PREPAREs for the last proposal have in common, and what all COMMITs.
     """
 
     sequence: int
@@ -42,6 +44,7 @@ class Slot:
     certificate: Prepared | None = None
     bodies: dict[bytes, bytes] = field(default_factory=dict)
     seal: Seal | None = None
+    gists: tuple[bytes, bytes] = (b"", b"")
 
     # --- accessors
 
@@ -69,6 +72,7 @@ class Slot:
         """Take the view's proposal; earlier votes for another digest count for nothing."""
         self.pre_prepare = proposal.stripped()
         self.carried = carried
+        self.gists = gists_of((proposal.view, proposal.sequence, proposal.digest))
         if self.prepares or self.commits:
             self.prepares = {
                 i: v for i, v in self.prepares.items() if v.digest == proposal.digest}
@@ -111,6 +115,7 @@ class Log:
 
     def __init__(self) -> None:
         self._slots: dict[int, Slot] = {}
+        self.get: Callable[[int], Slot | None] = self._slots.get  # the slot, if anything is known
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -118,10 +123,6 @@ class Log:
     def __iter__(self) -> Iterator[Slot]:
         """Ascending by sequence."""
         return iter([self._slots[sequence] for sequence in sorted(self._slots)])
-
-    def get(self, sequence: int) -> Slot | None:
-        """The slot, if anything is known."""
-        return self._slots.get(sequence)
 
     def at(self, sequence: int) -> Slot:
         """The slot, made where there is none."""
@@ -145,5 +146,5 @@ class Log:
     def copy(self) -> "Log":
         """An independent copy."""
         twin = Log()
-        twin._slots = {sequence: slot.copy() for sequence, slot in self._slots.items()}
+        twin._slots.update((sequence, slot.copy()) for sequence, slot in self._slots.items())
         return twin

@@ -21,8 +21,13 @@ Encodings and signed statements are in `bdn.pbft.wire`; no message here is trust
 `bdn.pbft.certificates` has verified it. Numbers are in [0, 2^63), digests have 32 bytes.
 """
 
+import typing
+from typing import TypeVar, dataclass_transform
+
 from bdn.encoding import digest as digest_of
-from bdn.pbft.record import record
+from bdn.pbft.record import maker, record
+
+T = TypeVar("T")
 
 NUMBER_LIMIT = 1 << 63
 """Views, sequence numbers, timestamps and indices stay below this, so eight bytes hold each."""
@@ -41,23 +46,33 @@ FETCH_KINDS = ("payload", "decided", "checkpoint")
 """What a FETCH may ask for: the body of a digest, a committed entry with its seal, a checkpoint."""
 
 
-def _refuse_numbers(bits: int) -> None:
-    """Refuse numbers by their union of bits: it lies in the range exactly if each of them does."""
-    if bits >> 63:
-        raise ValueError("a number is outside [0, 2^63)")
+def _refuse(message: object, names: tuple[str, ...]) -> None:
+    """Say which of the fields ``names`` is out of its range."""
+    for name in names:
+        value = getattr(message, name)
+        if name == "digest":
+            if len(value) != DIGEST_BYTES:
+                raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(value)}")
+        elif not 0 <= value < NUMBER_LIMIT:
+            raise ValueError(f"{name} is outside [0, 2^63)")
 
 
-def _refuse_digest(digest: bytes) -> None:
-    if len(digest) != DIGEST_BYTES:
-        raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+@dataclass_transform(frozen_default=True)
+def message(cls: type[T]) -> type[T]:
+    """A `record` that refuses numbers outside [0, 2^63) and digests that have not 32 bytes.
+
+    The numbers' union of bits lies in the range exactly if each of them does, so one comparison
+    serves; it stands in ``__init__`` itself, for a vote is made at nearly every step.
+    """
+    kinds = typing.get_type_hints(cls)
+    names = tuple(name for name in kinds if kinds[name] is int or name == "digest")
+    wrong = [f"({' | '.join(name for name in names if name != 'digest')}) >> 63"]
+    if "digest" in names:
+        wrong.append(f"len(digest) != {DIGEST_BYTES}")
+    return record(cls, [f"if {' or '.join(wrong)}: refuse(self, {names})"], {"refuse": _refuse})
 
 
-def _refuse(numbers: int, digest: bytes) -> None:
-    _refuse_numbers(numbers)
-    _refuse_digest(digest)
-
-
-@record
+@message
 class Request:
     """A client asks for ``operation``; ``timestamp`` grows with each of the client's requests."""
 
@@ -68,12 +83,11 @@ class Request:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.timestamp)
         if len(self.client) > MAX_NAME:
             raise ValueError(f"a client's name has at most {MAX_NAME} characters")
 
 
-@record
+@message
 class PrePrepare:
     """The primary of ``view`` puts ``digest`` at ``sequence``.
 
@@ -87,18 +101,15 @@ class PrePrepare:
     payload: bytes | None
     signature: bytes
 
-    def __post_init__(self) -> None:
-        _refuse_numbers(self.view | self.sequence)
-        _refuse_digest(self.digest)
-
     def stripped(self) -> "PrePrepare":
         """The same message without its payload."""
         if self.payload is None:
             return self
-        return PrePrepare(self.view, self.sequence, self.digest, None, self.signature)
+        make = maker(PrePrepare)
+        return make(self.view, self.sequence, self.digest, None, self.signature)
 
 
-@record
+@message
 class Prepare:
     """Backup ``replica`` accepts the PRE-PREPARE of (view, sequence, digest)."""
 
@@ -108,13 +119,8 @@ class Prepare:
     replica: int
     signature: bytes
 
-    def __post_init__(self) -> None:
-        numbers = self.view | self.sequence | self.replica
-        if numbers >> 63 or len(self.digest) != DIGEST_BYTES:  # asked for every vote: no calls
-            _refuse(numbers, self.digest)
 
-
-@record
+@message
 class Commit:
     """``replica`` saw (view, sequence, digest) prepared; its signature is part of a seal."""
 
@@ -124,13 +130,8 @@ class Commit:
     replica: int
     signature: bytes
 
-    def __post_init__(self) -> None:
-        numbers = self.view | self.sequence | self.replica
-        if numbers >> 63 or len(self.digest) != DIGEST_BYTES:  # asked for every vote: no calls
-            _refuse(numbers, self.digest)
 
-
-@record
+@message
 class Reply:
     """``replica`` executed the client's request of ``timestamp``, with this ``result``."""
 
@@ -141,11 +142,8 @@ class Reply:
     replica: int
     signature: bytes
 
-    def __post_init__(self) -> None:
-        _refuse_numbers(self.view | self.timestamp | self.replica)
 
-
-@record
+@message
 class Checkpoint:
     """``replica``'s state after executing ``sequence`` has ``digest`` (replies included)."""
 
@@ -153,10 +151,6 @@ class Checkpoint:
     digest: bytes
     replica: int
     signature: bytes
-
-    def __post_init__(self) -> None:
-        _refuse_numbers(self.sequence | self.replica)
-        _refuse_digest(self.digest)
 
 
 @record
@@ -167,7 +161,7 @@ class Prepared:
     prepares: tuple[Prepare, ...]
 
 
-@record
+@message
 class ViewChange:
     """``replica`` gives up every view below ``view`` and tells what it had prepared.
 
@@ -185,11 +179,8 @@ class ViewChange:
     replica: int
     signature: bytes
 
-    def __post_init__(self) -> None:
-        _refuse_numbers(self.view | self.stable | self.replica)
 
-
-@record
+@message
 class NewView:
     """The primary of ``view`` begins it: V justifies O, and everyone recomputes O from V."""
 
@@ -198,11 +189,8 @@ class NewView:
     pre_prepares: tuple[PrePrepare, ...]
     signature: bytes
 
-    def __post_init__(self) -> None:
-        _refuse_numbers(self.view)
 
-
-@record
+@message
 class Status:
     """How far ``replica`` is; whoever has more sends it what it lacks.
 
@@ -220,11 +208,8 @@ class Status:
     replica: int
     signature: bytes
 
-    def __post_init__(self) -> None:
-        _refuse_numbers(self.view | self.stable | self.executed | self.replica)
 
-
-@record
+@message
 class Fetch:
     """``replica`` lacks something.
 
@@ -241,13 +226,11 @@ class Fetch:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.sequence | self.replica)
-        _refuse_digest(self.digest)
         if self.kind not in FETCH_KINDS:
             raise ValueError(f"nobody can fetch a {self.kind!r}")
 
 
-@record
+@message
 class State:
     """The answer to a `Fetch`; what proves it stands inside.
 
@@ -269,8 +252,6 @@ class State:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _refuse_numbers(self.view | self.sequence | self.replica)
-        _refuse_digest(self.digest)
         if self.kind not in FETCH_KINDS:
             raise ValueError(f"no state is a {self.kind!r}")
 

@@ -23,6 +23,7 @@ from bdn.pbft.messages import (
     Request,
 )
 from bdn.pbft.messages import Reply as ReplyMessage
+from bdn.pbft.record import maker
 from bdn.pbft.wire import (
     PRE_PREPARE_DOMAIN,
     PREPARE_DOMAIN,
@@ -31,10 +32,11 @@ from bdn.pbft.wire import (
     encode_message,
     reply_statement,
     verify_message,
-    vote_gist,
     vote_statement,
 )
 from bdn.seal import COMMIT_DOMAIN, Seal
+
+_prepare, _commit, _reply = maker(Prepare), maker(Commit), maker(ReplyMessage)
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
@@ -80,8 +82,8 @@ def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
     """Tell a client what its request gave."""
     view, index = core.view, core.index
     text = reply_statement(core.cluster.instance, view, client, timestamp, result, index)
-    reply = ReplyMessage(view, client, timestamp, result, index,
-                         core.signing.sign(REPLY_DOMAIN, text))
+    reply = _reply(view, client, timestamp, result, index,
+                   core.signing.sign(REPLY_DOMAIN, text))
     core.effects.append(Reply(client, encode_message(reply)))
 
 
@@ -107,7 +109,7 @@ def propose_ready(core: Core) -> None:
         core.next_sequence = sequence + 1
         core.in_flight.update(core.application.requests(payload))
         slot = core.log.at(sequence)
-        slot.propose(proposal, carried=False)
+        take_proposal(core, slot, proposal, carried=False)
         slot.voted = True
         core.tell("pre-prepare", sequence=sequence)
         # send
@@ -120,10 +122,15 @@ def propose_ready(core: Core) -> None:
 
 
 def is_for_later(core: Core, message: PrePrepare | Prepare | Commit) -> bool:
-    """Whether a vote must wait for its view; raises for views that are over (Rule 4a)."""
-    if message.view < core.view:
-        raise MessageError(f"view {message.view} is over")
-    return message.view > core.view or not core.active  # Rule 4b: nor during a view change
+    """Whether a vote must wait for its view; raises where it counts neither now nor later."""
+    if message.view != core.view or not core.active:
+        if message.view < core.view:  # Rule 4a
+            raise MessageError(f"view {message.view} is over")
+        return True  # Rule 4b: nor do votes count during a view change
+    if not core.low < message.sequence <= core.high:  # Rule 1d: else a faulty primary could
+        raise MessageError(f"sequence {message.sequence} is outside "  # exhaust the numbers
+                           f"({core.low}, {core.high}]")
+    return False
 
 
 def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
@@ -147,7 +154,6 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     # accept?
     if is_for_later(core, message):
         return hold_back(core, message)
-    refuse_outside_window(core, message.sequence)
     slot = core.log.get(message.sequence)
     if slot is not None and slot.pre_prepare is not None:
         if slot.pre_prepare.digest != message.digest:  # Rule 1c
@@ -166,7 +172,7 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     ready = is_acceptable(core, message.sequence, message.digest, message.payload, carried=False)
     # record
     slot = core.log.at(message.sequence)
-    slot.propose(message, carried=False)
+    take_proposal(core, slot, message, carried=False)
     core.tell("pre-prepare", sequence=message.sequence)
     # send
     if ready:
@@ -177,10 +183,12 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     return None
 
 
-def refuse_outside_window(core: Core, sequence: int) -> None:
-    """Rule 1d: h < n ≤ H, so that a faulty primary cannot exhaust the numbers."""
-    if not core.low < sequence <= core.high:
-        raise MessageError(f"sequence {sequence} is outside ({core.low}, {core.high}]")
+def take_proposal(core: Core, slot: Slot, proposal: PrePrepare, carried: bool) -> None:
+    """The view's proposal for a slot, and what the votes to come will say."""
+    slot.propose(proposal, carried)
+    point = proposal.view, proposal.sequence, proposal.digest
+    for gist in slot.gists:
+        core.said.setdefault(gist, point)
 
 
 def is_acceptable(
@@ -209,7 +217,7 @@ def is_acceptable(
 
 def reconsider(core: Core) -> None:
     """Ask again about proposals that could not be voted for yet."""
-    for sequence in sorted(core.unvoted):
+    for sequence in sorted(core.unvoted) if core.unvoted else ():
         slot = core.log.get(sequence)
         if slot is None or slot.pre_prepare is None or slot.voted:
             core.unvoted.discard(sequence)
@@ -259,14 +267,14 @@ def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
     """This backup's PREPARE for a proposal."""
     view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
     text = vote_statement(core.cluster.instance, view, sequence, digest)
-    return Prepare(view, sequence, digest, core.index, core.signing.sign(PREPARE_DOMAIN, text))
+    return _prepare(view, sequence, digest, core.index, core.signing.sign(PREPARE_DOMAIN, text))
 
 
 def own_commit(core: Core, proposal: PrePrepare) -> Commit:
     """This replica's COMMIT for a proposal."""
     view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
     text = commit_text(core.cluster.instance, view, sequence, digest)
-    return Commit(view, sequence, digest, core.index, core.signing.sign(COMMIT_DOMAIN, text))
+    return _commit(view, sequence, digest, core.index, core.signing.sign(COMMIT_DOMAIN, text))
 
 
 def on_prepare(core: Core, message: Prepare) -> None:
@@ -274,8 +282,7 @@ def on_prepare(core: Core, message: Prepare) -> None:
     # accept?
     if is_for_later(core, message):
         return hold_back(core, message)
-    refuse_outside_window(core, message.sequence)
-    if message.replica == core.cluster.primary(message.view):  # Rule 2d
+    if message.replica == core.primary:  # Rule 2d
         raise MessageError("a primary's PREPARE counts for nothing")
     slot = core.log.get(message.sequence)
     if slot is not None:
@@ -297,7 +304,6 @@ def on_commit(core: Core, message: Commit) -> None:
     # accept?
     if is_for_later(core, message):
         return hold_back(core, message)
-    refuse_outside_window(core, message.sequence)
     slot = core.log.get(message.sequence)
     if slot is not None:
         if slot.seal is not None or message.replica in slot.commits:
@@ -329,13 +335,14 @@ def advance(core: Core, slot: Slot) -> None:
         # send
         core.persist(slot.certificate)  # Rule 10d: P survives a restart
         core.broadcast(own)
-        core.surplus.add(vote_gist(Prepare, own.view, own.sequence, own.digest))
+        core.said[slot.gists[0]] = None
     if slot.seal is None and slot.is_committed(q):
         proposal = slot.pre_prepare
         assert proposal is not None
         signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:q]]
         slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
-        core.surplus.add(vote_gist(Commit, proposal.view, slot.sequence, proposal.digest))
+        core.said[slot.gists[1]] = None
+        core.unsettled = True
         core.tell("committed", sequence=slot.sequence)
 
 

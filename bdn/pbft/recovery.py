@@ -11,7 +11,7 @@ from bdn.pbft.errors import JournalError
 from bdn.pbft.execution import apply
 from bdn.pbft.journal import Executed, Record, Stable, Voted, decode_journal
 from bdn.pbft.messages import NewView, Prepared, Snapshot, ViewChange
-from bdn.pbft.normal import own_commit, own_prepare
+from bdn.pbft.normal import own_commit, own_prepare, take_proposal
 
 
 def replay(core: Core, journal: Sequence[bytes]) -> None:
@@ -64,7 +64,7 @@ def _replay_vote(core: Core, record: Voted) -> None:
         slot.keep(proposal.digest, record.payload)
     if proposal.view < core.view:
         return
-    slot.propose(proposal, record.carried)
+    take_proposal(core, slot, proposal, record.carried)
     slot.voted = True
     core.unvoted.discard(slot.sequence)
     core.next_sequence = max(core.next_sequence, slot.sequence + 1)

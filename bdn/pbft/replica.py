@@ -45,8 +45,10 @@ from bdn.pbft.messages import (
 )
 from bdn.pbft.recovery import replay
 from bdn.pbft.signing import Ed25519Signing, Signing
-from bdn.pbft.wire import decode_message, is_vote_among
+from bdn.pbft.wire import read_among
 from bdn.trace import DISCARD, Trace
+
+VOTES = (Prepare, Commit)
 
 
 class Replica:
@@ -175,9 +177,12 @@ class Replica:
         core.effects = []
         try:
             if isinstance(event, Receive):  # as nearly every event is
-                if is_vote_among(core.surplus, event.data):
+                message = read_among(core.said, event.data)
+                if message is None:
                     return []  # a quorum has said it, so this one counts for nothing
-                self._receive(decode_message(event.data), event.source)
+                self._receive(message, event.source)
+                if not core.unsettled and type(message) in VOTES:
+                    return core.effects  # only a seal makes something else possible
             else:
                 self._take(event)
         except PeerError as error:
@@ -264,6 +269,7 @@ class Replica:
     def _settle(self) -> None:
         """Whatever has become possible: execute, take what waited, propose, mind the timer."""
         core = self._core
+        core.unsettled = False
         execute_ready(core)
         while core.entered or core.recheck:
             if core.entered:

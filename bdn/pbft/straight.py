@@ -24,12 +24,21 @@ fields ``view`` and ``digest`` would read::
 """
 
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
-from bdn.pbft.flat import BYTES, SHORT, TEXT, UINT, FlatCodec, read_head, write_head
-from bdn.pbft.record import compile_function
+from bdn.pbft.flat import (
+    BYTES,
+    INTS,
+    LENGTHS,
+    TEXT,
+    UINT,
+    FlatCodec,
+    read_head,
+    write_head,
+)
+from bdn.pbft.record import compile_function, maker
 
 T = TypeVar("T")
 
@@ -79,8 +88,8 @@ class StraightCodec(Generic[T]):
                      for name, key in general.keys]
         self.keys[0] = self.prefix + self.keys[0]
         known: dict[str, Any] = {
-            "UINT": UINT, "BYTES": BYTES, "TEXT": TEXT, "INTS": SHORT[UINT],
-            "LENGTHS": SHORT[BYTES], "make": cls, "join": b"".join, "write_head": write_head,
+            "UINT": UINT, "BYTES": BYTES, "TEXT": TEXT, "INTS": INTS,
+            "LENGTHS": LENGTHS, "make": maker(cls), "join": b"".join, "write_head": write_head,
             "read_head": read_head, **{f"KEY_{i}": key for i, key in enumerate(self.keys)}}
         ordered = [(name, kinds[name]) for name, _ in general.keys]
         self.encode: Callable[[T], bytes] = compile_function(
@@ -129,25 +138,39 @@ def _decoder(
     yield "    return general(data)"
 
 
+Point = tuple[int, int, bytes]
+"""View, sequence and digest: what a vote says."""
+
+
 class VoteCodec(StraightCodec[T]):
-    """For PREPARE and COMMIT: it can also tell what a vote says without reading it."""
+    """For PREPARE and COMMIT, of which many say the same: that part needs no second reading."""
 
     def __init__(self, cls: type[T]) -> None:
         super().__init__(cls)
         view, digest, replica, _, _ = map(len, self.keys)
-        before = view + 1 + digest + 32
-        self._voter = before, before + replica + 1
+        self._begins = view + 1 + digest + 32
+        self._ends = self._begins + replica + 1
+        self._voters = {self.keys[2] + bytes((replica,)): replica for replica in range(24)}
+        self._make = maker(cls)
 
-    def gist(self, view: int, sequence: int, digest: bytes) -> bytes:
-        """What a vote says, less who says it."""
+    def gist(self, point: Point) -> bytes:
+        """What every vote for ``point`` has in common: all but who votes and the signature."""
+        view, sequence, digest = point
         first, then, _, place, last = self.keys
-        return b"".join((first, write_head(UINT, view), then, digest,
-                         place, write_head(UINT, sequence), last))
+        return b"".join((
+            first, INTS[view] if view < 256 else write_head(UINT, view), then, digest, place,
+            INTS[sequence] if sequence < 256 else write_head(UINT, sequence), last))
 
-    def gist_of(self, data: bytes) -> bytes:
-        """The `gist` of an encoded vote, cut out unread; nobody's gist where it is no such vote.
+    def read(self, said: Mapping[bytes, Point | None], data: bytes) -> T | None:
+        """As ``decode``; None for a vote whose gist stands for None in ``said``, whoever's it is.
 
-        Views and replicas above 23 move what follows, so that theirs are nobody's too.
+        The gist is cut out unread. Views and replicas above 23 move what follows, so that their
+        votes are always decoded.
         """
-        begins, ends = self._voter
-        return data[:begins] + data[ends:-64]
+        begins, ends = self._begins, self._ends
+        point = said.get(data[:begins] + data[ends:-64], ())
+        if point is None:
+            return None
+        if point and (replica := self._voters.get(data[begins:ends])) is not None:
+            return self._make(*point, replica, data[-64:])
+        return self.decode(data)

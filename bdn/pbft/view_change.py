@@ -14,7 +14,7 @@ from bdn.pbft.core import Core
 from bdn.pbft.errors import MessageError
 from bdn.pbft.events import REQUEST_TIMER, VIEW_TIMER
 from bdn.pbft.messages import NewView, PrePrepare, ViewChange
-from bdn.pbft.normal import forget_held_back, reconsider, vote
+from bdn.pbft.normal import forget_held_back, reconsider, take_proposal, vote
 from bdn.pbft.wire import verify_message
 
 # --- giving a view up ---------------------------------------------------------------------------
@@ -44,13 +44,13 @@ def start(core: Core, target: int) -> None:
 
 def leave(core: Core, target: int) -> None:
     """The state of a replica that waits for view ``target``; also how a restart replays it."""
-    core.view = target
+    core.turn_to(target)
     core.active = False
     core.new_view = None
     core.unvoted.clear()
     core.in_flight.clear()
     core.log.leave_view()
-    core.surplus.clear()
+    core.said.clear()
     forget_held_back(core)
 
 
@@ -191,7 +191,7 @@ def install(core: Core, message: NewView) -> None:
         core.next_sequence = max(core.next_sequence, proposal.sequence + 1)
         if proposal.sequence > core.low:
             slot = core.log.at(proposal.sequence)
-            slot.propose(proposal, carried=True)
+            take_proposal(core, slot, proposal, carried=True)
             payload = slot.body(proposal.digest)
             if payload:
                 core.in_flight.update(core.application.requests(payload))

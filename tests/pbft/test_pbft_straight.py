@@ -2,13 +2,21 @@
 
 import copy
 import dataclasses
+import inspect
 import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.encoding import decode, decode_union, encode, encode_union, transcript
+from bdn.encoding import (
+    decode_union,
+    digest,
+    encode,
+    encode_record,
+    encode_union,
+    transcript,
+)
 from bdn.errors import EncodingError
 from bdn.pbft.events import Decided, Persist, Send
 from bdn.pbft.flat import FlatCodec, read_batch, write_batch
@@ -22,10 +30,17 @@ from bdn.pbft.messages import (
     PrePrepare,
     Reply,
     Request,
+    Snapshot,
 )
-from bdn.pbft.record import record
+from bdn.pbft.record import maker, record
 from bdn.pbft.straight import StraightCodec
-from bdn.pbft.wire import reply_statement, request_statement
+from bdn.pbft.wire import (
+    checkpoint_digest,
+    encode_message,
+    encode_snapshot,
+    reply_statement,
+    request_statement,
+)
 from bdn.seal import Seal
 
 EDGES = st.sampled_from([0, 1, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**63 - 1])
@@ -193,6 +208,39 @@ def test_messages_effects_and_journal_records_cannot_be_changed():
             setattr(thing, dataclasses.fields(thing)[0].name, 5)
 
 
+def test_a_maker_makes_what_the_class_makes():
+    """The same object, checked and frozen alike."""
+    one = maker(Quick)(1, "a")
+    assert type(one) is Quick
+    assert one == Quick(1, "a")
+    assert copy.deepcopy(one) == one == pickle.loads(pickle.dumps(one))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.number = 2
+    with pytest.raises(ValueError, match="negative"):
+        maker(Quick)(-1, "a")
+    assert maker(Commit)(0, 1, bytes(32), 2, b"") == Commit(0, 1, bytes(32), 2, b"")
+
+
+@pytest.mark.parametrize("make", [*MESSAGES, *map(maker, MESSAGES)], ids=lambda make: make.__name__)
+def test_every_number_and_digest_of_a_message_is_checked(make):
+    """Each alone, whichever way the message is made."""
+    good = {"client": "c", "public_key": bytes(32), "payload": None, "kind": "payload",
+            "active": True, "digest": bytes(32), **dict.fromkeys(
+                ("operation", "signature", "result", "data"), b""), **dict.fromkeys(
+                ("proof", "prepared", "view_changes", "pre_prepares", "seal"), ())}
+    names = list(inspect.signature(make).parameters)
+    values = [good.get(name, 2**63 - 1) for name in names]
+    made = make(*values)
+    for i, name in enumerate(names):
+        wrong = {"digest": [b"", bytes(31), bytes(33)]}.get(
+            name, [] if name in good else [-1, 2**63, 2**64])
+        for value in wrong:
+            with pytest.raises(ValueError, match="digest has 32" if name == "digest" else name):
+                make(*values[:i], value, *values[i + 1:])
+    assert any(name not in good for name in names)
+    assert dataclasses.replace(made) == made
+
+
 def test_a_record_takes_no_defaults():
     """What `record` would not honour it refuses."""
     with pytest.raises(AssertionError):
@@ -204,7 +252,9 @@ def test_a_record_takes_no_defaults():
 # --- journal records
 
 
-proposals = st.builds(PrePrepare, EDGES, EDGES, digests, st.none(), signatures)
+verified = st.binary(min_size=64, max_size=64) | st.binary(max_size=255)
+"""Signatures that get into a journal were verified, so that they are short."""
+proposals = st.builds(PrePrepare, EDGES, EDGES, digests, st.none(), verified)
 
 
 @given(proposals, st.none() | blobs, st.booleans())
@@ -216,7 +266,7 @@ def test_a_vote_in_the_journal_is_the_general_encoding(proposal, payload, carrie
     assert decode_journal(data) == entry
 
 
-@given(proposals, st.lists(st.tuples(EDGES, signatures), max_size=12))
+@given(proposals, st.lists(st.tuples(EDGES, verified), max_size=12))
 def test_a_certificate_in_the_journal_is_the_general_encoding(proposal, pairs):
     votes = tuple(Prepare(proposal.view, proposal.sequence, proposal.digest, i, s)
                   for i, s in pairs)
@@ -227,7 +277,7 @@ def test_a_certificate_in_the_journal_is_the_general_encoding(proposal, pairs):
 
 
 @given(EDGES, EDGES, digests, st.none() | blobs,
-       st.lists(st.tuples(EDGES, signatures), max_size=12))
+       st.lists(st.tuples(EDGES, verified), max_size=12))
 def test_an_execution_in_the_journal_is_the_general_encoding(
     view, sequence, digest, payload, pairs
 ):
@@ -242,8 +292,17 @@ def test_an_execution_in_the_journal_is_the_general_encoding(
 def test_a_checkpoint_in_the_journal_survives(sequence, digest, snapshot, said):
     votes = tuple(Checkpoint(sequence, digest, i, s) for i, s in enumerate(said))
     entry = Stable(sequence, digest, snapshot, votes)
-    assert decode(encode_journal(entry))[0] == "Stable"
-    assert decode_journal(encode_journal(entry)) == entry
+    data = encode_journal(entry)
+    assert data == encode(["Stable", sequence, digest, snapshot, *map(encode_message, votes)])
+    assert decode_journal(data) == entry
+
+
+@given(blobs, digests, st.lists(st.tuples(names, EDGES, blobs), max_size=30))
+def test_a_snapshot_is_the_general_encoding(application, state, replies):
+    """Also the part of it that a CHECKPOINT's digest covers (Rule 5b)."""
+    snapshot = Snapshot(application, state, tuple(replies))
+    assert encode_snapshot(snapshot) == encode_record(snapshot)
+    assert checkpoint_digest(snapshot) == digest("bdn/pbft/checkpoint", state, encode(replies))
 
 
 # --- statements
