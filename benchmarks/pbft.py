@@ -4,22 +4,24 @@ Six questions, each a table::
 
     python benchmarks/pbft.py [--quick] [--json FILE]
 
-1. Signed normal case: how much of the processor's time is Ed25519? What is counted:
+1. Signed normal case: how much of the processor's time is Ed25519? One pass over the same messages
+   measures both, so that a machine that changes its speed changes them alike:
 
-   * *Ed25519*: every signature made and checked (requests and replies included), each timed around
-     the call in a pass of its own; the clock's own cost, about 0.3 µs a call, is taken off again.
-   * *ms*: the same work in a pass without those clocks, less the driver.
-   * *driver*: this file's queue, timed alone by handing it the same effects again. A runner over
-     sockets has another one, so it is charged to nobody.
+   * *ms*: what all n replicas' steps take, each timed around `Replica.step`. This file's queue is
+     outside: a runner over sockets has another one.
+   * *Ed25519*: every signature made and checked in them (requests and replies included), each timed
+     around the call where it stands.
    * *appl.*: what `AppendLog` does with batches, timed alone by giving a fresh one the same calls.
      A ledger has other work there, so the share is told with it and less it.
 
+   Of both sums the clock's own readings are taken off; what else the meters cost, three calls for
+   each signature, is left in and lowers the share.
    All replicas share one process, so what `bdn.pbft.wire.commit_text` remembers serves all of them:
    apart, each would make a batch's COMMIT statement once itself (about 1 µs a batch and replica).
 2. Where the rest of a request goes at n = 4, batches of one: what each kind of step takes besides
    its signatures, in the signed run (medians of the steps; a checkpoint comes every 16 requests).
-3. Without cryptography: microseconds for each delivered message, everything but the driver included
-   (decoding, ordering, the journal's records, the application, replies).
+3. Without cryptography: microseconds for each delivered message, the whole step (decoding, ordering,
+   the journal's records, the application, replies).
 4. Requests per second over the batch size (all n replicas on one core, so a cluster of n machines
    does about n times as much).
 5. Messages and bytes for one batch over n, beside the formula 2n(n − 1).
@@ -64,6 +66,9 @@ CLIENT = Identity.from_secret(b"c" * 32)
 Step = Callable[[int, Receive], list[Effect]]
 
 
+now = time.perf_counter
+
+
 def seconds(work: Callable[[], Any]) -> float:
     """Processor time of ``work``, with what came before out of the garbage collector's sight."""
     gc.collect()
@@ -80,26 +85,24 @@ class Meter:
     """A signing that counts and times what it passes on."""
 
     inner: Signing
-    now: Callable[[], float] = time.process_time
     signs: list[float] = field(default_factory=list)
     checks: list[float] = field(default_factory=list)
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        start = self.now()
+        start = now()
         signature = self.inner.sign(domain, message)
-        self.signs.append(self.now() - start)
+        self.signs.append(now() - start)
         return signature
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
-        start = self.now()
+        start = now()
         self.inner.verify(public_key, domain, message, signature)
-        self.checks.append(self.now() - start)
+        self.checks.append(now() - start)
 
-    @staticmethod
-    def clock() -> float:
-        """What a meter sees when nothing happens, in seconds."""
-        ends = [(time.process_time(), time.process_time()) for _ in range(1000)]
-        return sum(after - before for before, after in ends) / len(ends)
+
+def reading() -> float:
+    """What the clock shows when nothing happens, in seconds."""
+    return median(-(now() - now()) for _ in range(1000))
 
 
 class Listener:
@@ -162,21 +165,15 @@ class Load:
 
 @dataclass
 class Run:
-    """One run's figures; seconds of processor time."""
+    """One pass; seconds."""
 
-    total: float
-    driver: float
+    work: float
     application: float
     ed25519: float
     signs: int
     checks: int
     delivered: int
     sent: list[bytes]
-
-    @property
-    def work(self) -> float:
-        """What the replicas took, application included."""
-        return self.total - self.driver
 
     @property
     def share(self) -> float:
@@ -190,30 +187,26 @@ class Run:
 
 
 def run(load: Load) -> Run:
-    """The same work four times over: timed whole, by signature, the driver and the application."""
-    plain = load.replicas([load.signing(i) for i in load.who])
-    total = seconds(lambda: load.drive(lambda to, event: plain[to].step(event)))
-    assert all(len(r.application.operations) == len(load.requests) for r in plain)
-
+    """Order every request, with a clock around each step and, inside it, around each signature."""
     meters = [Meter(load.signing(i)) for i in load.who]
-    metered = load.replicas(list(meters))
-    effects: list[list[Effect]] = []
+    replicas = load.replicas(list(meters) if load.real else [load.signing(i) for i in load.who])
+    spent: list[float] = []
+    sent: list[bytes] = []
 
-    def noted(to: int, event: Receive) -> list[Effect]:
-        effects.append(metered[to].step(event))
-        return effects[-1]
+    def clocked(to: int, event: Receive) -> list[Effect]:
+        step = replicas[to].step
+        start = now()
+        effects = step(event)
+        spent.append(now() - start)
+        sent.extend([e.data for e in effects if type(e) is Broadcast])
+        return effects
 
-    load.drive(noted)
-    clock = Meter.clock()
-    signs, checks = (sum(len(part) for part in parts)
-                     for parts in ([m.signs for m in meters], [m.checks for m in meters]))
-    ed25519 = sum(sum(m.signs) + sum(m.checks) for m in meters) - clock * (signs + checks)
-
-    again = iter(effects)
-    driver = seconds(lambda: load.drive(lambda to, event: next(again)))  # noqa: ARG005 - a Step
-    sent = [e.data for part in effects for e in part if type(e) is Broadcast]
-    return Run(total, driver, application_alone(load), ed25519 if load.real else 0.0, signs, checks,
-               len(effects), sent)
+    seconds(lambda: load.drive(clocked))
+    assert all(len(r.application.operations) == len(load.requests) for r in replicas)
+    signs, checks = ([t for m in meters for t in m.signs], [t for m in meters for t in m.checks])
+    nothing, timed = reading(), len(signs) + len(checks)
+    return Run(sum(spent) - nothing * (len(spent) + 2 * timed), application_alone(load),
+               sum(signs) + sum(checks) - nothing * timed, len(signs), len(checks), len(spent), sent)
 
 
 def application_alone(load: Load) -> float:
@@ -237,7 +230,7 @@ def application_alone(load: Load) -> float:
 def steps(report: Report) -> None:
     """The second table: every step of a signed run by what it did, less its signatures."""
     load = Load(4, 16 if report.quick else 64, 1, real=True)
-    meters = [Meter(load.signing(i), time.perf_counter) for i in load.who]
+    meters = [Meter(load.signing(i)) for i in load.who]
     replicas = load.replicas(list(meters))
     spent: dict[str, list[float]] = {}
 
@@ -246,9 +239,9 @@ def steps(report: Report) -> None:
         meter.signs.clear()
         meter.checks.clear()
         late = read_among(replica._core.said, event.data) is None
-        start = time.perf_counter()
+        start = now()
         effects = replica.step(event)
-        rest = time.perf_counter() - start - sum(meter.signs) - sum(meter.checks)
+        rest = now() - start - sum(meter.signs) - sum(meter.checks)
         spent.setdefault(_kind(event, effects, late), []).append(rest)
         return effects
 
@@ -278,7 +271,7 @@ def measure(report: Report) -> None:
     repeats = 1 if report.quick else 5
     for n in (4, 7, 13):
         for batch in (1, 16):
-            count = 2 if report.quick else 32 // (1 if batch == 1 else 4)
+            count = (20 if report.quick else 400) // n // (1 if batch == 1 else 4)
             load = Load(n, count, batch, real=True)
             runs = [run(load) for _ in range(repeats)]
             r = sorted(runs, key=lambda r: r.share)[repeats // 2]
@@ -293,8 +286,7 @@ def measure(report: Report) -> None:
         r = sorted(runs, key=lambda r: r.work)[repeats // 2]
         report.add(**{"without crypto, n": n, "messages": r.delivered,
                       "µs a message": r.work / r.delivered * 1e6,
-                      "of which application": r.application / r.delivered * 1e6,
-                      "driver, beside": r.driver / r.delivered * 1e6})
+                      "of which application": r.application / r.delivered * 1e6})
     for batch in (1, 4, 16, 64):
         count = max(2, (16 if report.quick else 64) // batch)
         load = Load(4, count, batch, real=True)
