@@ -72,6 +72,8 @@ From the design page that this project was built to:
 - Under the ring-masked cipher the public polynomials hang on the last aggregate's root instead of
   the previous block: a late share may add a block between two devices' sealings, and they must
   agree on the polynomials all the same.
+- A sum that opens, but is none that honest devices can have made, costs its epoch: every device
+  sees it from the same plaintext, keeps w, and goes on. The page leaves open what comes after.
 - Virtual time: one process plays all nodes, each a machine with its own clock. Measured work moves
   that clock, so that latencies are those of devices that really work side by side.
 - The check of norms under encryption opens 16 probes a device by default, not the two that a

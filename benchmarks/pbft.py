@@ -20,8 +20,8 @@ Six questions, each a table::
    apart, each would make a batch's COMMIT statement once itself (about 1 µs a batch and replica).
 2. Where the rest of a request goes at n = 4, batches of one: what each kind of step takes besides
    its signatures, in the signed run (medians of the steps; a checkpoint comes every 16 requests).
-3. Without cryptography: microseconds for each delivered message, the whole step (decoding, ordering,
-   the journal's records, the application, replies).
+3. Without cryptography: microseconds for each delivered message, the whole step (decoding,
+   ordering, the journal's records, the application, replies).
 4. Requests per second over the batch size (all n replicas on one core, so a cluster of n machines
    does about n times as much).
 5. Messages and bytes for one batch over n, beside the formula 2n(n − 1).
@@ -205,8 +205,9 @@ def run(load: Load) -> Run:
     assert all(len(r.application.operations) == len(load.requests) for r in replicas)
     signs, checks = ([t for m in meters for t in m.signs], [t for m in meters for t in m.checks])
     nothing, timed = reading(), len(signs) + len(checks)
-    return Run(sum(spent) - nothing * (len(spent) + 2 * timed), application_alone(load),
-               sum(signs) + sum(checks) - nothing * timed, len(signs), len(checks), len(spent), sent)
+    work = sum(spent) - nothing * (len(spent) + 2 * timed)
+    ed25519 = sum(signs) + sum(checks) - nothing * timed
+    return Run(work, application_alone(load), ed25519, len(signs), len(checks), len(spent), sent)
 
 
 def application_alone(load: Load) -> float:

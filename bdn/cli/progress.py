@@ -64,7 +64,7 @@ class Progress:
                                     f"{record['transactions']} transactions)")
             case "new-view":
                 self._say(f"{record.get('node', '')}: view change to view {record.get('view')}")
-            case "refused" | "transaction-refused" | "failed" | "scaled":
+            case "refused" | "transaction-refused" | "failed" | "scaled" | "spoiled":
                 self._say(f"{record['node']}: {record['event']}: {record.get('reason', '')}")
             case "epoch-done":
                 self._epoch = record["epoch"]

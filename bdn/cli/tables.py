@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bdn.experiments.folder import REPORT
+from bdn.report import spoiled_epochs
 
 PHASES = ("key", "training", "sealing", "verification", "aggregation", "norm check", "consensus",
           "opening", "evaluation", "detection", "baseline")
@@ -48,7 +49,7 @@ def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> No
     sealed = f" in view{plural} {', '.join(map(str, views))}" if views else ""
     console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.",
                   highlight=False)
-    for line in _left_out(history):
+    for line in [*_left_out(history), *spoiled_epochs(history)]:
         console.print(line, highlight=False)
     if history["scaled"]:
         console.print(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
@@ -149,10 +150,10 @@ def _epochs(history: dict[str, Any]) -> Table:
     for row in history["epochs"]:
         if row["closing"]:
             contributors = str(len(row["contributors"]))
-            table.add_row("end", f"{row['loss_before']:.4f}", "", contributors, "", "")
+            table.add_row("end", _figure(row["loss_before"]), "", contributors, "", "")
             continue
         table.add_row(
-            str(row["epoch"]), f"{row['loss_before']:.4f}", f"{row['norm']:.4f}",
+            str(row["epoch"]), _figure(row["loss_before"]), f"{row['norm']:.4f}",
             str(len(row["contributors"])), _figure(row["accuracy"]),
             _figure(row["mean_precision"]))
     return table

@@ -1,5 +1,6 @@
 """What is known after a run: figures by epoch and device, time by kind of work, rewards."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -129,6 +130,7 @@ def compile_history(
             "epoch": record.epoch,
             "closing": closing,
             "loss_before": record.loss,
+            "spoiled": record.spoiled,
             "norm": record.norm,
             "contributors": [names[address] for address in record.contributors],
             "samples": record.total_samples,
@@ -146,7 +148,7 @@ def compile_history(
         "phases": dict(run.meter.seconds),
         "epochs": epochs,
         "best_epoch": progress.best_epoch,
-        "best_loss": progress.best_loss,
+        "best_loss": progress.best_loss if math.isfinite(progress.best_loss) else None,
         "accuracy": best,
         "mean_precision": figures.mean_precision,
         "held_out": figures.images,

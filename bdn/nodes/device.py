@@ -47,12 +47,14 @@ from bdn.nodes.tasks import (
     SealedUpdate,
     local_gradient,
     local_loss,
+    local_rest,
     local_update,
     make_share,
     open_aggregate,
     seal_local,
 )
 from bdn.paillier import VectorCipher
+from bdn.paillier.vector_errors import SpoiledSumError
 
 __all__ = ["SHARE_TURN", "Aggregate", "Device", "Stage"]
 
@@ -238,7 +240,9 @@ class Device(DeviceState):
         tag = f"{p.epoch}/{p.phase}"
         function: Callable[..., LocalResult] = local_loss
         arguments: tuple[Any, ...] = (self._learner, p.w)
-        if p.phase == WEIGHTS:
+        if p.lacks_gradient:
+            function = local_rest
+        elif p.phase == WEIGHTS:
             function, arguments = local_update, (self._learner, p.w, p.epoch, p.gradient)
         elif p.phase == GRADIENT:
             function = local_gradient
@@ -364,12 +368,21 @@ class Device(DeviceState):
         aggregate = self._current
         if aggregate is None:
             return []
-        if error is not None:  # bad shares: more will come
+        at = aggregate.transaction
+        if isinstance(error, SpoiledSumError):  # more shares would open the same
+            self.progress.lose(at.total_samples, at.contributors)
+            self._trace.event("spoiled", node=self.name, epoch=at.epoch, phase=at.phase,
+                              reason=str(error))
+        elif error is not None:  # bad shares: more will come
             self._trace.event("not-opened", node=self.name, reason=str(error))
             return []
-        at = aggregate.transaction
-        self.progress.apply(opened, at.total_samples, at.contributors)
-        self._trace.event("opened", node=self.name, epoch=at.epoch, phase=at.phase)
+        else:
+            self.progress.apply(opened, at.total_samples, at.contributors)
+            self._trace.event("opened", node=self.name, epoch=at.epoch, phase=at.phase)
+        return self._go_on(aggregate)
+
+    def _go_on(self, aggregate: Aggregate) -> list[Effect]:
+        """The model is written down, and the next phase begins."""
         self._settle(aggregate)
         self._reader.forget_blobs(but=self._keyring.root)
         effects = [*self._interface.withdraw(), Persist(memory.encode(self._memory()), "model")]

@@ -46,13 +46,14 @@ class PromisedShare:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """An `EpochRecord`; real numbers as text, since the encoding has no floats."""
+    """An `EpochRecord`; real numbers as text, since the encoding has no floats; "" for None."""
 
     epoch: int
     loss: str
     norm: str
     contributors: tuple[bytes, ...]
     total_samples: int
+    spoiled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def encode(record: Memory) -> bytes:
 def remember(progress: Progress, read_height: int, anchor: bytes, nonce: int) -> Model:
     """The record of a device that has just opened a phase."""
     history = tuple(
-        HistoryEntry(r.epoch, repr(r.loss), repr(r.norm), r.contributors, r.total_samples)
+        HistoryEntry(r.epoch, "" if r.loss is None else repr(r.loss), repr(r.norm),
+                     r.contributors, r.total_samples, r.spoiled)
         for r in progress.history
     )
     gradient = progress.gradient
@@ -120,7 +122,8 @@ def restore_progress(progress: Progress, model: Model) -> None:
     progress.best, progress.best_epoch = _vector(model.best), model.best_epoch
     progress.best_loss = float(model.best_loss)
     progress.history = [
-        EpochRecord(e.epoch, float(e.loss), float(e.norm), e.contributors, e.total_samples)
+        EpochRecord(e.epoch, float(e.loss) if e.loss else None, float(e.norm), e.contributors,
+                    e.total_samples, e.spoiled)
         for e in model.history
     ]
 

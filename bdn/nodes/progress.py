@@ -7,6 +7,9 @@ The sum that epoch p's weight phase opens ends with Σ s_k F_k(w^(p-1)): so F of
 epoch later, and a closing loss phase scores w^(P). Losses of different contributors are averages
 over different samples; line 13 therefore compares only while the contributors stay the same, and
 starts anew with the newer model where they change.
+
+A sum may open and yet be none that honest devices can have made. That follows from the plaintext
+alone, so all devices see it alike, and each goes on by itself: the epoch is lost, w stays.
 """
 
 from collections.abc import Sequence
@@ -26,17 +29,19 @@ class EpochRecord:
 
     Attributes:
         epoch: p.
-        loss: F(w^(p-1)), or F(w^(P)) for the closing phase.
+        loss: F(w^(p-1)), or F(w^(P)) for the closing phase; None where its sum was spoiled.
         norm: ‖w^(p) − w^(p-1)‖₂.
         contributors: 20-byte addresses.
         total_samples: s of the contributors.
+        spoiled: a sum of this epoch was none of honest vectors, so that w stayed as it was.
     """
 
     epoch: int
-    loss: float
+    loss: float | None
     norm: float
     contributors: tuple[bytes, ...]
     total_samples: int
+    spoiled: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +73,12 @@ class Progress:
         self.phase = self.phase or self.settings.phases[0]
         self.best = self.w
 
+    @property
+    def lacks_gradient(self) -> bool:
+        """Whether this epoch's gradient phase was spoiled, so that its weight phase has no ∇F."""
+        return (self.phase == WEIGHTS and self.settings.phases[0] == GRADIENT
+                and self.gradient is None)
+
     def apply(self, opened: Floats, total: int, contributors: Sequence[bytes]) -> None:
         """Take the opened sum Σ s_k x_k of this epoch and phase, and go on to the next.
 
@@ -83,27 +94,47 @@ class Progress:
             self._apply_weights(opened, total, tuple(contributors))
         else:
             loss = float(opened[0]) / total
-            self._score(EpochRecord(self.epoch, loss, 0.0, tuple(contributors), total))
+            self._score(EpochRecord(self.epoch, loss, 0.0, tuple(contributors), total), loss)
+            self.finished = True
+
+    def lose(self, total: int, contributors: Sequence[bytes]) -> None:
+        """The sum of this epoch and phase was spoiled: go on to the next with w as it is.
+
+        Without ∇F the devices seal updates of zeros, so that the ledger's phases go on in order.
+        Losing an epoch is no reason to stop: ‖w^(p) − w^(p-1)‖₂ = 0 says nothing there.
+        """
+        if self.phase == GRADIENT:
+            self.phase = WEIGHTS
+            return
+        lost = EpochRecord(self.epoch, None, 0.0, tuple(contributors), total, spoiled=True)
+        self.history.append(lost)
+        if self.phase == WEIGHTS:
+            self._go_on(converged=False)
+        else:
             self.finished = True
 
     def _apply_weights(self, opened: Floats, total: int, contributors: tuple[bytes, ...]) -> None:
         loss = float(opened[-1]) / total
         updated = apply_update(self.w, opened[:-1], total)
         norm = float(np.linalg.norm(updated.astype(np.float64) - self.w))
-        self._score(EpochRecord(self.epoch, loss, norm, contributors, total))
-        self.w, self.gradient = updated, None
-        if norm <= self.settings.tolerance or self.epoch == self.settings.epochs:
+        lost = self.lacks_gradient
+        self._score(EpochRecord(self.epoch, loss, norm, contributors, total, spoiled=lost), loss)
+        self.w = updated
+        self._go_on(converged=norm <= self.settings.tolerance and not lost)
+
+    def _go_on(self, converged: bool) -> None:
+        """To the next epoch, or to the closing phase."""
+        self.gradient = None
+        if converged or self.epoch == self.settings.epochs:
             self.phase = LOSS
         else:
             self.epoch += 1
             self.phase = self.settings.phases[0]
 
-    def _score(self, record: EpochRecord) -> None:
-        """Algorithm 1, line 13, for the model that ``record.loss`` is the loss of."""
-        comparable = bool(self.history) and (
-            self.history[-1].contributors == record.contributors
-        )
-        if not comparable or record.loss < self.best_loss:
-            self.best, self.best_loss = self.w, record.loss
+    def _score(self, record: EpochRecord, loss: float) -> None:
+        """Algorithm 1, line 13, for the model that ``loss`` is F of."""
+        judged = next((r.contributors for r in reversed(self.history) if r.loss is not None), None)
+        if judged != record.contributors or loss < self.best_loss:
+            self.best, self.best_loss = self.w, loss
             self.best_epoch = record.epoch if self.phase == LOSS else record.epoch - 1
         self.history.append(record)

@@ -86,6 +86,13 @@ def local_update(
     return LocalResult(np.append(delta, loss), time.perf_counter() - started)
 
 
+def local_rest(learner: Learner, w: Vector) -> LocalResult:
+    """δ_k = 0 with F_k(w): Eq. (3) cannot be followed without ∇F, and the epoch is lost."""
+    started = time.perf_counter()
+    loss = learner.loss(w)
+    return LocalResult(np.append(np.zeros(len(w)), loss), time.perf_counter() - started)
+
+
 def local_gradient(learner: Learner, w: Vector) -> LocalResult:
     """∇F_k(w^(p-1)), the device's part of the ∇F that Eq. (3) needs."""
     started = time.perf_counter()

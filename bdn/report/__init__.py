@@ -46,7 +46,7 @@ from bdn.report.page import write_report
 from bdn.report.plain import size_text
 from bdn.report.profile import gas_by_line
 from bdn.report.rounds import read_rounds
-from bdn.report.sections import rewards_note
+from bdn.report.sections import rewards_note, spoiled_epochs
 from bdn.report.sections import summary as run_summary
 from bdn.report.sequence import Sequence as SequenceOfRun
 from bdn.report.sequence import read_sequence
@@ -56,5 +56,5 @@ __all__ = [
     "BEYOND", "CHALLENGES", "STAGES", "Facts", "Finding", "Inputs", "Lab", "SequenceOfRun",
     "describe_block", "evidence", "gas_by_line", "latency_by_epoch", "longest_ledger",
     "read_facts", "read_inputs", "read_lab", "read_rounds", "read_sequence", "rewards_note",
-    "run_summary", "size_text", "write_report",
+    "run_summary", "size_text", "spoiled_epochs", "write_report",
 ]

@@ -54,6 +54,7 @@ def warnings(history: History) -> str:
         found.append(f"A key of {config['key_bits']} bits is a toy.")
     if history["scaled"]:
         found.append(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
+    found += spoiled_epochs(history)
     return "".join(f'<p class="warning">{escape(text)}</p>' for text in found)
 
 
@@ -85,6 +86,13 @@ def headline(
                          f"{found['pictures']} of {found['of']} held-out pictures"))
     return "".join(f"<div class=\"tile\"><b>{escape(value)}</b><span>{escape(name)}</span>"
                    f"<small>{escape(more)}</small></div>" for value, name, more in tiles)
+
+
+def spoiled_epochs(history: History) -> list[str]:
+    """A sentence for each epoch that somebody's update cost."""
+    return [("The closing round" if row["closing"] else f"Epoch {row['epoch']}")
+            + " is lost: a sum opened that honest devices cannot have made; the model stayed as "
+            "it was." for row in history["epochs"] if row.get("spoiled")]
 
 
 def learning_charts(history: History) -> str:
@@ -154,7 +162,8 @@ def epoch_table(history: History) -> str:
         if shown:
             contributors += f" of {len(history['devices'])}"
         rows.append([
-            "end" if row["closing"] else str(row["epoch"]), _figure(row["loss_before"]),
+            "end" if row["closing"] else str(row["epoch"]),
+            _figure(row["loss_before"]),
             "" if row["closing"] else _figure(row["norm"]), contributors,
             _percent(row["accuracy"]), _percent(row["mean_precision"])])
     return table(["epoch", "F(w) before", "‖w⁽ᵖ⁾ − w⁽ᵖ⁻¹⁾‖₂", "contributors", "accuracy",

@@ -121,7 +121,7 @@ class Sequence:
                 self._work(record)
             case "submit":
                 self._submits[record["node"]] = record["kind"]
-            case "opened":
+            case "opened" | "spoiled":
                 following = self.rounds.after(record["epoch"], record["phase"])
                 self._round[record["node"]] = following
             case "sealed":

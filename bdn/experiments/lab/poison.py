@@ -248,43 +248,51 @@ def overflowing_device(key_bits: int) -> Finding:
     """A device seals a value far beyond its clip (noticed where it is loud; not prevented)."""
     config = small_run(key_bits)
     level = (1 << (config.value_bits - 1)) - 1
-    with _spoiled_run(config, 6 * level) as run:
-        heard = hear(run, "not-opened")
+    twice = replace(config, epochs=2)
+    with _spoiled_run(twice, 6 * level) as run:
+        started, heard = run.devices[0].progress.w, hear(run, "spoiled")
         drive(run, lambda: len({r["node"] for r in heard}) == len(run.devices))
-        noticed = {r["node"] for r in heard}
-        said, halted = reasons(heard), halt(run)
+        noticed, said = {r["node"] for r in heard}, reasons(heard)
+        kept = all(np.array_equal(device.progress.w, started) for device in run.devices)
+        run.runner.run(run.is_over)
+        loud, epochs = outcome(run), run.devices[0].progress.history
+        lost = [record.epoch for record in epochs if record.spoiled]
     with _spoiled_run(config, round(3.9 * level)) as run:
-        quiet = hear(run, "not-opened", "refused", "transaction-refused")
+        quiet = hear(run, "spoiled", "not-opened", "refused", "transaction-refused")
         run.runner.run(run.is_over)
         moved = float(run.devices[0].progress.w[SPOILED_ENTRY] - undisturbed(config).w[
             SPOILED_ENTRY])
     bound = config.weight_clip / config.devices
     return Finding(
         tried="Device 4 runs a client of its own that seals one entry of its update far beyond the "
-              "fixed-point budget, with a right form and a right proof; then one just within the "
-              "budget of the sum.",
+              "fixed-point budget, with a right form and a right proof, in the first of two "
+              "epochs; then, in another run, one just within the budget of the sum.",
         happened=(
             (f"Loud: {len(noticed)} of 4 devices notice when they open the sum: "
              f"{said[0] if said else 'no word'}."),
-            ("Not prevented: the sum is lost, nobody is deceived, and the run stops: "
-             f"{halted or 'no, it went on'}."),
-            (f"Quiet: opened without a word ({len(quiet)} refusals). The entry moved by "
-             f"{moved:+.3f}; an honest device of this size can move it by at most {bound:.3f}."),
+            (f"The sum is given up, nobody is deceived: epoch {', '.join(map(str, lost))} of 2 is "
+             f"lost, in which the model {'stays' if kept else 'DOES NOT STAY'} as it was, and the "
+             f"run goes on to its end (accuracy {loud.accuracy:.1%}; undisturbed "
+             f"{undisturbed(twice).accuracy:.1%})."),
+            (f"Quiet, not prevented: opened without a word ({len(quiet)} refusals). The entry "
+             f"moved by {moved:+.3f}; an honest device of this size can move it by at most "
+             f"{bound:.3f}."),
         ),
         claimed=CLAIMED,
-        not_covered="Who did it: nobody is named, since nobody may open a single update. Range "
-                    "proofs would prevent both, at a cost of many ciphertexts a value "
-                    "(docs/ring-masked.md).",
+        not_covered="Who did it: nobody is named, since nobody may open a single update, so "
+                    "it can cost every epoch; --norm-check would leave it out. The quiet one "
+                    "passes. Range proofs would prevent both, at a cost of many ciphertexts a "
+                    "value (docs/ring-masked.md).",
         held=len(noticed) == 4 and any("out of range" in text for text in said)
-        and halted != "" and not quiet and moved > bound,
+        and kept and lost == [1] and not quiet and moved > bound,
     )
 
 
 @contextmanager
 def _spoiled_run(config: RunConfig, levels: int) -> Iterator[Run]:
-    """A run whose last device seals by `SealBeyond` in the weight phase."""
+    """A run whose last device seals by `SealBeyond` in the first epoch's weight phase."""
     def change(effect: Effect) -> list[Effect]:
-        if isinstance(effect, Compute) and effect.kind == "seal" and WEIGHTS in effect.name:
+        if isinstance(effect, Compute) and effect.name == f"seal/1/{WEIGHTS}":
             return [replace(effect, function=SealBeyond(levels))]
         return [effect]
 
