@@ -272,7 +272,7 @@ def measure(report: Report) -> None:
     repeats = 1 if report.quick else 5
     for n in (4, 7, 13):
         for batch in (1, 16):
-            count = (20 if report.quick else 400) // n // (1 if batch == 1 else 4)
+            count = max(1, (100 if report.quick else 400) // (n * (1 if batch == 1 else 4)))
             load = Load(n, count, batch, real=True)
             runs = [run(load) for _ in range(repeats)]
             r = sorted(runs, key=lambda r: r.share)[repeats // 2]
