@@ -8,6 +8,7 @@ changes nothing else. A run that uses it repeats byte for byte, and its keys are
 import hashlib
 import random
 import secrets
+from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -53,7 +54,29 @@ class SystemRandomness:
         return self
 
 
-class SeededRandomness:
+class ByteStream(ABC):
+    """Uniform integers from uniform bytes; a subclass has the bytes."""
+
+    @abstractmethod
+    def bytes(self, count: int) -> bytes:
+        """The next ``count`` bytes."""
+
+    def bits(self, count: int) -> int:
+        """A uniform integer in [0, 2^count)."""
+        value = int.from_bytes(self.bytes((count + 7) // 8), "big")
+        return value >> (-count % 8)
+
+    def below(self, bound: int) -> int:
+        """A uniform integer in [0, bound), by rejection."""
+        if bound < 1:
+            raise UsageError(f"a bound must be at least 1, not {bound}")
+        while True:
+            value = self.bits((bound - 1).bit_length())
+            if value < bound:
+                return value
+
+
+class SeededRandomness(ByteStream):
     """SHAKE-256 of (seed, block counter), for repeatable experiments. Never for real keys."""
 
     BLOCK = 4096
@@ -77,27 +100,13 @@ class SeededRandomness:
         self._buffer = stream[count:]
         return stream[:count]
 
-    def bits(self, count: int) -> int:
-        """A uniform integer in [0, 2^count)."""
-        value = int.from_bytes(self.bytes((count + 7) // 8), "big")
-        return value >> (-count % 8)
-
-    def below(self, bound: int) -> int:
-        """A uniform integer in [0, bound), by rejection."""
-        if bound < 1:
-            raise UsageError(f"a bound must be at least 1, not {bound}")
-        while True:
-            value = self.bits((bound - 1).bit_length())
-            if value < bound:
-                return value
-
     def substream(self, name: str) -> "SeededRandomness":
         """The stream of the seed (this seed, ``name``); drawing from it does not move this one."""
         seed = hashlib.sha256(transcript("bdn/substream", self._seed, name.encode())).digest()
         return SeededRandomness(seed)
 
 
-class _Wrapped:
+class _Wrapped(ByteStream):
     """A `random.Random` (or numpy generator) behind our protocol."""
 
     def __init__(self, source: random.Random | np.random.Generator) -> None:
@@ -107,16 +116,6 @@ class _Wrapped:
         if isinstance(self._source, random.Random):
             return self._source.randbytes(count)
         return self._source.bytes(count)
-
-    def bits(self, count: int) -> int:
-        value = int.from_bytes(self.bytes((count + 7) // 8), "big")
-        return value >> (-count % 8)
-
-    def below(self, bound: int) -> int:
-        while True:
-            value = self.bits((bound - 1).bit_length())
-            if value < bound:
-                return value
 
     def substream(self, name: str) -> "Randomness":
         seed = transcript("bdn/wrapped", self.bytes(32), name.encode())

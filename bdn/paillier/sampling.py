@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from bdn.encoding import digest
 from bdn.errors import UsageError
+from bdn.randomness import ByteStream
 
 KEY_BYTES = 32
 """AES-256."""
@@ -39,7 +40,7 @@ TAIL = 12.75
 add up to less than 1,024, so that their sums fit slots of eleven signed bits."""
 
 
-class KeyStream:
+class KeyStream(ByteStream):
     """The AES-256-CTR stream of a key, as a `bdn.randomness.Randomness`."""
 
     def __init__(self, key: bytes) -> None:
@@ -51,20 +52,6 @@ class KeyStream:
     def bytes(self, count: int) -> bytes:
         """The next ``count`` bytes."""
         return self._stream.update(bytes(count))
-
-    def bits(self, count: int) -> int:
-        """A uniform integer in [0, 2^count)."""
-        value = int.from_bytes(self.bytes((count + 7) // 8), "big")
-        return value >> (-count % 8)
-
-    def below(self, bound: int) -> int:
-        """A uniform integer in [0, bound), by rejection."""
-        if bound < 1:
-            raise UsageError(f"a bound must be at least 1, not {bound}")
-        while True:
-            value = self.bits((bound - 1).bit_length())
-            if value < bound:
-                return value
 
     def substream(self, name: str) -> "KeyStream":
         """The stream of the key hashed from this key and ``name``; this one does not move."""
