@@ -64,7 +64,10 @@ class Progress:
                                     f"{record['transactions']} transactions)")
             case "new-view":
                 self._say(f"{record.get('node', '')}: view change to view {record.get('view')}")
-            case "refused" | "transaction-refused" | "failed" | "scaled" | "spoiled":
+            case "scaled":
+                self._say(f"{record['node']}: update scaled by {record['factor']:.3g} to fit its "
+                          "clip")
+            case "refused" | "transaction-refused" | "failed" | "spoiled":
                 self._say(f"{record['node']}: {record['event']}: {record.get('reason', '')}")
             case "epoch-done":
                 self._epoch = record["epoch"]

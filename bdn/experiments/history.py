@@ -49,6 +49,17 @@ class Meter:
             self.epoch_virtual_ms[record["epoch"]] = record["virtual_ms"]
 
 
+    def why_stalled(self) -> str:
+        """What a run that gets no further says: the devices whose own work failed last, or the
+        usual cause."""
+        failed = {r["node"]: r["reason"] for r in self.refused if "work" in r}
+        if not failed:
+            return "too many devices or edge servers are gone"
+        node, reason = list(failed.items())[-1]
+        others = f" (and {len(failed) - 1} more devices)" if len(failed) > 1 else ""
+        return (reason if node in reason else f"{node} failed: {reason}") + others
+
+
 class Scholar(Protocol):
     """A device, as far as its model goes."""
 

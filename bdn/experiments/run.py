@@ -152,7 +152,7 @@ class Run:
             awaited = self.edges[0].application.awaited
             raise StalledError(
                 f"no block for {limit // 1000} virtual seconds after block {height}: waiting for "
-                f"{awaited.needed} {awaited.what}; too many devices or edge servers are gone"
+                f"{awaited.needed} {awaited.what}; {self.meter.why_stalled()}"
             )
 
     def close(self) -> None:

@@ -161,8 +161,7 @@ class ProcessRun:
     def _check_stall(self) -> None:
         limit = PATIENCE * self.config.deadline_seconds
         if time.monotonic() - self._last_block > limit:
-            raise StalledError(f"no block for {limit:.0f} seconds; too many devices or edge "
-                               "servers are gone")
+            raise StalledError(f"no block for {limit:.0f} seconds; {self.meter.why_stalled()}")
 
     def close(self) -> None:
         """Release files; what was sealed stays."""
