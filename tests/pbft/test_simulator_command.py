@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from bdn.cli.simulate import simulate
+from bdn.pbft.simulator.chart import LINE_LETTERS, LINE_PX
 from bdn.pbft.simulator.generators import GENERATORS
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -123,3 +125,24 @@ def test_the_chart_shows_every_message_and_marks_what_was_lost_or_forged(tmp_pat
     texts = [text.text or "" for text in root.iter(f"{SVG}text")]
     assert {"c0", "0", "1", "2", "3"} <= set(texts)
     assert sum(text.startswith("sent ") for text in texts) == 5
+
+
+@pytest.mark.parametrize("name", ["lying-new-primary", "equivocating-primary", "null-request"])
+def test_words_on_the_chart_stand_beside_their_lane_and_on_nobody_elses(
+    name: str, tmp_path: Path
+) -> None:
+    """Issue 5: a chart that people can read."""
+    chart = tmp_path / "chart.svg"
+    assert call(SCENARIOS / f"{name}.json", "--chart", chart).exit_code == 0
+    said: dict[float, list[tuple[float, float]]] = {}
+    for text in ET.fromstring(chart.read_text(encoding="utf-8")).iter(f"{SVG}text"):
+        lines = [line for line in text.iter(f"{SVG}tspan") if "x" in line.attrib]
+        if lines:
+            assert all(len(line.text or "") <= LINE_LETTERS for line in lines)
+            top = float(text.attrib["y"]) - LINE_PX
+            said.setdefault(float(lines[0].attrib["x"]), []).append(
+                (top, top + LINE_PX * len(lines)))
+    assert sum(map(len, said.values())) > 10
+    for places in said.values():
+        for (_, end), (start, _) in pairwise(sorted(places)):
+            assert end <= start

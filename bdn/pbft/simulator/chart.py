@@ -2,13 +2,15 @@
 
 Time runs down, one lane a node. An arrow leans from the instant of sending to that of arrival and
 is coloured by the phase it belongs to; what never arrived ends in a cross, and that and what was
-forged is dashed. Time is bent: quiet stretches are shortened, so that a timeout of 400 ms does not
-push three-millisecond arrows together. Under each lane stand its counters.
+forged is dashed. What a node does stands beside its lane. Time is bent: quiet stretches are
+shortened, so that a timeout of 400 ms does not push three-millisecond arrows together, and where a
+lane has more to say than room, time waits for it. Under each lane stand its counters.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from html import escape
+from textwrap import wrap
 
 from bdn.pbft.simulator.fates import MICROS
 from bdn.pbft.simulator.record import Deed, Passage, Record, label
@@ -18,14 +20,21 @@ PHASES = {
     "COMMIT": "#8250df", "CHECKPOINT": "#9a6700", "VIEW-CHANGE": "#cf222e", "NEW-VIEW": "#bc4c00",
     "STATUS": "#c0c7cf", "FETCH": "#0e7c86", "STATE": "#0e7c86",
 }
-LANE_PX = 150.0
+LANE_PX = 170.0
 LEFT_PX = 90.0
 TOP_PX = 70.0
 MS_PX = 14.0
 """Height of a millisecond in a busy stretch."""
 GAP_MS = 3.0
 """What is longer than this between two happenings is drawn as this long."""
+LINE_PX = 11.0
+"""Height of a line of words beside a lane."""
+LINE_LETTERS = 30
+"""Letters of such a line, so that it ends before the next lane."""
 MOST_ARROWS = 4000
+
+Words = dict[tuple[str, int], list[str]]
+"""By node and instant: the lines that say what the node did."""
 
 
 def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str],
@@ -45,12 +54,13 @@ def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str]
     last = shown[-1].at if len(shown) < len(passages) else None
     deeds = [entry for entry in record.entries
              if isinstance(entry, Deed) and (last is None or entry.at <= last)]
-    place = _bend([at for p in shown for at in (p.at, *p.arrivals)] + [d.at for d in deeds])
+    words = _words(deeds)
+    place = _bend([at for p in shown for at in (p.at, *p.arrivals)], words)
     foot = TOP_PX + max(place.values(), default=0.0) + 40
     width, height = LEFT_PX + LANE_PX * len(lanes), foot + 80
     body = [_head(width, height, title), *_lanes(lanes, foot), *_ticks(place)]
     body += [_arrow(passage, lanes, place) for passage in shown]
-    body += _deeds(deeds, lanes, place)
+    body += _deeds(words, lanes, place)
     body += _counters(record, lanes, foot, counters or {})
     if len(shown) < len(passages):
         body.append(_text(LEFT_PX, foot + 70, f"the first {len(shown)} of {len(passages)} "
@@ -58,13 +68,31 @@ def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str]
     return "\n".join([*body, "</svg>", ""])
 
 
-def _bend(times: Sequence[int]) -> dict[int, float]:
+def _words(deeds: Sequence[Deed]) -> Words:
+    together: dict[tuple[str, int], Counter[str]] = {}
+    for deed in deeds:
+        together.setdefault((deed.node, deed.at), Counter())[deed.what] += 1
+    return {
+        at: [line for what, times in said.items()
+             for line in wrap(what + (f" (×{times})" if times > 1 else ""), LINE_LETTERS)]
+        for at, said in together.items()}
+
+
+def _bend(times: Sequence[int], words: Words) -> dict[int, float]:
     """The height in pixels below the top of every instant, quiet stretches cut to `GAP_MS`."""
     place: dict[int, float] = {}
+    speakers: dict[int, list[str]] = {}
+    for node, at in words:
+        speakers.setdefault(at, []).append(node)
+    free: defaultdict[str, float] = defaultdict(float)  # where a lane has room for words again
     height, before = 0.0, None
-    for at in sorted(set(times)):
+    for at in sorted({*times, *speakers}):
         if before is not None:
             height += max(0.15, min((at - before) / MICROS, GAP_MS)) * MS_PX
+        for node in speakers.get(at, ()):
+            height = max(height, free[node])
+        for node in speakers.get(at, ()):
+            free[node] = height + LINE_PX * (len(words[node, at]) + 0.5)
         place[at], before = height, at
     return place
 
@@ -82,7 +110,8 @@ def _head(width: float, height: float, title: str) -> str:
             f"<defs>{markers}</defs>"
             '<rect width="100%" height="100%" fill="#ffffff"/>'
             f'<text x="10" y="18" font-size="14">{escape(title)}</text>'
-            f'<text x="10" y="34" font-size="10">{legend}</text>')
+            f'<text x="10" y="34" font-size="10">{legend}<tspan fill="#57606a" dx="10">'
+            "dashed: forged, or lost (✕)</tspan></text>")
 
 
 def _lanes(lanes: dict[str, float], foot: float) -> list[str]:
@@ -121,17 +150,20 @@ def _arrow(passage: Passage, lanes: dict[str, float], place: dict[int, float]) -
     return f"<g><title>{escape(title)}</title>{lines}</g>"
 
 
-def _deeds(deeds: Sequence[Deed], lanes: dict[str, float],
-           place: dict[int, float]) -> list[str]:
-    """A dot for every instant at which a node did something, and the words beside it."""
-    together: dict[tuple[str, int], list[str]] = {}
-    for deed in deeds:
-        together.setdefault((deed.node, deed.at), []).append(deed.what)
+def _deeds(words: Words, lanes: Mapping[str, float], place: Mapping[int, float]) -> list[str]:
+    """A dot for every instant at which a node did something, and the words beside it.
+
+    The words have a white rim, so that arrows pass behind them.
+    """
     shapes = []
-    for (node, at), words in together.items():
+    for (node, at), lines in words.items():
         x, y = lanes[node], TOP_PX + place[at]
-        shapes.append(f'<circle cx="{x}" cy="{y:.1f}" r="3" fill="#1f2328"/>'
-                      + _text(x + 6, y - 3, "; ".join(words), "#1f2328"))
+        spans = "".join(f'<tspan x="{x + 6:.1f}" dy="{LINE_PX if i else 0:g}">{escape(line)}'
+                        "</tspan>" for i, line in enumerate(lines))
+        shapes.append(
+            f'<circle cx="{x}" cy="{y:.1f}" r="3" fill="#1f2328"/>'
+            f'<text y="{y + 4:.1f}" font-size="10" fill="#1f2328" stroke="#ffffff" '
+            f'stroke-width="3" paint-order="stroke">{spans}</text>')
     return shapes
 
 
