@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from bdn.cli.simulate import draw
 from bdn.pbft.simulator import Outcome, Scenario, read_scenario, render_transcript, simulate
 
 HERE = Path(__file__).parent
 SCENARIOS = HERE / "scenarios"
 TRANSCRIPTS = HERE / "transcripts"
+PICTURES = HERE.parents[1] / "docs" / "charts"
+DRAWN = ("normal-case", "equivocating-primary")
+"""Scenarios whose charts docs/simulator.md shows."""
 
 TEACHES = {
     "normal-case": "One request, three phases. The primary gives it a number (PRE-PREPARE), the\n"
@@ -77,6 +81,17 @@ def transcript(name: str) -> str:
             + "".join(f"{sentence}\n" for sentence in (*outcome.violations, *outcome.unmet)))
 
 
+def chart(name: str) -> str:
+    scenario, outcome = run(name)
+    return draw(outcome, scenario, name)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_picture_in_the_docs_is_what_the_command_draws(name: str) -> None:
+    """``bdn simulate FILE --chart``."""
+    assert (PICTURES / f"{name}.svg").read_text(encoding="utf-8") == chart(name)
+
+
 @pytest.mark.parametrize("name", TEACHES)
 def test_the_transcript_is_the_one_that_was_read_and_checked_in(name: str) -> None:
     """Byte for byte, so that every change of behaviour is looked at."""
@@ -111,3 +126,5 @@ if __name__ == "__main__":
         path.unlink()
     for name in TEACHES:
         (TRANSCRIPTS / f"{name}.txt").write_text(transcript(name), encoding="utf-8")
+    for name in DRAWN:
+        (PICTURES / f"{name}.svg").write_text(chart(name), encoding="utf-8")
