@@ -217,7 +217,7 @@ def bare_multiplications(report: harness.Report, key: PublicKey, share: KeyShare
          _each(lambda: batch.weighted_product(key, [[c] for c in ten], weights), 300)),
     ]
     for what, products, seconds in rows:
-        report.add(operation=what, seconds=harness.duration(seconds), products=round(products),
+        report.add(operation=what, time=harness.duration(seconds), products=round(products),
                    bare=harness.duration(products * product),
                    times_the_bare_products=seconds / (products * product))
     report.notes.append(
@@ -227,6 +227,7 @@ def bare_multiplications(report: harness.Report, key: PublicKey, share: KeyShare
 
 
 Operations = dict[str, Callable[[], Any]]
+KEY_BITS = "key bits"
 
 
 def table(report: harness.Report) -> None:
@@ -235,11 +236,11 @@ def table(report: harness.Report) -> None:
     for peer in PEERS:
         report.peer(peer)
     for bits in sizes:
-        for name, operations in _contestants(bits).items():
-            for operation, call in operations.items():
-                seconds = harness.timed(call, 3 if report.quick else 5).median
-                report.add(library=name, key_bits=bits, operation=operation,
-                           seconds=seconds, time=harness.duration(seconds))
+        contestants = _contestants(bits)
+        for operation in dict.fromkeys(one for calls in contestants.values() for one in calls):
+            report.add(**{KEY_BITS: bits, "operation": operation}, **{
+                name: harness.timed(calls[operation], 3 if report.quick else 5)
+                if operation in calls else "–" for name, calls in contestants.items()})
     for length in (10, 100) if report.quick else (10, 100, 500):
         _vector_rows(report, length)
 
@@ -339,8 +340,8 @@ def _vector_rows(report: harness.Report, length: int) -> None:
             _each(lambda: batch.combine_many(key, ciphertexts, parts), 3),
     }
     for operation, seconds in rows.items():
-        report.add(vector_length=length, operation=operation, per_ciphertext=seconds / length,
-                   time=harness.duration(seconds / length))
+        report.add(**{"vector length": length, "operation": operation,
+                      "a ciphertext": harness.duration(seconds / length)})
 
 
 # --- helpers ------------------------------------------------------------------------------------
@@ -367,15 +368,15 @@ def draw(whole: dict[str, Any], path: Path) -> None:
     """Cost over key size, by library and operation, on logarithmic axes."""
     import plots
 
-    rows = [row for row in whole["rows"] if "library" in row]
-    sizes = sorted({row["key_bits"] for row in rows})
+    rows = [row for row in whole["rows"] if KEY_BITS in row]
+    sizes = sorted({row[KEY_BITS] for row in rows})
     operations = ["encrypt", "add", "multiply by 12 bits"]
     figure, axes = plots.subplots(1, len(operations), figsize=(11, 3.8), sharey=True)
-    libraries = list(dict.fromkeys(row["library"] for row in rows))
+    libraries = [column for column in rows[0] if column not in (KEY_BITS, "operation")]
     for axis, operation in zip(axes[0], operations, strict=True):
         for library, colour, marker in zip(libraries, plots.PALETTE, "osD^v<>*", strict=False):
-            line = [(row["key_bits"], row["seconds"]) for row in rows
-                    if row["library"] == library and row["operation"] == operation]
+            line = [(row[KEY_BITS], row[library]["median"]) for row in rows
+                    if row["operation"] == operation]
             axis.plot(*zip(*line, strict=True), marker=marker, color=colour, label=library)
         axis.set(title=operation, xlabel="key bits", yscale="log", xticks=sizes)
     axes[0, 0].set_ylabel("seconds")
