@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from bdn.encoding import decode
 from bdn.identity import Identity
 from bdn.pbft.application import AppendLog, Result
-from bdn.pbft.events import Event, Receive
 from bdn.pbft.messages import Request
-from bdn.pbft.replica import Replica
 from bdn.pbft.signing import Ed25519Signing, HashSigning, Signing
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
 from bdn.pbft.wire import decode_message
@@ -48,8 +47,8 @@ class WatchedLog(AppendLog):
 
     def variant(self, payload: bytes, number: int) -> bytes:
         """Another valid payload with the same requests; one for each ``number`` above 0."""
-        batch = self._batch(payload)
-        return self.payload_of(batch.requests, batch.nonce + number)
+        nonce: int = decode(payload)[0]
+        return self.payload_of(list(self._batch(payload).values()), nonce + number)
 
     def execute(self, sequence: int, payload: bytes, seal: Seal) -> list[Result]:
         """As `AppendLog.execute`."""
@@ -71,17 +70,7 @@ class WatchedLog(AppendLog):
 
 
 decode_once = lru_cache(maxsize=4096)(decode_message)
-"""`decode_message`, once for all nodes of the process: messages are immutable."""
-
-
-class QuickReplica(Replica):
-    """`Replica` that shares decoded messages with the others; for searches, equal in all else."""
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Receive):
-            self._receive(decode_once(event.data), event.source)
-        else:
-            super()._take(event)
+"""`decode_message`, once for all that looks on: messages are immutable."""
 
 
 class BranchCounter:

@@ -28,7 +28,6 @@ from bdn.pbft.simulator.nodes import (
     INSTANCE,
     BranchCounter,
     ClientQueue,
-    QuickReplica,
     WatchedLog,
     decode_once,
     make_identities,
@@ -191,9 +190,9 @@ class World:
         application.nonce = 2 * node.index + int(node.name.endswith("'"))
         trace = BranchCounter(self._reached, lambda name, details: self._told(node, name, details))
         original = node.name.rstrip("'")
-        make = Replica if self._real_signatures else QuickReplica
-        node.replica = make(node.index, self._cluster, self._identities[original], application,
-                            list(node.journal), trace, self._signings[original], node.name)
+        node.replica = Replica(
+            node.index, self._cluster, self._identities[original], application,
+            list(node.journal), trace, self._signings[original], node.name)
         if self._checkers.judges(node.name):
             name = node.name
             self._checkers.restarted(name, node.replica.executed, application)
