@@ -27,9 +27,8 @@ from bdn.pbft.flat import (
     write_uint,
 )
 from bdn.pbft.messages import Request
-from bdn.pbft.record import record
 from bdn.pbft.signing import Signing
-from bdn.pbft.wire import decode_message, encode_message, statement
+from bdn.pbft.wire import REQUEST_DOMAIN, decode_message, encode_message, request_statement
 from bdn.seal import Seal
 
 _ENTRY = write_head(ARRAY, 3)
@@ -100,22 +99,14 @@ class Application(Protocol):
 # --- the application to learn from --------------------------------------------------------------
 
 
-@record
-class Batch:
-    """A payload of `AppendLog`.
-
-    Attributes:
-        nonce: any number; the primary's free choice (Castro–Liskov 4.6), so that one set of
-            requests has many valid payloads.
-        requests: at least one, each at most once.
-    """
-
-    nonce: int
-    requests: tuple[Request, ...]
+Batch = dict[tuple[str, int], Request]
+"""A payload's requests by (client, timestamp), in their order."""
 
 
 class AppendLog:
     """A replicated list of (client, timestamp, operation); an operation's result is its place.
+
+    A payload is a nonce and at least one request, each at most once.
 
     Args:
         instance: the cluster's, which requests are signed for.
@@ -164,37 +155,40 @@ class AppendLog:
             return None
         requests = pending[:self._batch_size]
         payload = self.payload_of(requests)
-        self._decoded = (payload, Batch(0, tuple(requests)))  # it is asked for next
+        self._decoded = (payload, {(r.client, r.timestamp): r for r in requests})  # asked for next
         return payload
 
     @staticmethod
     def payload_of(requests: Sequence[Request], nonce: int = 0) -> bytes:
-        """The payload that holds ``requests``."""
+        """The payload that holds ``requests``.
+
+        The nonce is any number, the primary's free choice (Castro–Liskov 4.6), so that one set of
+        requests has many valid payloads.
+        """
         return write_batch(nonce, map(encode_message, requests))
 
     def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
-        """Refuse empty and oversized batches, duplicates, foreign signatures, what is done."""
-        requests = self._batch(payload).requests
+        """Refuse empty and oversized batches, foreign signatures, what is done."""
+        requests = self._batch(payload)
         if not 1 <= len(requests) <= self._batch_size:
             raise MessageError(f"a batch of {len(requests)}; 1 to {self._batch_size} are allowed")
-        if len({(r.client, r.timestamp) for r in requests}) != len(requests):
-            raise MessageError("a batch repeats a request")
-        for request in requests:
+        for key, request in requests.items():
             if not carried and not self.still_wanted(request):
                 raise MessageError(f"{request.client}'s {request.timestamp} is executed already")
-            if self._verified.get((request.client, request.timestamp)) != request:
-                domain, text = statement(self._instance, request)
-                self._signing.verify(request.public_key, domain, text, request.signature)
+            if self._verified.get(key) != request:
+                text = request_statement(self._instance, *key, request.operation)
+                self._signing.verify(
+                    request.public_key, REQUEST_DOMAIN, text, request.signature)
                 self.check_request(request)
 
     def digest(self, payload: bytes) -> bytes:
-        """SHA-256 over the payload."""
+        """SHA-256 over the payload; what is no batch, or repeats a request, has none."""
         self._batch(payload)
         return digest("bdn/append-log/batch", payload)
 
     def requests(self, payload: bytes) -> list[tuple[str, int]]:
         """What the batch holds."""
-        return [(r.client, r.timestamp) for r in self._batch(payload).requests]
+        return list(self._batch(payload))
 
     # --- state
 
@@ -202,9 +196,9 @@ class AppendLog:
         """Append each operation, unless its client's timestamp is done (Rule 9)."""
         self._height = sequence
         results: list[Result] = []
-        for request in self._batch(payload).requests:
-            client, timestamp = request.client, request.timestamp
-            self._verified.pop((client, timestamp), None)
+        for key, request in self._batch(payload).items():
+            client, timestamp = key
+            self._verified.pop(key, None)
             if timestamp > self._last.get(client, -1):  # Rule 9d: once per (client, timestamp)
                 self.operations.append((client, timestamp, request.operation))
                 self._last[client] = timestamp
@@ -283,15 +277,15 @@ def _decode_batch(payload: bytes) -> Batch:
     parts = read_batch(payload) or decode(payload)
     if type(parts) is not list or not parts or type(parts[0]) is not int:
         raise MessageError("a batch is a nonce and requests")
-    requests = tuple([_decode_request(part) for part in parts[1:]])
-    return Batch(parts[0], requests)
-
-
-def _decode_request(part: object) -> Request:
-    request = decode_message(part) if type(part) is bytes else None
-    if type(request) is not Request:
-        raise MessageError("a batch holds something that is no request")
-    return request
+    batch: Batch = {}
+    for part in parts[1:]:
+        request = decode_message(part) if type(part) is bytes else None
+        if type(request) is not Request:
+            raise MessageError("a batch holds something that is no request")
+        batch[request.client, request.timestamp] = request
+    if len(batch) != len(parts) - 1:
+        raise MessageError("a batch repeats a request")
+    return batch
 
 
 _REMEMBERED = 1024

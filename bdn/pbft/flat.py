@@ -121,7 +121,8 @@ def read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 def write_text(value: str) -> bytes:
     raw = value.encode()
-    return write_head(TEXT, len(raw)) + raw
+    length = len(raw)
+    return (SHORT[TEXT][length] if length < 256 else write_head(TEXT, length)) + raw
 
 
 def read_text(data: bytes, at: int) -> tuple[str, int]:

@@ -32,6 +32,7 @@ from bdn.pbft.flat import (
     BYTES,
     INTS,
     LENGTHS,
+    SHORT,
     TEXT,
     UINT,
     FlatCodec,
@@ -67,7 +68,7 @@ the data, where nothing follows, so that the next comparison leaves it to the ge
 _WRITE = {
     int: "INTS[{0}] if {0} < 256 else write_head(UINT, {0})",
     bytes: "LENGTHS[len({0})] if len({0}) < 256 else write_head(BYTES, len({0})), {0}",
-    str: "write_head(TEXT, len({0})), {0}",
+    str: "TEXTS[len({0})] if len({0}) < 256 else write_head(TEXT, len({0})), {0}",
 }
 
 
@@ -88,9 +89,10 @@ class StraightCodec(Generic[T]):
                      for name, key in general.keys]
         self.keys[0] = self.prefix + self.keys[0]
         known: dict[str, Any] = {
-            "UINT": UINT, "BYTES": BYTES, "TEXT": TEXT, "INTS": INTS,
-            "LENGTHS": LENGTHS, "make": maker(cls), "join": b"".join, "write_head": write_head,
-            "read_head": read_head, **{f"KEY_{i}": key for i, key in enumerate(self.keys)}}
+            "UINT": UINT, "BYTES": BYTES, "TEXT": TEXT, "INTS": INTS, "LENGTHS": LENGTHS,
+            "TEXTS": SHORT[TEXT], "make": maker(cls), "join": b"".join,
+            "write_head": write_head, "read_head": read_head,
+            **{f"KEY_{i}": key for i, key in enumerate(self.keys)}}
         ordered = [(name, kinds[name]) for name, _ in general.keys]
         self.encode: Callable[[T], bytes] = compile_function(
             "def encode(record):", [*_encoder(ordered)], {**known, "general": general.encode})

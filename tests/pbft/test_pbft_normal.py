@@ -2,6 +2,7 @@
 
 import pytest
 
+from bdn.encoding import digest as digest_of
 from bdn.errors import UsageError
 from bdn.identity import Identity
 from bdn.pbft.application import AppendLog
@@ -116,8 +117,7 @@ def test_an_invalid_payload_gets_no_prepare(world):
     stranger = Request("c9", w.client_ids["c0"].public_key, 1, b"x", bytes(64))
     for payload in (w.payload(forged), w.payload(stranger), w.payload(), b"", b"junk",
                     w.payload(w.request(), w.request())):
-        digest = b"" if payload in (b"", b"junk") else w.digest(payload)
-        message = w.pre_prepare(0, 1, payload, digest or NULL_DIGEST)
+        message = w.pre_prepare(0, 1, payload, digest_of("bdn/append-log/batch", payload))
         assert not w.give(1, message)
     assert not w.give(1, w.pre_prepare(0, 1, None, b"x" * 32))
 
