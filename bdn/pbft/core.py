@@ -93,6 +93,7 @@ class Core:
     served: Counter[int] = field(default_factory=Counter)
     answered: set[int] = field(default_factory=set)
     # timers and the running step
+    source: str | int = -1  # whom the transport names as the message's sender
     request_timer: bool = False
     view_timer: bool = False
     entered: bool = False

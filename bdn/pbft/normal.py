@@ -45,7 +45,7 @@ PENDING_PER_CLIENT = 256
 # --- requests (Rule 9) --------------------------------------------------------------------------
 
 
-def on_request(core: Core, request: Request, source: str | int) -> None:
+def on_request(core: Core, request: Request) -> None:
     """A client, or a backup that relays, brings a request."""
     # accept?
     verify_message(request, core.cluster, core.signing)
@@ -67,7 +67,7 @@ def on_request(core: Core, request: Request, source: str | int) -> None:
         core.pending[key] = request
         core.recheck = True
     # send
-    if isinstance(source, str):
+    if isinstance(core.source, str):  # a client's name: no replica has passed it on
         relay(core, request)
 
 
@@ -295,7 +295,8 @@ def on_prepare(core: Core, message: Prepare) -> None:
     slot = slot or core.log.at(message.sequence)
     slot.prepares[message.replica] = message
     # send
-    advance(core, slot)
+    if slot.is_prepared(core.q):
+        become_prepared(core, slot)
     return None
 
 
@@ -314,36 +315,49 @@ def on_commit(core: Core, message: Commit) -> None:
     # record
     slot = slot or core.log.at(message.sequence)
     slot.commits[message.replica] = message
-    # send
-    advance(core, slot)
+    if slot.is_committed(core.q):
+        become_committed(core, slot)
     return None
 
 
 def advance(core: Core, slot: Slot) -> None:
     """Take a slot as far as its votes reach."""
-    q = core.q
-    if not slot.committing and slot.is_prepared(q):
-        proposal = slot.pre_prepare
-        assert proposal is not None
-        votes = [slot.prepares[i] for i in sorted(slot.prepares)[:q - 1]]
-        # record
-        slot.certificate = Prepared(proposal, tuple(votes))
-        slot.committing = True
-        own = own_commit(core, proposal)
-        slot.commits[core.index] = own
-        core.tell("prepared", sequence=slot.sequence)
-        # send
-        core.persist(slot.certificate)  # Rule 10d: P survives a restart
-        core.broadcast(own)
-        core.said[slot.gists[0]] = None
-    if slot.seal is None and slot.is_committed(q):
-        proposal = slot.pre_prepare
-        assert proposal is not None
-        signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:q]]
-        slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
-        core.said[slot.gists[1]] = None
-        core.unsettled = True
-        core.tell("committed", sequence=slot.sequence)
+    if not slot.committing and slot.is_prepared(core.q):
+        become_prepared(core, slot)
+    elif slot.seal is None and slot.is_committed(core.q):
+        become_committed(core, slot)
+
+
+def become_prepared(core: Core, slot: Slot) -> None:
+    """Rule 2a: keep the certificate and tell everyone with a COMMIT."""
+    proposal = slot.pre_prepare
+    assert proposal is not None
+    votes = sorted(slot.prepares.items())[:core.q - 1]
+    # record
+    slot.certificate = Prepared(proposal, tuple([vote for _, vote in votes]))
+    slot.committing = True
+    own = own_commit(core, proposal)
+    slot.commits[core.index] = own
+    core.said[slot.gists[0]] = None
+    core.tell("prepared", sequence=slot.sequence)
+    # send
+    core.persist(slot.certificate)  # Rule 10d: P survives a restart
+    core.broadcast(own)
+    if slot.seal is None and slot.is_committed(core.q):
+        become_committed(core, slot)
+
+
+def become_committed(core: Core, slot: Slot) -> None:
+    """Rule 2b: q COMMITs are a seal, whatever happens to the view."""
+    proposal = slot.pre_prepare
+    assert proposal is not None
+    votes = sorted(slot.commits.items())[:core.q]
+    # record
+    slot.seal = Seal(proposal.view, slot.sequence, proposal.digest,
+                     tuple([(replica, vote.signature) for replica, vote in votes]))
+    core.said[slot.gists[1]] = None
+    core.unsettled = True
+    core.tell("committed", sequence=slot.sequence)
 
 
 def forget_held_back(core: Core) -> None:

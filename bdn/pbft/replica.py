@@ -4,8 +4,8 @@ Everything that happens to a replica passes through this file: it decodes what a
 the rule that it concerns, and afterwards lets the replica do whatever has become possible.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import assert_never
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, assert_never
 
 from bdn.errors import PeerError
 from bdn.identity import Identity
@@ -29,6 +29,7 @@ from bdn.pbft.events import (
 )
 from bdn.pbft.execution import execute_ready
 from bdn.pbft.messages import (
+    MESSAGES,
     Checkpoint,
     Commit,
     Fetch,
@@ -48,7 +49,8 @@ from bdn.pbft.signing import Ed25519Signing, Signing
 from bdn.pbft.wire import read_among
 from bdn.trace import DISCARD, Trace
 
-VOTES = (Prepare, Commit)
+ORDERING = (Prepare, Commit, PrePrepare)
+"""What tells `Core.unsettled` by itself whether it has made something else possible."""
 
 
 class Replica:
@@ -180,8 +182,10 @@ class Replica:
                 message = read_among(core.said, event.data)
                 if message is None:
                     return []  # a quorum has said it, so this one counts for nothing
-                self._receive(message, event.source)
-                if not core.unsettled and type(message) in VOTES:
+                kind = type(message)
+                core.source = event.source
+                RULES[kind](core, message)
+                if kind in ORDERING and not core.unsettled:
                     return core.effects  # only a seal makes something else possible
             else:
                 self._take(event)
@@ -205,36 +209,6 @@ class Replica:
                 view_change.start(self._core, event.view)
             case _:
                 assert_never(event)
-
-    def _receive(self, message: Message, source: str | int) -> None:
-        core = self._core
-        match message:
-            case Prepare():
-                normal.on_prepare(core, message)
-            case Commit():
-                normal.on_commit(core, message)
-            case PrePrepare():
-                normal.on_pre_prepare(core, message)
-            case Request():
-                normal.on_request(core, message, source)
-            case Checkpoint():
-                checkpoint.on_checkpoint(core, message)
-                if core.goal > core.high:  # beyond the window: no votes will lead there
-                    catch_up.hurry(core)
-            case ViewChange():
-                view_change.on_view_change(core, message)
-            case NewView():
-                view_change.on_new_view(core, message)
-            case Status():
-                catch_up.on_status(core, message)
-            case Fetch():
-                catch_up.on_fetch(core, message)
-            case State():
-                catch_up.on_state(core, message)
-            case Reply():
-                raise MessageError("a REPLY is for clients")
-            case _:
-                assert_never(message)
 
     def _start(self) -> None:
         core = self._core
@@ -281,11 +255,12 @@ class Replica:
                 normal.reconsider(core)
                 normal.propose_ready(core)
                 _mind_request_timer(core)
-            execute_ready(core)
+            if core.unsettled:  # what was voted for or proposed needed no more votes
+                execute_ready(core)
 
     def _take_again(self, message: Message) -> None:
         try:
-            self._receive(message, -1)
+            RULES[type(message)](self._core, message)
         except PeerError as error:
             self._core.tell("rejected", reason=str(error))
 
@@ -302,3 +277,30 @@ def _mind_request_timer(core: Core) -> None:
         core.request_timer = False
         core.cancel_timer(REQUEST_TIMER)
     core.progress = False
+
+
+def _on_checkpoint(core: Core, message: Checkpoint) -> None:
+    checkpoint.on_checkpoint(core, message)
+    if core.goal > core.high:  # beyond the window: no votes will lead there
+        catch_up.hurry(core)
+
+
+def _on_reply(core: Core, message: Reply) -> None:  # noqa: ARG001 - as every rule
+    raise MessageError("a REPLY is for clients")
+
+
+RULES: dict[type[Message], Callable[[Core, Any], None]] = {
+    Request: normal.on_request,
+    PrePrepare: normal.on_pre_prepare,
+    Prepare: normal.on_prepare,
+    Commit: normal.on_commit,
+    Reply: _on_reply,
+    Checkpoint: _on_checkpoint,
+    ViewChange: view_change.on_view_change,
+    NewView: view_change.on_new_view,
+    Status: catch_up.on_status,
+    Fetch: catch_up.on_fetch,
+    State: catch_up.on_state,
+}
+"""What happens to each message of `bdn.pbft.messages`."""
+assert set(RULES) == set(MESSAGES)

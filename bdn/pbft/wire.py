@@ -124,10 +124,10 @@ def _primary_key(cluster: Cluster, message: PrePrepare | NewView) -> bytes:
 
 def _replica_key(cluster: Cluster, message: Any) -> bytes:
     replica: int = message.replica
-    keys = cluster.public_keys
-    if replica >= len(keys):
-        raise EncodingError(f"replica {replica} is none of the {len(keys)}")
-    return keys[replica]
+    try:
+        return cluster.public_keys[replica]
+    except IndexError:
+        raise EncodingError(f"replica {replica} is none of the {cluster.n}") from None
 
 
 _STATEMENTS: dict[type[Any], tuple[

@@ -347,12 +347,12 @@ MUTATIONS = [
       "    core.persist(Voted(proposal, payload, slot.carried))  # Rule 10c",
       "    pass  # Rule 10c",
       f"{BACK}:test_a_restarted_backup_never_contradicts_its_prepare"),
-    m("10d P written", "normal.py", "        core.persist(slot.certificate)  # Rule 10d",
-      "        pass  # Rule 10d", f"{BACK}:test_p_survives_a_restart"),
+    m("10d P written", "normal.py", "    core.persist(slot.certificate)  # Rule 10d",
+      "    pass  # Rule 10d", f"{BACK}:test_p_survives_a_restart"),
     m("10d written first", "normal.py",
-      "        core.persist(slot.certificate)  # Rule 10d: P survives a restart\n"
-      "        core.broadcast(own)\n",
-      "        core.broadcast(own)\n        core.persist(slot.certificate)\n",
+      "    core.persist(slot.certificate)  # Rule 10d: P survives a restart\n"
+      "    core.broadcast(own)\n",
+      "    core.broadcast(own)\n    core.persist(slot.certificate)\n",
       f"{BACK}:test_every_vote_is_written_before_it_is_sent"),
     m("10e views written", "view_change.py", "    core.persist(message)  # Rule 10e",
       "    pass  # Rule 10e", f"{BACK}:test_a_given_up_view_stays_given_up"),
