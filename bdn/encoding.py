@@ -230,4 +230,14 @@ def _opening(domain: str) -> bytes:
 
 def digest(domain: str, *parts: bytes) -> bytes:
     """SHA-256 (32 bytes) of the `transcript` of ``domain`` and ``parts``."""
-    return hashlib.sha256(transcript(domain, *parts)).digest()
+    state = _begun(domain).copy()
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()
+
+
+@functools.lru_cache(maxsize=256)
+def _begun(domain: str) -> "hashlib._Hash":
+    """SHA-256 that has taken in a domain and nothing yet of what follows."""
+    return hashlib.sha256(_opening(domain))

@@ -27,10 +27,13 @@ from bdn.pbft.messages import (
     Request,
     ViewChange,
 )
+from bdn.pbft.record import maker
 from bdn.pbft.signing import Signing
 from bdn.pbft.straight import Point
 from bdn.pbft.wire import M, encode_message, signed
 from bdn.trace import DISCARD, Trace
+
+_broadcast, _persist = maker(Broadcast), maker(Persist)
 
 BRANCHES = (
     "pre-prepare", "prepared", "committed", "executed", "null-request", "checkpoint",
@@ -158,11 +161,11 @@ class Core:
 
     def broadcast(self, message: Message) -> None:
         """One message to all other replicas."""
-        self.effects.append(Broadcast(encode_message(message)))
+        self.effects.append(_broadcast(encode_message(message)))
 
     def persist(self, record: Record) -> None:
         """The record is durable before whatever is sent after it (Rules 10b to 10e)."""
-        self.effects.append(Persist(encode_journal(record)))
+        self.effects.append(_persist(encode_journal(record)))
 
     def set_timer(self, name: str, after_ms: int) -> None:
         """Start or restart a timer."""

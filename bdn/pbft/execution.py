@@ -8,7 +8,10 @@ from bdn.pbft.events import Decided
 from bdn.pbft.journal import Executed
 from bdn.pbft.messages import NULL_PAYLOAD
 from bdn.pbft.normal import send_reply
+from bdn.pbft.record import maker
 from bdn.seal import Seal
+
+_executed, _decided = maker(Executed), maker(Decided)
 
 
 def execute_ready(core: Core) -> None:
@@ -28,8 +31,8 @@ def execute_ready(core: Core) -> None:
             core.unsettled = True
             core.tell("deferred", sequence=slot.sequence)
             return
-        core.persist(Executed(slot.seal, None if written else payload))
-        core.effects.append(Decided(slot.sequence, payload, slot.seal))
+        core.persist(_executed(slot.seal, None if written else payload))
+        core.effects.append(_decided(slot.sequence, payload, slot.seal))
         if slot.sequence % core.cluster.checkpoint_interval == 0:
             checkpoint.make(core)
 

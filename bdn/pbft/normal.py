@@ -36,7 +36,9 @@ from bdn.pbft.wire import (
 )
 from bdn.seal import COMMIT_DOMAIN, Seal
 
-_prepare, _commit, _reply = maker(Prepare), maker(Commit), maker(ReplyMessage)
+_pre_prepare, _prepare, _prepared = maker(PrePrepare), maker(Prepare), maker(Prepared)
+_commit, _reply, _reply_effect, _voted = (
+    maker(Commit), maker(ReplyMessage), maker(Reply), maker(Voted))
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
@@ -84,7 +86,7 @@ def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
     text = reply_statement(core.cluster.instance, view, client, timestamp, result, index)
     reply = _reply(view, client, timestamp, result, index,
                    core.signing.sign(REPLY_DOMAIN, text))
-    core.effects.append(Reply(client, encode_message(reply)))
+    core.effects.append(_reply_effect(client, encode_message(reply)))
 
 
 # --- proposing ----------------------------------------------------------------------------------
@@ -103,8 +105,8 @@ def propose_ready(core: Core) -> None:
             return
         digest = core.application.digest(payload)
         text = vote_statement(core.cluster.instance, core.view, sequence, digest)
-        proposal = PrePrepare(core.view, sequence, digest, payload,
-                              core.signing.sign(PRE_PREPARE_DOMAIN, text))
+        proposal = _pre_prepare(core.view, sequence, digest, payload,
+                                core.signing.sign(PRE_PREPARE_DOMAIN, text))
         # record
         core.next_sequence = sequence + 1
         core.in_flight.update(core.application.requests(payload))
@@ -113,7 +115,7 @@ def propose_ready(core: Core) -> None:
         slot.voted = True
         core.tell("pre-prepare", sequence=sequence)
         # send
-        core.persist(Voted(proposal, payload, carried=False))  # Rule 10b
+        core.persist(_voted(proposal, payload, carried=False))  # Rule 10b
         core.broadcast(proposal)
         advance(core, slot)
 
@@ -255,7 +257,7 @@ def vote(core: Core, slot: Slot) -> None:
     slot.voted = True
     core.unvoted.discard(slot.sequence)
     # send
-    core.persist(Voted(proposal, payload, slot.carried))  # Rule 10c: written before it is sent
+    core.persist(_voted(proposal, payload, slot.carried))  # Rule 10c: written before it is sent
     if not core.is_primary:
         own = own_prepare(core, proposal)
         slot.prepares[core.index] = own
@@ -332,9 +334,9 @@ def become_prepared(core: Core, slot: Slot) -> None:
     """Rule 2a: keep the certificate and tell everyone with a COMMIT."""
     proposal = slot.pre_prepare
     assert proposal is not None
-    votes = sorted(slot.prepares.items())[:core.q - 1]
+    votes = [slot.prepares[i] for i in sorted(slot.prepares)[:core.q - 1]]
     # record
-    slot.certificate = Prepared(proposal, tuple([vote for _, vote in votes]))
+    slot.certificate = _prepared(proposal, tuple(votes))
     slot.committing = True
     own = own_commit(core, proposal)
     slot.commits[core.index] = own
@@ -351,10 +353,9 @@ def become_committed(core: Core, slot: Slot) -> None:
     """Rule 2b: q COMMITs are a seal, whatever happens to the view."""
     proposal = slot.pre_prepare
     assert proposal is not None
-    votes = sorted(slot.commits.items())[:core.q]
+    signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:core.q]]
     # record
-    slot.seal = Seal(proposal.view, slot.sequence, proposal.digest,
-                     tuple([(replica, vote.signature) for replica, vote in votes]))
+    slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
     core.said[slot.gists[1]] = None
     core.unsettled = True
     core.tell("committed", sequence=slot.sequence)

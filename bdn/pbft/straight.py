@@ -153,7 +153,7 @@ class VoteCodec(StraightCodec[T]):
         self._begins = view + 1 + digest + 32
         self._ends = self._begins + replica + 1
         self._voters = {self.keys[2] + bytes((replica,)): replica for replica in range(24)}
-        self._make = maker(cls)
+        self._make: Callable[..., T] = maker(cls)
 
     def gist(self, point: Point) -> bytes:
         """What every vote for ``point`` has in common: all but who votes and the signature."""
@@ -174,5 +174,6 @@ class VoteCodec(StraightCodec[T]):
         if point is None:
             return None
         if point and (replica := self._voters.get(data[begins:ends])) is not None:
-            return self._make(*point, replica, data[-64:])
+            view, sequence, digest = point
+            return self._make(view, sequence, digest, replica, data[-64:])
         return self.decode(data)

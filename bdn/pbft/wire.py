@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
 from operator import attrgetter
+from struct import Struct
 from typing import Any, TypeVar, cast
 
 from bdn.encoding import decode_union, digest, encode, encode_union, to_plain, transcript
@@ -75,26 +76,25 @@ def vote_statement(instance: bytes, view: int, sequence: int, payload_digest: by
 
     The last three parts have fixed widths (8, 8 and 32 bytes), so the sum is injective.
     """
-    return (instance + view.to_bytes(8, "big") + sequence.to_bytes(8, "big") + payload_digest)
+    return instance + _two(view, sequence) + payload_digest
 
 
 def request_statement(instance: bytes, client: str, timestamp: int, operation: bytes) -> bytes:
     """What a REQUEST signs: the transcript of the four."""
-    return b"".join((_opening(instance, client), _EIGHT, timestamp.to_bytes(8, "big"),
-                     len(operation).to_bytes(8, "big"), operation))
+    return b"".join((
+        _opening(instance, client), _three(8, timestamp, len(operation)), operation))
 
 
 def reply_statement(
     instance: bytes, view: int, client: str, timestamp: int, result: bytes, replica: int
 ) -> bytes:
     """What a REPLY signs: the transcript of instance, client, view, timestamp, result, replica."""
-    return b"".join((_opening(instance, client), _EIGHT, view.to_bytes(8, "big"),
-                     _EIGHT, timestamp.to_bytes(8, "big"), len(result).to_bytes(8, "big"), result,
-                     _EIGHT, replica.to_bytes(8, "big")))
+    return b"".join((_opening(instance, client), _two(8, view),
+                     _three(8, timestamp, len(result)), result, _two(8, replica)))
 
 
-_EIGHT = (8).to_bytes(8, "big")
-"""What stands before a number in a transcript."""
+_two, _three = Struct(">2Q").pack, Struct(">3Q").pack
+"""So many numbers of eight bytes each, as statements hold them: values, or lengths before them."""
 
 
 @lru_cache(maxsize=256)
@@ -104,8 +104,7 @@ def _opening(instance: bytes, client: str) -> bytes:
 
 
 def _point_text(instance: bytes, message: PrePrepare | Prepare) -> bytes:
-    return (instance + message.view.to_bytes(8, "big") + message.sequence.to_bytes(8, "big")
-            + message.digest)
+    return instance + _two(message.view, message.sequence) + message.digest
 
 
 def _other_text(instance: bytes, message: Message) -> bytes:

@@ -341,10 +341,10 @@ MUTATIONS = [
       f"{CLIENT}:test_forged_foreign_and_late_replies_count_for_nothing"),
     # 10: journal and retransmission
     m("10b proposals written", "normal.py",
-      "        core.persist(Voted(proposal, payload, carried=False))  # Rule 10b\n", "",
+      "        core.persist(_voted(proposal, payload, carried=False))  # Rule 10b\n", "",
       f"{BACK}:test_a_restarted_primary_never_uses_a_number_twice"),
     m("10c PREPAREs written", "normal.py",
-      "    core.persist(Voted(proposal, payload, slot.carried))  # Rule 10c",
+      "    core.persist(_voted(proposal, payload, slot.carried))  # Rule 10c",
       "    pass  # Rule 10c",
       f"{BACK}:test_a_restarted_backup_never_contradicts_its_prepare"),
     m("10d P written", "normal.py", "    core.persist(slot.certificate)  # Rule 10d",
