@@ -18,37 +18,36 @@ def execute_ready(core: Core) -> None:
     """Execute the next numbers as long as they are sealed and their bodies known."""
     while core.restoring is None:
         slot = core.log.get(core.executed + 1)  # Rule 2g: in order; early ones wait in the log
-        if slot is None or slot.seal is None:
+        if slot is None or (seal := slot.seal) is None:
             return
-        payload = slot.body(slot.seal.digest)
+        payload = slot.body(seal.digest)
         if payload is None:
             return
         written = (slot.voted and slot.pre_prepare is not None
-                   and slot.pre_prepare.digest == slot.seal.digest)
+                   and slot.pre_prepare.digest == seal.digest)
         try:
-            _execute(core, slot.seal, payload)
+            _execute(core, seal, payload)
         except NotYet:  # the application fetches something; every later step tries again
             core.unsettled = True
             core.tell("deferred", sequence=slot.sequence)
             return
-        core.persist(_executed(slot.seal, None if written else payload))
-        core.effects.append(_decided(slot.sequence, payload, slot.seal))
-        if slot.sequence % core.cluster.checkpoint_interval == 0:
+        core.persist(_executed(seal, None if written else payload))
+        core.effects.append(_decided(seal.sequence, payload, seal))
+        if seal.sequence % core.cluster.checkpoint_interval == 0:
             checkpoint.make(core)
 
 
 def _execute(core: Core, seal: Seal, payload: bytes) -> None:
     results = apply(core, seal, payload)
-    done = [] if payload == NULL_PAYLOAD else core.application.requests(payload)
-    waited = False
-    for key in done:
-        waited |= core.pending.pop(key, None) is not None
-        core.in_flight.discard(key)
+    if payload != NULL_PAYLOAD:
+        for key in core.application.requests(payload):
+            core.in_flight.discard(key)
+            if core.pending.pop(key, None) is not None:
+                core.progress = True  # only a request that waited here restarts its timer
+        if core.active:
+            core.failures = 0  # Rule 8e: timeouts are short again after a view made progress
     if core.pending:
         drop_unwanted(core)
-    if payload != NULL_PAYLOAD and core.active:
-        core.failures = 0  # Rule 8e: timeouts are short again after a view made progress
-    core.progress |= waited  # only a request that waited here restarts its timer
     core.recheck = True
     core.tell("null-request" if payload == NULL_PAYLOAD else "executed", sequence=seal.sequence)
     for client, timestamp, result in results:

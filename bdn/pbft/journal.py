@@ -72,13 +72,13 @@ def encode_journal(record: Record) -> bytes:
     match record:
         case Voted():
             first = record.pre_prepare
-            return b"".join((
-                _VOTED, *_place(first), LENGTHS[len(first.signature)], first.signature,
-                write_optional(record.payload), TRUE if record.carried else FALSE))
+            return b"".join([
+                *_begin("Voted", 6, first), LENGTHS[len(first.signature)], first.signature,
+                write_optional(record.payload), TRUE if record.carried else FALSE])
         case Prepared():
             first = record.pre_prepare
-            parts = [_head("Prepared", 4 + 2 * len(record.prepares)), *_place(first),
-                     LENGTHS[len(first.signature)], first.signature]
+            parts = _begin("Prepared", 4 + 2 * len(record.prepares), first)
+            parts += LENGTHS[len(first.signature)], first.signature
             for vote in record.prepares:
                 replica, signature = vote.replica, vote.signature
                 parts += (INTS[replica] if replica < 256 else write_uint(replica),
@@ -86,8 +86,8 @@ def encode_journal(record: Record) -> bytes:
             return b"".join(parts)
         case Executed():
             seal = record.seal
-            parts = [_head("Executed", 4 + 2 * len(seal.signatures)), *_place(seal),
-                     write_optional(record.payload)]
+            parts = _begin("Executed", 4 + 2 * len(seal.signatures), seal)
+            parts.append(write_optional(record.payload))
             for replica, signature in seal.signatures:
                 parts += (INTS[replica] if replica < 256 else write_uint(replica),
                           LENGTHS[len(signature)], signature)
@@ -107,14 +107,11 @@ def _head(name: str, parts: int) -> bytes:
     return write_head(ARRAY, 1 + parts) + write_text(name)
 
 
-_VOTED = _head("Voted", 6)
-
-
-def _place(point: PrePrepare | Seal) -> tuple[bytes, bytes, bytes, bytes]:
-    """View, sequence and digest."""
+def _begin(name: str, parts: int, point: PrePrepare | Seal) -> list[bytes]:
+    """The head of ``name``, then the view, the sequence and the digest."""
     view, sequence = point.view, point.sequence
-    return (INTS[view] if view < 256 else write_uint(view),
-            INTS[sequence] if sequence < 256 else write_uint(sequence), DIGEST_HEAD, point.digest)
+    return [_head(name, parts), INTS[view] if view < 256 else write_uint(view),
+            INTS[sequence] if sequence < 256 else write_uint(sequence), DIGEST_HEAD, point.digest]
 
 
 def decode_journal(data: bytes) -> Record:

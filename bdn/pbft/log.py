@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 
 from bdn.pbft.messages import NULL_DIGEST, NULL_PAYLOAD, Commit, Prepare, Prepared, PrePrepare
-from bdn.pbft.wire import gists_of
 from bdn.seal import Seal
 
 MAX_BODIES = 8
@@ -72,7 +71,6 @@ class Slot:
         """Take the view's proposal; earlier votes for another digest count for nothing."""
         self.pre_prepare = proposal.stripped()
         self.carried = carried
-        self.gists = gists_of((proposal.view, proposal.sequence, proposal.digest))
         if self.prepares or self.commits:
             self.prepares = {
                 i: v for i, v in self.prepares.items() if v.digest == proposal.digest}

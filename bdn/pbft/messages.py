@@ -105,8 +105,10 @@ class PrePrepare:
         """The same message without its payload."""
         if self.payload is None:
             return self
-        make = maker(PrePrepare)
-        return make(self.view, self.sequence, self.digest, None, self.signature)
+        return _pre_prepare(self.view, self.sequence, self.digest, None, self.signature)
+
+
+_pre_prepare = maker(PrePrepare)
 
 
 @message

@@ -30,6 +30,7 @@ from bdn.pbft.wire import (
     REPLY_DOMAIN,
     commit_text,
     encode_message,
+    gists_of,
     reply_statement,
     verify_message,
     vote_statement,
@@ -189,8 +190,9 @@ def take_proposal(core: Core, slot: Slot, proposal: PrePrepare, carried: bool) -
     """The view's proposal for a slot, and what the votes to come will say."""
     slot.propose(proposal, carried)
     point = proposal.view, proposal.sequence, proposal.digest
-    for gist in slot.gists:
-        core.said.setdefault(gist, point)
+    slot.gists = prepares, commits = gists_of(point)
+    core.said.setdefault(prepares, point)
+    core.said.setdefault(commits, point)
 
 
 def is_acceptable(
@@ -219,7 +221,7 @@ def is_acceptable(
 
 def reconsider(core: Core) -> None:
     """Ask again about proposals that could not be voted for yet."""
-    for sequence in sorted(core.unvoted) if core.unvoted else ():
+    for sequence in sorted(core.unvoted):
         slot = core.log.get(sequence)
         if slot is None or slot.pre_prepare is None or slot.voted:
             core.unvoted.discard(sequence)

@@ -252,7 +252,8 @@ class Replica:
                     self._take_again(message)
             if core.recheck:
                 core.recheck = False
-                normal.reconsider(core)
+                if core.unvoted:
+                    normal.reconsider(core)
                 normal.propose_ready(core)
                 _mind_request_timer(core)
             if core.unsettled:  # what was voted for or proposed needed no more votes

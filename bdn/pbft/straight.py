@@ -150,10 +150,9 @@ class VoteCodec(StraightCodec[T]):
     def __init__(self, cls: type[T]) -> None:
         super().__init__(cls)
         view, digest, replica, _, _ = map(len, self.keys)
-        self._begins = view + 1 + digest + 32
-        self._ends = self._begins + replica + 1
-        self._voters = {self.keys[2] + bytes((replica,)): replica for replica in range(24)}
-        self._make: Callable[..., T] = maker(cls)
+        begins = view + 1 + digest + 32
+        voters = {self.keys[2] + bytes((replica,)): replica for replica in range(24)}
+        self.read = _vote_reader(begins, begins + replica + 1, voters, maker(cls), self.decode)
 
     def gist(self, point: Point) -> bytes:
         """What every vote for ``point`` has in common: all but who votes and the signature."""
@@ -163,17 +162,24 @@ class VoteCodec(StraightCodec[T]):
             first, INTS[view] if view < 256 else write_head(UINT, view), then, digest, place,
             INTS[sequence] if sequence < 256 else write_head(UINT, sequence), last))
 
-    def read(self, said: Mapping[bytes, Point | None], data: bytes) -> T | None:
+
+def _vote_reader(
+    begins: int, ends: int, voters: Mapping[bytes, int],
+    make: Callable[..., T], decode: Callable[[bytes], T],
+) -> Callable[[Mapping[bytes, Point | None], bytes], T | None]:
+    """Reads a vote in which who votes stands from ``begins`` to ``ends``, as in ``voters``."""
+    def read(said: Mapping[bytes, Point | None], data: bytes) -> T | None:
         """As ``decode``; None for a vote whose gist stands for None in ``said``, whoever's it is.
 
         The gist is cut out unread. Views and replicas above 23 move what follows, so that their
         votes are always decoded.
         """
-        begins, ends = self._begins, self._ends
         point = said.get(data[:begins] + data[ends:-64], ())
         if point is None:
             return None
-        if point and (replica := self._voters.get(data[begins:ends])) is not None:
+        if point and (replica := voters.get(data[begins:ends])) is not None:
             view, sequence, digest = point
-            return self._make(view, sequence, digest, replica, data[-64:])
-        return self.decode(data)
+            return make(view, sequence, digest, replica, data[-64:])
+        return decode(data)
+
+    return read
