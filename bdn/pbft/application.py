@@ -13,6 +13,7 @@ Payloads are opaque bytes to the core. The contract that every application must 
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from bdn.encoding import decode, digest
@@ -30,9 +31,6 @@ from bdn.pbft.messages import Request
 from bdn.pbft.signing import Signing
 from bdn.pbft.wire import REQUEST_DOMAIN, decode_message, encode_message, request_statement
 from bdn.seal import Seal
-
-_ENTRY = write_head(ARRAY, 3)
-"""How an operation begins in a snapshot: an array of client, timestamp and operation."""
 
 Result = tuple[str, int, bytes]
 """(client, timestamp, result bytes) of one executed request."""
@@ -252,7 +250,7 @@ class AppendLog:
         """Bring the snapshot and its hash up to the last operation."""
         parts: list[bytes] = []
         for client, timestamp, operation in self.operations[self._snapshot_length:]:
-            data = _ENTRY + write_text(client) + write_uint(timestamp) + write_bytes(operation)
+            data = _entry_of(client) + write_uint(timestamp) + write_bytes(operation)
             parts += len(data).to_bytes(4, "big"), data
         fresh = b"".join(parts)
         self._hash.update(fresh)
@@ -286,6 +284,12 @@ def _decode_batch(payload: bytes) -> Batch:
     if len(batch) != len(parts) - 1:
         raise MessageError("a batch repeats a request")
     return batch
+
+
+@lru_cache(maxsize=256)
+def _entry_of(client: str) -> bytes:
+    """How an operation begins in a snapshot: an array of client, timestamp and operation."""
+    return write_head(ARRAY, 3) + write_text(client)
 
 
 _REMEMBERED = 1024

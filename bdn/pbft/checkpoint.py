@@ -59,8 +59,8 @@ def certificate(core: Core, sequence: int) -> tuple[Checkpoint, ...] | None:
     votes.update({i: v for i, v in core.far_checkpoints.items() if v.sequence == sequence})
     for candidate in votes.values():
         same = [votes[i] for i in sorted(votes) if votes[i].digest == candidate.digest]
-        if len(same) >= core.cluster.q:
-            return tuple(same[:core.cluster.q])
+        if len(same) >= core.q:
+            return tuple(same[:core.q])
     return None
 
 

@@ -27,10 +27,10 @@ from bdn.pbft.messages import (
     Request,
     ViewChange,
 )
-from bdn.pbft.record import maker
 from bdn.pbft.signing import Signing
 from bdn.pbft.straight import Point
 from bdn.pbft.wire import M, encode_message, signed
+from bdn.record import maker
 from bdn.trace import DISCARD, Trace
 
 _broadcast, _persist = maker(Broadcast), maker(Persist)

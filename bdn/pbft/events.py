@@ -6,7 +6,7 @@ effects out **in the order of the list**. Nothing else passes between a replica 
 
 from dataclasses import dataclass
 
-from bdn.pbft.record import record
+from bdn.record import record
 from bdn.seal import Seal
 
 # --- events -------------------------------------------------------------------------------------

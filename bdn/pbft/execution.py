@@ -8,7 +8,7 @@ from bdn.pbft.events import Decided
 from bdn.pbft.journal import Executed
 from bdn.pbft.messages import NULL_PAYLOAD
 from bdn.pbft.normal import send_reply
-from bdn.pbft.record import maker
+from bdn.record import maker
 from bdn.seal import Seal
 
 _executed, _decided = maker(Executed), maker(Decided)

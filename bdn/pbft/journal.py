@@ -25,8 +25,8 @@ from bdn.pbft.flat import (
     write_uint,
 )
 from bdn.pbft.messages import Checkpoint, NewView, Prepare, Prepared, PrePrepare, ViewChange
-from bdn.pbft.record import record
 from bdn.pbft.wire import decode_message, encode_message
+from bdn.record import record
 from bdn.seal import Seal
 
 

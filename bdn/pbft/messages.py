@@ -25,7 +25,7 @@ import typing
 from typing import TypeVar, dataclass_transform
 
 from bdn.encoding import digest as digest_of
-from bdn.pbft.record import maker, record
+from bdn.record import maker, record
 
 T = TypeVar("T")
 

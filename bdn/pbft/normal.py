@@ -23,7 +23,6 @@ from bdn.pbft.messages import (
     Request,
 )
 from bdn.pbft.messages import Reply as ReplyMessage
-from bdn.pbft.record import maker
 from bdn.pbft.wire import (
     PRE_PREPARE_DOMAIN,
     PREPARE_DOMAIN,
@@ -35,11 +34,12 @@ from bdn.pbft.wire import (
     verify_message,
     vote_statement,
 )
+from bdn.record import maker
 from bdn.seal import COMMIT_DOMAIN, Seal
 
 _pre_prepare, _prepare, _prepared = maker(PrePrepare), maker(Prepare), maker(Prepared)
-_commit, _reply, _reply_effect, _voted = (
-    maker(Commit), maker(ReplyMessage), maker(Reply), maker(Voted))
+_commit, _seal, _reply, _reply_effect, _voted = (
+    maker(Commit), maker(Seal), maker(ReplyMessage), maker(Reply), maker(Voted))
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
@@ -357,7 +357,7 @@ def become_committed(core: Core, slot: Slot) -> None:
     assert proposal is not None
     signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:core.q]]
     # record
-    slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
+    slot.seal = _seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
     core.said[slot.gists[1]] = None
     core.unsettled = True
     core.tell("committed", sequence=slot.sequence)

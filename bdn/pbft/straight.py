@@ -39,7 +39,7 @@ from bdn.pbft.flat import (
     read_head,
     write_head,
 )
-from bdn.pbft.record import compile_function, maker
+from bdn.record import compile_function, maker
 
 T = TypeVar("T")
 

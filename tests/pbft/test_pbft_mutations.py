@@ -141,7 +141,7 @@ MUTATIONS = [
       "if message.view != core.view:",
       f"{NORMAL}:test_during_a_view_change_no_vote_is_taken"),
     # 5: checkpoints
-    m("5a quorum", "checkpoint.py", "if len(same) >= core.cluster.q:",
+    m("5a quorum", "checkpoint.py", "if len(same) >= core.q:",
       "if len(same) >= core.cluster.weak:",
       f"{CHECK}:test_fewer_than_q_checkpoints_cut_nothing"),
     m("5a matching", "checkpoint.py",

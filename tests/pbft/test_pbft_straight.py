@@ -32,7 +32,6 @@ from bdn.pbft.messages import (
     Request,
     Snapshot,
 )
-from bdn.pbft.record import maker, record
 from bdn.pbft.straight import StraightCodec
 from bdn.pbft.wire import (
     checkpoint_digest,
@@ -41,6 +40,7 @@ from bdn.pbft.wire import (
     reply_statement,
     request_statement,
 )
+from bdn.record import maker, record
 from bdn.seal import Seal
 
 EDGES = st.sampled_from([0, 1, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**63 - 1])
