@@ -6,7 +6,6 @@ be made again from the record, and `Voted` says for what.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 from bdn.encoding import decode, decode_union, encode_union
 from bdn.errors import EncodingError
@@ -73,11 +72,11 @@ def encode_journal(record: Record) -> bytes:
         case Voted():
             first = record.pre_prepare
             return b"".join([
-                *_begin("Voted", 6, first), LENGTHS[len(first.signature)], first.signature,
+                *_begin(7, _VOTED, first), LENGTHS[len(first.signature)], first.signature,
                 write_optional(record.payload), TRUE if record.carried else FALSE])
         case Prepared():
             first = record.pre_prepare
-            parts = _begin("Prepared", 4 + 2 * len(record.prepares), first)
+            parts = _begin(5 + 2 * len(record.prepares), _PREPARED, first)
             parts += LENGTHS[len(first.signature)], first.signature
             for vote in record.prepares:
                 replica, signature = vote.replica, vote.signature
@@ -86,7 +85,7 @@ def encode_journal(record: Record) -> bytes:
             return b"".join(parts)
         case Executed():
             seal = record.seal
-            parts = _begin("Executed", 4 + 2 * len(seal.signatures), seal)
+            parts = _begin(5 + 2 * len(seal.signatures), _EXECUTED, seal)
             parts.append(write_optional(record.payload))
             for replica, signature in seal.signatures:
                 parts += (INTS[replica] if replica < 256 else write_uint(replica),
@@ -94,23 +93,21 @@ def encode_journal(record: Record) -> bytes:
             return b"".join(parts)
         case Stable():
             return b"".join((
-                _head("Stable", 3 + len(record.proof)), write_uint(record.sequence), DIGEST_HEAD,
-                record.digest, write_optional(record.snapshot),
+                write_head(ARRAY, 4 + len(record.proof)), _STABLE, write_uint(record.sequence),
+                DIGEST_HEAD, record.digest, write_optional(record.snapshot),
                 *[write_bytes(encode_message(vote)) for vote in record.proof]))
         case _:
             return encode_union(record)
 
 
-@cache
-def _head(name: str, parts: int) -> bytes:
-    """How an array of ``name`` and so many parts begins."""
-    return write_head(ARRAY, 1 + parts) + write_text(name)
+_VOTED, _PREPARED, _EXECUTED, _STABLE = map(
+    write_text, ("Voted", "Prepared", "Executed", "Stable"))
 
 
-def _begin(name: str, parts: int, point: PrePrepare | Seal) -> list[bytes]:
-    """The head of ``name``, then the view, the sequence and the digest."""
+def _begin(parts: int, name: bytes, point: PrePrepare | Seal) -> list[bytes]:
+    """How an array of so many parts begins: its name, then view, sequence and digest."""
     view, sequence = point.view, point.sequence
-    return [_head(name, parts), INTS[view] if view < 256 else write_uint(view),
+    return [write_head(ARRAY, parts), name, INTS[view] if view < 256 else write_uint(view),
             INTS[sequence] if sequence < 256 else write_uint(sequence), DIGEST_HEAD, point.digest]
 
 

@@ -181,7 +181,7 @@ class Replica:
             if isinstance(event, Receive):  # as nearly every event is
                 message = read_among(core.said, event.data)
                 if message is None:
-                    return []  # a quorum has said it, so this one counts for nothing
+                    return core.effects  # a quorum has said it, so this one counts for nothing
                 kind = type(message)
                 core.source = event.source
                 RULES[kind](core, message)

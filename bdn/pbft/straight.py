@@ -24,7 +24,7 @@ fields ``view`` and ``digest`` would read::
 """
 
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
@@ -145,14 +145,21 @@ Point = tuple[int, int, bytes]
 
 
 class VoteCodec(StraightCodec[T]):
-    """For PREPARE and COMMIT, of which many say the same: that part needs no second reading."""
+    """For PREPARE and COMMIT, of which many say the same: that part needs no second reading.
+
+    Attributes:
+        cut: where it begins to be told who votes, and where that ends; the voters by what stands
+            there; what makes a vote. Views and replicas above 23 move what follows: their votes
+            are not to be cut.
+    """
 
     def __init__(self, cls: type[T]) -> None:
         super().__init__(cls)
         view, digest, replica, _, _ = map(len, self.keys)
         begins = view + 1 + digest + 32
         voters = {self.keys[2] + bytes((replica,)): replica for replica in range(24)}
-        self.read = _vote_reader(begins, begins + replica + 1, voters, maker(cls), self.decode)
+        make: Callable[..., T] = maker(cls)
+        self.cut = begins, begins + replica + 1, voters, make
 
     def gist(self, point: Point) -> bytes:
         """What every vote for ``point`` has in common: all but who votes and the signature."""
@@ -161,25 +168,3 @@ class VoteCodec(StraightCodec[T]):
         return b"".join((
             first, INTS[view] if view < 256 else write_head(UINT, view), then, digest, place,
             INTS[sequence] if sequence < 256 else write_head(UINT, sequence), last))
-
-
-def _vote_reader(
-    begins: int, ends: int, voters: Mapping[bytes, int],
-    make: Callable[..., T], decode: Callable[[bytes], T],
-) -> Callable[[Mapping[bytes, Point | None], bytes], T | None]:
-    """Reads a vote in which who votes stands from ``begins`` to ``ends``, as in ``voters``."""
-    def read(said: Mapping[bytes, Point | None], data: bytes) -> T | None:
-        """As ``decode``; None for a vote whose gist stands for None in ``said``, whoever's it is.
-
-        The gist is cut out unread. Views and replicas above 23 move what follows, so that their
-        votes are always decoded.
-        """
-        point = said.get(data[:begins] + data[ends:-64], ())
-        if point is None:
-            return None
-        if point and (replica := voters.get(data[begins:ends])) is not None:
-            view, sequence, digest = point
-            return make(view, sequence, digest, replica, data[-64:])
-        return decode(data)
-
-    return read
