@@ -25,7 +25,7 @@ FALSE, TRUE, NULL = b"\xf4", b"\xf5", b"\xf6"
 SHORT = {major: [bytes((major + value,)) if value < 24 else bytes((major + 24, value))
                   for value in range(256)] for major in (UINT, BYTES, TEXT, ARRAY, MAP)}
 """The heads of small values and of short contents."""
-INTS, LENGTHS = SHORT[UINT], SHORT[BYTES]
+INTS, LENGTHS, TEXTS, ARRAYS = SHORT[UINT], SHORT[BYTES], SHORT[TEXT], SHORT[ARRAY]
 DIGEST_HEAD = LENGTHS[32]
 _LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
 """The least value that needs 1, 2, 4 or 8 bytes more; anything less is not the shortest form."""
@@ -105,7 +105,7 @@ def read_uint(data: bytes, at: int) -> tuple[int, int]:
 
 def write_bytes(value: bytes) -> bytes:
     length = len(value)
-    return (SHORT[BYTES][length] if length < 256 else write_head(BYTES, length)) + value
+    return (LENGTHS[length] if length < 256 else write_head(BYTES, length)) + value
 
 
 def read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
@@ -122,7 +122,7 @@ def read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
 def write_text(value: str) -> bytes:
     raw = value.encode()
     length = len(raw)
-    return (SHORT[TEXT][length] if length < 256 else write_head(TEXT, length)) + raw
+    return (TEXTS[length] if length < 256 else write_head(TEXT, length)) + raw
 
 
 def read_text(data: bytes, at: int) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from bdn.errors import EncodingError
 from bdn.pbft.errors import JournalError
 from bdn.pbft.flat import (
     ARRAY,
+    ARRAYS,
     DIGEST_HEAD,
     FALSE,
     INTS,
@@ -107,7 +108,8 @@ _VOTED, _PREPARED, _EXECUTED, _STABLE = map(
 def _begin(parts: int, name: bytes, point: PrePrepare | Seal) -> list[bytes]:
     """How an array of so many parts begins: its name, then view, sequence and digest."""
     view, sequence = point.view, point.sequence
-    return [write_head(ARRAY, parts), name, INTS[view] if view < 256 else write_uint(view),
+    return [ARRAYS[parts] if parts < 256 else write_head(ARRAY, parts), name,
+            INTS[view] if view < 256 else write_uint(view),
             INTS[sequence] if sequence < 256 else write_uint(sequence), DIGEST_HEAD, point.digest]
 
 

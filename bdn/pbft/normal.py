@@ -118,7 +118,8 @@ def propose_ready(core: Core) -> None:
         # send
         core.persist(_voted(proposal, payload, carried=False))  # Rule 10b
         core.broadcast(proposal)
-        advance(core, slot)
+        if slot.is_prepared(core.q):  # alone it needs nobody's PREPARE
+            become_prepared(core, slot)
 
 
 # --- the three phases ---------------------------------------------------------------------------
@@ -264,7 +265,8 @@ def vote(core: Core, slot: Slot) -> None:
         own = own_prepare(core, proposal)
         slot.prepares[core.index] = own
         core.broadcast(own)
-    advance(core, slot)
+    if slot.is_prepared(core.q):
+        become_prepared(core, slot)
 
 
 def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
@@ -322,14 +324,6 @@ def on_commit(core: Core, message: Commit) -> None:
     if slot.is_committed(core.q):
         become_committed(core, slot)
     return None
-
-
-def advance(core: Core, slot: Slot) -> None:
-    """Take a slot as far as its votes reach."""
-    if not slot.committing and slot.is_prepared(core.q):
-        become_prepared(core, slot)
-    elif slot.seal is None and slot.is_committed(core.q):
-        become_committed(core, slot)
 
 
 def become_prepared(core: Core, slot: Slot) -> None:

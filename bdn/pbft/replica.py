@@ -219,8 +219,10 @@ class Replica:
             core.broadcast(own)
             view_change.consider(core)
         for slot in core.log:  # what was prepared before the crash may go on at once
-            if slot.voted:
-                normal.advance(core, slot)
+            if not slot.committing and slot.is_prepared(core.q):
+                normal.become_prepared(core, slot)
+            elif slot.seal is None and slot.is_committed(core.q):
+                normal.become_committed(core, slot)
 
     def _time_out(self, name: str) -> None:
         core = self._core

@@ -32,8 +32,8 @@ from bdn.pbft.flat import (
     BYTES,
     INTS,
     LENGTHS,
-    SHORT,
     TEXT,
+    TEXTS,
     UINT,
     FlatCodec,
     read_head,
@@ -90,7 +90,7 @@ class StraightCodec(Generic[T]):
         self.keys[0] = self.prefix + self.keys[0]
         known: dict[str, Any] = {
             "UINT": UINT, "BYTES": BYTES, "TEXT": TEXT, "INTS": INTS, "LENGTHS": LENGTHS,
-            "TEXTS": SHORT[TEXT], "make": maker(cls), "join": b"".join,
+            "TEXTS": TEXTS, "make": maker(cls), "join": b"".join,
             "write_head": write_head, "read_head": read_head,
             **{f"KEY_{i}": key for i, key in enumerate(self.keys)}}
         ordered = [(name, kinds[name]) for name, _ in general.keys]
