@@ -3,6 +3,7 @@
 The oracle for refusals is RFC 8949 itself: hand-written bytes of every forbidden form.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,3 +225,4 @@ def test_transcripts_are_injective(a: list[bytes], b: list[bytes]) -> None:
     assert (transcript("d", *a) == transcript("d", *b)) == (a == b)
     assert (digest("d", *a) == digest("d", *b)) == (a == b)
     assert digest("d", *a) != digest("e", *a)
+    assert digest("d", *a) == hashlib.sha256(transcript("d", *a)).digest()

@@ -70,6 +70,8 @@ MUTATIONS = [
     m("1e valid payload", "normal.py",
       "        core.application.accepts(sequence, payload, carried)\n", "        pass\n",
       f"{NORMAL}:test_an_invalid_payload_gets_no_prepare"),
+    m("1e each request once", "application.py", "if len(batch) != len(parts) - 1:", "if False:",
+      f"{NORMAL}:test_an_invalid_payload_gets_no_prepare"),
     m("1f null only from O", "normal.py",
       "if message.payload is None or message.payload == NULL_PAYLOAD:",
       "if message.payload is None:", f"{NORMAL}:test_the_null_request_comes_from_o_alone"),

@@ -202,8 +202,8 @@ def test_a_record_is_a_frozen_dataclass_like_any_other():
 
 def test_messages_effects_and_journal_records_cannot_be_changed():
     seal = Seal(0, 1, bytes(32), ())
-    for thing in (Prepare(0, 1, bytes(32), 2, b""), Request("c", b"", 1, b"", b""), Persist(b"x"),
-                  Send(1, b"x"), Decided(1, b"", seal), Executed(seal, None)):
+    for thing in (seal, Prepare(0, 1, bytes(32), 2, b""), Request("c", b"", 1, b"", b""),
+                  Persist(b"x"), Send(1, b"x"), Decided(1, b"", seal), Executed(seal, None)):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(thing, dataclasses.fields(thing)[0].name, 5)
 
