@@ -40,6 +40,7 @@ from bdn.seal import COMMIT_DOMAIN, Seal
 _pre_prepare, _prepare, _prepared = maker(PrePrepare), maker(Prepare), maker(Prepared)
 _commit, _seal, _reply, _reply_effect, _voted = (
     maker(Commit), maker(Seal), maker(ReplyMessage), maker(Reply), maker(Voted))
+"""What every batch makes anew, as the classes make it."""
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
