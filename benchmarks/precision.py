@@ -384,6 +384,7 @@ def draw(whole: dict[str, Any], path: Path) -> None:
         axis.grid(visible=False, axis="x")
     for row in axes:
         row[0].set_ylabel("mean precision over classes")
+        row[0].set_ylim(top=min(1.0, row[0].get_ylim()[1]))  # an interval may reach beyond
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     plots.save(figure, path)
 
