@@ -6,9 +6,23 @@ remember who), or *stored data* is not what it once was (stop and look). Each pa
 own classes from these; the command line turns any of them into one line and exit status 2.
 """
 
+from typing import Any
+
 
 class BdnError(Exception):
     """Root of all expected errors. Its message says what was wrong and how to mend it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it travels from a worker process: exceptions are otherwise made anew by calling the
+        class with the message alone, which fails where ``__init__`` asks for more."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(cls: type[BdnError], args: tuple[Any, ...], state: dict[str, Any]) -> BdnError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(BdnError, ValueError):

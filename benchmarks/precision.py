@@ -52,6 +52,7 @@ from bdn.learning import (
 )
 from bdn.learning.federated import weighted_sum
 from bdn.learning.types import Doubles, Floats
+from bdn.nodes.tasks import fit_to_clips
 from bdn.paillier.fixedpoint import FixedPoint
 from bdn.randomness import SeededRandomness
 
@@ -109,7 +110,7 @@ def play(setting: Setting, devices: int, seed: int) -> Outcome:
     exact, s = weighted_sum(updates, weights), sum(weights)
     code = FixedPoint(len(people.w), 1.0, 16, s)
     coded = in_fixed_point(people, setting, seed)
-    levels = [code.quantise(δ) * s_k for δ, s_k in zip(updates, weights, strict=True)]
+    levels = [code.quantise(_fitting(δ)) * s_k for δ, s_k in zip(updates, weights, strict=True)]
     sums = {OURS: code.to_values(np.sum(levels, axis=0))}
     if harness.version("flwr") is not None:
         flower = FlowerCode(max(FLOWER_WEIGHT, *weights), dict(zip(learners, weights, strict=True)))
@@ -129,10 +130,18 @@ def play(setting: Setting, devices: int, seed: int) -> Outcome:
 
 
 def in_fixed_point(people: Participants, setting: Setting, seed: int) -> list[EpochResult]:
-    """Algorithm 1 on updates that passed through our fixed-point code: what a real run equals."""
+    """Algorithm 1 on updates that passed through our fixed-point code: what a real run equals.
+
+    As in a run, an update beyond its clip is scaled down to fit.
+    """
     code = FixedPoint(len(people.w), 1.0, 16, sum(each.sample_count for each in people.learners))
     return teach(people, setting, seed, _named(people), post_process=lambda _name, _epoch, _phase,
-                 δ: code.to_values(code.quantise(δ)))
+                 δ: code.to_values(code.quantise(_fitting(δ))))
+
+
+def _fitting(δ: Floats) -> Doubles:
+    wide = δ.astype(np.float64)
+    return fit_to_clips(wide, np.ones(len(wide)), with_loss=False)[0]
 
 
 def without_chain(setting: Setting, devices: int, seed: int) -> float:

@@ -16,6 +16,7 @@ import pytest
 from bdn.errors import UsageError
 from bdn.learning import DeviceError, WorkerLostError, open_executor
 from bdn.learning.executors import Dask, Processes, Serial
+from bdn.paillier.vector_errors import OutOfRangeError
 
 COMPARE = """
 import sys
@@ -90,6 +91,18 @@ def test_a_lost_workers_task_is_done_again(tmp_path: Path) -> None:
 def test_work_that_always_kills_its_worker_is_given_up() -> None:
     with Processes(1) as executor, pytest.raises(WorkerLostError):
         executor.run([(die, ())])
+
+
+def refuse() -> None:
+    """An error whose class asks for more than a message."""
+    raise OutOfRangeError(7, 1.5, 1.0)
+
+
+def test_an_error_that_says_more_than_its_message_reaches_the_caller_whole() -> None:
+    """It is no lost worker: who reads "is there enough memory?" looks in the wrong place."""
+    with Processes(1) as executor, pytest.raises(OutOfRangeError, match=r"entry 7 is 1\.5") as caught:
+        executor.run([(refuse, ())])
+    assert (caught.value.index, caught.value.value, caught.value.clip) == (7, 1.5, 1.0)
 
 
 def test_what_a_function_raises_reaches_the_caller() -> None:
