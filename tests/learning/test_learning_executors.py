@@ -100,8 +100,9 @@ def refuse() -> None:
 
 def test_an_error_that_says_more_than_its_message_reaches_the_caller_whole() -> None:
     """It is no lost worker: who reads "is there enough memory?" looks in the wrong place."""
-    with Processes(1) as executor, pytest.raises(OutOfRangeError, match=r"entry 7 is 1\.5") as caught:
+    with Processes(1) as executor, pytest.raises(OutOfRangeError) as caught:
         executor.run([(refuse, ())])
+    assert "entry 7 is 1.5" in str(caught.value)
     assert (caught.value.index, caught.value.value, caught.value.clip) == (7, 1.5, 1.0)
 
 
