@@ -48,7 +48,6 @@ class Meter:
         elif event == "epoch-done":
             self.epoch_virtual_ms[record["epoch"]] = record["virtual_ms"]
 
-
     def why_stalled(self) -> str:
         """What a run that gets no further says: the devices whose own work failed last, or the
         usual cause."""
