@@ -9,8 +9,8 @@ Six questions, each a table::
 
    * *ms*: what all n replicas' steps take, each timed around `Replica.step`. This file's queue is
      outside: a runner over sockets has another one.
-   * *Ed25519*: every signature made and checked in them (requests and replies included), each timed
-     around the call where it stands.
+   * *share*: the part of it that is Ed25519. Every signature made and checked (requests and replies
+     included) is timed around the call where it stands.
    * *less appl.*: without what `AppendLog` does with batches, timed alone by giving a fresh one the
      same calls. A ledger has other work there, so the share is told with it and less it.
 
