@@ -76,7 +76,4 @@ From the design page that this project was built to:
   sees it from the same plaintext, keeps w, and goes on. The page leaves open what comes after.
 - Virtual time: one process plays all nodes, each a machine with its own clock. Measured work moves
   that clock, so that latencies are those of devices that really work side by side.
-- The check of norms under encryption opens 16 probes a device by default, not the two that a
-  hundred sums make: with two, a device that shapes its update escapes in one epoch of four
-  (docs/norm-check.md; ``--norm-probes 2`` gives the hundred sums).
 """

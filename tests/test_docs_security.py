@@ -436,15 +436,3 @@ def test_an_epoch_whose_gradient_is_spoiled_is_lost_and_the_next_is_not() -> Non
         assert first.loss == pytest.approx(second.loss), "both are F of w^(0)"
         assert second.norm > 0
         assert not second.spoiled
-
-
-def test_the_norm_check_leaves_out_who_overflows_its_slots() -> None:
-    """With `--norm-check` it is known who: no sum is spoiled."""
-    config = replace(TINY, cipher="packed", norm_check=3.0)
-    with opened_run(config) as run:
-        overflow(run, (1, WEIGHTS))
-        run.runner.run(run.is_over)
-        first, _ = run.devices[0].progress.history
-        assert run.material.devices[3].address not in first.contributors
-        assert len(first.contributors) == 3
-        assert not first.spoiled

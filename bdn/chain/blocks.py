@@ -20,7 +20,7 @@ from bdn.chain import merkle
 from bdn.chain.transactions import (
     DIGEST_BYTES,
     MAX_NUMBER,
-    PROPOSERS_OWN,
+    AggregateTransaction,
     BlobPayload,
     Envelope,
     UpdateTransaction,
@@ -87,10 +87,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A header with its body: Tx_d1 … Tx_dn (or other transactions) and Tx_co if there is one.
-
-    In Tx_co's place an auxiliary block may hold the probes of a norm check, also the proposer's.
-    """
+    """A header with its body: Tx_d1 … Tx_dn (or other transactions) and Tx_co if there is one."""
 
     header: Header
     transactions: tuple[Envelope, ...]
@@ -267,5 +264,5 @@ def _bytes_of(envelope: Envelope) -> int:
 
 
 def is_aggregate(envelope: Envelope) -> bool:
-    """Whether this transaction is the proposer's own: Tx_co, or (norm check) the probes."""
-    return isinstance(envelope.payload, PROPOSERS_OWN)
+    """Whether this transaction is a Tx_co, which only a block's proposer makes."""
+    return isinstance(envelope.payload, AggregateTransaction)

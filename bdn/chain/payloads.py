@@ -146,52 +146,6 @@ class ShareTransaction:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeTransaction:
-    """Random ±1 sums of each device's own ciphertexts, made by the block's proposer.
-
-    With the norm check on (docs/norm-check.md), key holders open these before anything is added up.
-
-    Attributes:
-        epoch, phase: as in the updates that it probes.
-        devices: the 20-byte addresses of the devices whose sealed updates verify, ascending.
-        root, chunks, size: the blob of the probes, device by device.
-    """
-
-    epoch: int
-    phase: str
-    devices: tuple[bytes, ...]
-    root: bytes
-    chunks: int
-    size: int
-
-    def __post_init__(self) -> None:
-        _check_counts(epoch=self.epoch)
-        _check_addresses(self.devices)
-        _check_blob(self.root, self.chunks, self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class NormStatement:
-    """What a key holder read off the opened probes: the norm of each probed device's update.
-
-    Attributes:
-        epoch, phase: of the probes.
-        index: i of its key share s_i.
-        norms: in whole levels of the fixed-point code, in the order of the probes' devices.
-    """
-
-    epoch: int
-    phase: str
-    index: int
-    norms: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        _check_counts(epoch=self.epoch, index=self.index)
-        for norm in self.norms:
-            _check_counts(norm=norm)
-
-
-@dataclass(frozen=True, slots=True)
 class CallTransaction:
     """A call of any public function of a contract that has no payload of its own.
 
@@ -209,23 +163,18 @@ class CallTransaction:
 
 
 Payload = (DeployContract | RegisterDevice | RegisterKey | UpdateTransaction | AggregateTransaction
-           | ShareTransaction | ProbeTransaction | NormStatement | CallTransaction)
+           | ShareTransaction | CallTransaction)
 
-BlobPayload = (RegisterKey | UpdateTransaction | AggregateTransaction | ShareTransaction
-               | ProbeTransaction)
+BlobPayload = RegisterKey | UpdateTransaction | AggregateTransaction | ShareTransaction
 """Payloads that name a blob by ``root``, ``chunks`` and ``size``."""
 
 PAYLOADS: dict[str, type[Payload]] = {
     cls.__name__: cls
     for cls in (DeployContract, RegisterDevice, RegisterKey, UpdateTransaction,
-                AggregateTransaction, ShareTransaction, ProbeTransaction, NormStatement,
-                CallTransaction)
+                AggregateTransaction, ShareTransaction, CallTransaction)
 }
 
 GENESIS_ONLY = (DeployContract, RegisterDevice)
-
-PROPOSERS_OWN = (AggregateTransaction, ProbeTransaction)
-"""What the block's proposer makes itself: the last transaction of its block, and no other's."""
 
 
 def _check_counts(**numbers: int) -> None:

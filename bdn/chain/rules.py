@@ -21,7 +21,6 @@ from bdn.chain.errors import BlockError, TransactionError
 from bdn.chain.genesis import Genesis, chain_id
 from bdn.chain.transactions import (
     GENESIS_ONLY,
-    AggregateTransaction,
     Envelope,
     call_of,
     verify_envelope,
@@ -94,8 +93,6 @@ def _verify_aggregate(header: Header, aggregate: Envelope) -> None:
         raise BlockError("Tx_co is not signed by the block's proposer")
     if getattr(payload, "epoch", None) != header.epoch:
         raise BlockError("Tx_co is for another epoch than the block")
-    if header.kind == CANDIDATE and not isinstance(payload, AggregateTransaction):
-        raise BlockError("a candidate block holds Tx_co, and not probes in its place")
 
 
 def verify_admissible(envelope: Envelope) -> None:

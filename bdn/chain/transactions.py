@@ -15,14 +15,11 @@ from bdn.chain.payloads import (
     GENESIS_ONLY,
     MAX_NUMBER,
     PAYLOADS,
-    PROPOSERS_OWN,
     AggregateTransaction,
     BlobPayload,
     CallTransaction,
     DeployContract,
-    NormStatement,
     Payload,
-    ProbeTransaction,
     RegisterDevice,
     RegisterKey,
     ShareTransaction,
@@ -40,8 +37,8 @@ from bdn.identity import (
 
 __all__ = [
     "CALLS", "DIGEST_BYTES", "GENESIS_ONLY", "INITIALIZE", "MAX_NUMBER", "MAX_TRANSACTION_BYTES",
-    "PAYLOADS", "PROPOSERS_OWN", "RESERVED", "AggregateTransaction", "BlobPayload", "Call",
-    "CallTransaction", "DeployContract", "Envelope", "NormStatement", "Payload", "ProbeTransaction",
+    "PAYLOADS", "RESERVED", "AggregateTransaction", "BlobPayload", "Call",
+    "CallTransaction", "DeployContract", "Envelope", "Payload",
     "RegisterDevice", "RegisterKey", "ShareTransaction", "UpdateTransaction", "call_of",
     "decode_envelope", "encode_envelope", "sign_transaction", "transaction_digest",
     "verify_envelope",
@@ -85,22 +82,12 @@ def _share(p: ShareTransaction, _: bytes) -> tuple[Any, ...]:
     return p.epoch, p.phase, p.index, p.root, p.chunks, p.size
 
 
-def _probe(p: ProbeTransaction, _: bytes) -> tuple[Any, ...]:
-    return p.epoch, p.phase, list(p.devices), p.root, p.chunks, p.size
-
-
-def _state_norms(p: NormStatement, _: bytes) -> tuple[Any, ...]:
-    return p.epoch, p.phase, p.index, list(p.norms)
-
-
 CALLS: dict[type[Any], tuple[str, str, Callable[[Any, bytes], tuple[Any, ...]]]] = {
     RegisterDevice: ("learning", "register_device", _register_device),
     RegisterKey: ("learning", "register_key", _register_key),
     UpdateTransaction: ("learning", "upload", _upload),
     ShareTransaction: ("learning", "share", _share),
     AggregateTransaction: ("mining", "aggregate", _aggregate),
-    ProbeTransaction: ("mining", "probe", _probe),
-    NormStatement: ("learning", "state_norms", _state_norms),
 }
 """Payload class → (contract, function, arguments from payload and the sender's public key)."""
 

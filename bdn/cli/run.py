@@ -47,9 +47,6 @@ HELP = {
     "executor": "serial, processes[:COUNT] or dask:ADDRESS.",
     "deadline_seconds": "How long edge servers wait for updates (virtual time).",
     "minimum_contributors": "Fewest updates in an aggregate  [default: threshold + 1]",
-    "norm_check": "Leave out updates whose norm, estimated under encryption, is more than this "
-                  "many times the median (packed cipher only; see docs/norm-check.md).",
-    "norm_probes": "Random sums of each update that the norm check opens.",
 }
 
 CHOICES = {"rule": RULES, "split": SPLITS, "cipher": CIPHERS, "key": KEYS,

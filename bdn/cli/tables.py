@@ -11,7 +11,7 @@ from rich.table import Table
 from bdn.experiments.folder import REPORT
 from bdn.report import spoiled_epochs
 
-PHASES = ("key", "training", "sealing", "verification", "aggregation", "norm check", "consensus",
+PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensus",
           "opening", "evaluation", "detection", "baseline")
 BARS = "▁▂▃▄▅▆▇█"
 MANY_DEVICES = 20
@@ -49,7 +49,7 @@ def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> No
     sealed = f" in view{plural} {', '.join(map(str, views))}" if views else ""
     console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.",
                   highlight=False)
-    for line in [*_left_out(history), *spoiled_epochs(history)]:
+    for line in spoiled_epochs(history):
         console.print(line, highlight=False)
     if history["scaled"]:
         console.print(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
@@ -58,16 +58,6 @@ def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> No
     console.print(f"Run folder: {folder}. Check it with: bdn verify {folder}", highlight=False)
     if (folder / REPORT).is_file():
         console.print(f"The report: {folder / REPORT}", highlight=False)
-
-
-def _left_out(history: dict[str, Any]) -> list[str]:
-    """Whom the norm check left out, a sentence each."""
-    return [
-        f"Epoch {item['epoch']}, left out: {item['device']}, norm "
-        + (f"{item['times_median']:.1f} × median." if item["times_median"] is not None
-           else "above a median of 0.")
-        for record in history.get("norm_check", []) for item in record["left_out"]
-    ]
 
 
 def print_learning(history: dict[str, Any], console: Console) -> None:

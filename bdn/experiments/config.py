@@ -8,7 +8,7 @@ from typing import Any
 
 from bdn.chain import PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
-from bdn.nodes.settings import CIPHERS, NORM_PROBES, NOT_RING_MASKED, PROBED_CIPHER, RULES
+from bdn.nodes.settings import CIPHERS, RULES
 
 SPLITS = ("iid", "size", "dirichlet", "class")
 KEYS = ("dealer", "joint")
@@ -46,9 +46,6 @@ class RunConfig:
         executor: "serial", "processes[:COUNT]" or "dask:ADDRESS".
         deadline_seconds: how long edge servers wait for updates (virtual time).
         minimum_contributors: fewest updates in an aggregate; threshold + 1 where it is None.
-        norm_check: leave out updates whose norm is more than so many times the median
-            (docs/norm-check.md); None switches the check off.
-        norm_probes: R, random sums of each update that the norm check opens.
     """
 
     devices: int = 5
@@ -80,8 +77,6 @@ class RunConfig:
     executor: str = "serial"
     deadline_seconds: float = 60.0
     minimum_contributors: int | None = None
-    norm_check: float | None = None
-    norm_probes: int = NORM_PROBES
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -116,11 +111,6 @@ class RunConfig:
         _demand(2 <= self.value_bits <= 32, "value bits must lie between 2 and 32")
         _demand(self.confirmations >= 0, "confirmations must not be negative")
         _demand(self.deadline_seconds > 0, "the deadline must be positive")
-
-        _demand(self.norm_check is None or self.norm_check >= 1,
-                "the norm check's factor must be at least 1: half the norms are above the median")
-        _demand(self.norm_check is None or self.cipher == PROBED_CIPHER, NOT_RING_MASKED)
-        _demand(self.norm_probes >= 1, "the norm check needs at least one probe")
 
     @property
     def holders(self) -> int:

@@ -10,7 +10,6 @@ from bdn.chain import Ledger, block_size, encode_seal
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.material import TREASURY, Material
-from bdn.experiments.norms import norm_records
 from bdn.learning import DetectorFigures, Evaluation, train
 from bdn.nodes.progress import Progress
 from bdn.randomness import SeededRandomness
@@ -21,7 +20,6 @@ PHASES = {
     "aggregate": "aggregation", "check-block": "consensus", "propose": "consensus",
     "step": "consensus", "share": "opening", "open": "opening", "key": "key", "compare": "baseline",
     "evaluate": "evaluation", "find-objects": "detection", "load-data": "data",
-    "probe": "norm check", "probe-share": "norm check", "norms": "norm check",
 }
 """Trace event → the phase of the latency table that it counts for."""
 
@@ -188,7 +186,6 @@ def compile_history(
         "treasury": _balance(run, TREASURY),
         "supply": run.edges[0].ledger.call("learning", "total_supply"),
         "blocks": block_rows(longest_ledger(run.edges)),
-        "norm_check": norm_records(longest_ledger(run.edges), names, material.settings),
         "scaled": run.meter.scaled,
         "refused": run.meter.refused,
     }

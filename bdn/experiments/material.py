@@ -23,7 +23,6 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.participants import Participants, from_data
 from bdn.identity import Identity
-from bdn.nodes.sealing import make_cipher
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
 from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
@@ -147,8 +146,6 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         gather_ms=max(1, round(config.deadline_seconds * 250)),
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
         confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
-        norm_factor=round(1000 * config.norm_check) if config.norm_check is not None else 0,
-        norm_probes=config.norm_probes,
     )
 
 
@@ -174,9 +171,6 @@ def gather(
     devices = _identities(store, "device", config.devices, source)
     edges = _identities(store, "edge", config.edges, source)
     public_key, shares = _keys(config, store, source, trace)
-    if settings.checks_norms:
-        for phase in settings.phases:  # a model too small for its probes shows here, not later
-            make_cipher(settings, PublicKey.from_bytes(public_key), phase, b"")
     if config.deterministic:
         now_ms = DETERMINISTIC_TIME_MS
     genesis, block = _genesis(config, store, settings, devices, edges, counts, now_ms, source)

@@ -10,8 +10,6 @@ headers that a quorum sealed (`bdn.nodes.lightnode`).
 - `edge`, with `application` (the ledger behind PBFT; `admission`: what may wait for a block) or
   `miner` (proof of work);
 - `sealing`: which cipher an epoch's phase uses, and Eq. (5) bound to the mining contract;
-- `probes`, `checking` (edge servers) and `probing` (key holders): the norm check, where it is on;
-  `hostcalls`: what host functions share;
 - `group`: the key under which shares pass the edge servers unread; `settings`: what genesis fixes.
 
 Where we differ: see `bdn`.

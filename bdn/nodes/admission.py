@@ -14,7 +14,6 @@ from bdn.chain import (
     Envelope,
     Ledger,
     MissingBlobsError,
-    NormStatement,
     TransactionError,
     UpdateTransaction,
     blob_root,
@@ -250,8 +249,6 @@ class Admission:
     def _check_meaning(self, envelope: Envelope) -> None:
         """Whether the learning contract waits for it, and an update's proof (line 16)."""
         payload = envelope.payload
-        if isinstance(payload, NormStatement) and not self._wants_norms(payload):
-            raise UntimelyError("no norms are awaited of that epoch and phase")
         if isinstance(payload, UpdateTransaction):
             if not self.ledger.call("learning", "is_open", payload.epoch, payload.phase):
                 raise UntimelyError(f"epoch {payload.epoch}, phase {payload.phase}, is not open")
@@ -267,16 +264,9 @@ class Admission:
         if envelope.nonce < self.ledger.next_nonce(envelope.address):
             return False
         payload = envelope.payload
-        if isinstance(payload, NormStatement):
-            return self._wants_norms(payload)
         return not isinstance(payload, UpdateTransaction) or bool(
             self.ledger.call("learning", "is_open", payload.epoch, payload.phase)
         )
-
-    def _wants_norms(self, payload: NormStatement) -> bool:
-        """Whether the norms of these probes are still to be settled."""
-        wanted = self.ledger.call("learning", "wants_norms", payload.epoch, payload.phase)
-        return bool(wanted)
 
     def _envelope(self, operation: bytes) -> Envelope:
         if operation not in self._decoded:

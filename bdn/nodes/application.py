@@ -21,7 +21,6 @@ from bdn.chain import (
     Envelope,
     MissingBlobsError,
     Payload,
-    ProbeTransaction,
     Receipt,
     SealedBlock,
     UpdateTransaction,
@@ -34,23 +33,20 @@ from bdn.chain import (
 from bdn.chain.blocks import compute_transactions_root
 from bdn.errors import PeerError
 from bdn.nodes.admission import UPDATES, Admission, Awaited
-from bdn.nodes.checking import OWN_WORK, PROBES, TX_CO, Named, NormCheck
 from bdn.nodes.requests import Request
 from bdn.nodes.settings import WEIGHTS
 from bdn.pbft.errors import NotYet
 
 __all__ = ["Awaited", "LedgerApplication"]
 
+Named = list[tuple[bytes, dict[str, Any]]]
+"""(device, what the learning contract records of its update), ascending by device."""
+
 MAX_DRIFT_MS = 60_000
 """How far a proposed block's time may lie ahead of this server's clock."""
 
 class LedgerApplication(Admission):
     """One edge server's ledger behind PBFT's `Application` protocol; `Admission` has its fields."""
-
-    @property
-    def norm_check(self) -> NormCheck:
-        """Its part in the norm check, where the settings ask for one."""
-        return NormCheck(self.ledger, self.host)
 
     # --- when -----------------------------------------------------------------------------------
 
@@ -65,13 +61,10 @@ class LedgerApplication(Admission):
     def _due(self, pending: Sequence[Envelope], refused: set[bytes]) -> str | None:
         """What to make of the next block, or None where it is better to wait for more.
 
-        `UPDATES` (with Tx_co, unless their norms are checked first), ``"auxiliary"``, or one of
-        `OWN_WORK`.
+        `UPDATES` (with their Tx_co) or ``"auxiliary"``.
         """
         updates = [e for e in pending if isinstance(e.payload, UpdateTransaction)]
         awaited = self.awaited
-        if awaited.what in OWN_WORK:
-            return awaited.what
         if awaited.what == UPDATES:
             answered = {e.address for e in updates} | refused
             complete = answered.issuperset(awaited.who)
@@ -100,15 +93,8 @@ class LedgerApplication(Admission):
         if due is None:
             return None
         with self._trace.span("propose", node=self.name, height=sequence):
-            match due:
-                case "updates":
-                    candidate = self._aggregate(envelopes)
-                case "probes":
-                    candidate = self._probe()
-                case "aggregate":
-                    candidate = self._aggregate_in_line()
-                case _:
-                    candidate = self._auxiliary(envelopes)
+            make = self._aggregate if due == UPDATES else self._auxiliary
+            candidate = make(envelopes)
         return encode_block(candidate.block) if candidate is not None else None
 
     def _auxiliary(self, envelopes: Sequence[Envelope]) -> Candidate | None:
@@ -120,8 +106,7 @@ class LedgerApplication(Admission):
         return self._make(AUXILIARY, self.ledger.head.epoch, accepted, None)
 
     def _aggregate(self, envelopes: Sequence[Envelope]) -> Candidate | None:
-        """The block with this phase's updates and Tx_co; only the updates, where norms come first.
-        """
+        """The block with this phase's updates and Tx_co."""
         epoch, phase = self._most_wanted(envelopes)
         mine = [e for e in envelopes if not isinstance(e.payload, UpdateTransaction)
                 or (e.payload.epoch, e.payload.phase) == (epoch, phase)]
@@ -132,21 +117,7 @@ class LedgerApplication(Admission):
         if len(good) < self.settings.minimum_contributors:
             self._trace.event("too-few", node=self.name, epoch=epoch, phase=phase, good=len(good))
             return None
-        if self.settings.is_checked(phase):
-            return trial
         return self._make(_kind(phase), epoch, accepted, self._tx_co(epoch, phase, _named(good)))
-
-    def _probe(self) -> Candidate:
-        """The norm check's probes, once the updates stand in a block."""
-        with self._trace.span("probe", node=self.name):
-            payload = self.norm_check.probes()
-        return self._make(AUXILIARY, payload.epoch, (), self._sign(payload))
-
-    def _aggregate_in_line(self) -> Candidate:
-        """Tx_co over the updates whose norms are in line, which stand in an earlier block."""
-        epoch, phase = self.norm_check.phase()
-        tx_co = self._tx_co(epoch, phase, self.norm_check.in_line(epoch, phase))
-        return self._make(_kind(phase), epoch, (), tx_co)
 
     def make_aggregate(self, updates: Sequence[Envelope]) -> Candidate:
         """A trial block of just these updates, all of one epoch and phase, and their Tx_co.
@@ -186,7 +157,9 @@ class LedgerApplication(Admission):
         records = [record for _, record in updates]
         with self._trace.span("aggregate", node=self.name, epoch=epoch, phase=phase):
             root, chunks, size = self.host.product(terms, epoch, phase, records)
-        self.norm_check.keep(root)
+        blob = self.host.produced.pop(root, None)
+        if blob is not None:
+            self.ledger.put_blob(blob)
         return root, chunks, size
 
     def _make(
@@ -233,7 +206,7 @@ class LedgerApplication(Admission):
         """What only the moment of the proposal can tell; never asked of a carried block."""
         if block.header.time > self.now_ms + MAX_DRIFT_MS:
             raise BlockError("the block's time is in the future")
-        if self.awaited.what in OWN_WORK or self.deadline_passed:
+        if self.deadline_passed:
             return
         included = {e.address for e in block.transactions
                     if isinstance(e.payload, UpdateTransaction)}
@@ -255,27 +228,20 @@ class LedgerApplication(Admission):
                              if isinstance(e.payload, UpdateTransaction)]))
         own = block.aggregate.payload if block.aggregate is not None else None
         self._demand_blobs([record["root"] for record in named.values()])
-        match own:
-            case ProbeTransaction():
-                self._check_probes(own)
-            case AggregateTransaction():
-                if self.settings.is_checked(own.phase):
-                    updates = self._in_line(own)
-                elif any(device not in named for device in own.contributors):
-                    raise BlockError("Tx_co names a contributor whose update is not in the block")
-                else:
-                    updates = [(device, named[device]) for device in own.contributors]
-                if self._product(own.epoch, own.phase, updates) != (own.root, own.chunks, own.size):
-                    raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
-            case _ if self.settings.checks_norms:
-                self.norm_check.check_commitment(block)
+        if not isinstance(own, AggregateTransaction):
+            return
+        if any(device not in named for device in own.contributors):
+            raise BlockError("Tx_co names a contributor whose update is not in the block")
+        updates = [(device, named[device]) for device in own.contributors]
+        if self._product(own.epoch, own.phase, updates) != (own.root, own.chunks, own.size):
+            raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
 
     def _check_contributors(self, candidate: Candidate) -> None:
         """Tx_co adds every good update of its block: a proposer leaves none of them out."""
         block = candidate.block
         own = block.aggregate.payload if block.aggregate is not None else None
-        if not isinstance(own, AggregateTransaction) or self.settings.is_checked(own.phase):
-            return  # with norms checked, the mining contract says who is in line
+        if not isinstance(own, AggregateTransaction):
+            return
         if tuple(device for device, _ in _named(_good(candidate))) != own.contributors:
             raise BlockError("Tx_co leaves out an update that stands in its block")
 
@@ -284,18 +250,6 @@ class LedgerApplication(Admission):
         missing = tuple(root for root in roots if store.blob_size(root) is None)
         if missing:
             raise MissingBlobsError(missing)
-
-    def _check_probes(self, stated: ProbeTransaction) -> None:
-        if self.awaited.what != PROBES:
-            raise BlockError("no probes are awaited")
-        with self._trace.span("probe", node=self.name):
-            self.norm_check.check_probes(stated)
-
-    def _in_line(self, stated: AggregateTransaction) -> Named:
-        """The updates that Tx_co must add up; the ledger holds their blobs already."""
-        if self.awaited.what != TX_CO or (stated.epoch, stated.phase) != self.norm_check.phase():
-            raise BlockError("no Tx_co is awaited of that epoch and phase")
-        return self.norm_check.in_line(stated.epoch, stated.phase)
 
     # --- deciding -------------------------------------------------------------------------------
 

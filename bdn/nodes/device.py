@@ -15,8 +15,6 @@ from bdn.chain import (
     AggregateTransaction,
     CallTransaction,
     Envelope,
-    NormStatement,
-    ProbeTransaction,
     Receipt,
     RegisterKey,
     ShareTransaction,
@@ -38,7 +36,6 @@ from bdn.nodes.events import (
     TimedOut,
 )
 from bdn.nodes.group import HeldShare
-from bdn.nodes.probing import NORM_WORK, PROBE_TURN, SHARE_WORK, rounds_late
 from bdn.nodes.sealing import clips, share_session, update_context
 from bdn.nodes.settings import GRADIENT, WEIGHTS
 from bdn.nodes.standing import SHARE_TURN, Aggregate, DeviceState, Stage
@@ -77,8 +74,6 @@ class Device(DeviceState):
             case TimedOut(timer):
                 if timer == SHARE_TURN and self._current is not None:
                     self._current.turn = True
-                if timer == PROBE_TURN:
-                    self._probing.on_turn()
                 effects = self._reader.on_timeout(timer)
             case Computed(name, result, error):
                 self._computing -= 1
@@ -110,10 +105,6 @@ class Device(DeviceState):
                 return self._on_aggregate(aggregate, height)
             case ShareTransaction() as share:
                 self._on_share(share, envelope.address)
-            case ProbeTransaction() as probe:
-                return self._probing.on_probe(probe, height)
-            case NormStatement() as statement if own:
-                self._probing.on_own_statement(statement)
             case CallTransaction(_, function, _) if own:
                 self._keyring.done.add(function)
         return []
@@ -121,7 +112,6 @@ class Device(DeviceState):
     def _on_aggregate(self, aggregate: AggregateTransaction, height: int) -> list[Effect]:
         """Algorithm 2, line 23: what the mining contract recorded under a quorum's seal."""
         self._anchors[height] = aggregate.root
-        self._probing.settle(aggregate.epoch, aggregate.phase)
         at = (aggregate.epoch, aggregate.phase)
         shares = self._shares.setdefault(at, {})
         self._aggregates[at] = Aggregate(aggregate, height, shares)
@@ -140,7 +130,6 @@ class Device(DeviceState):
         holder = 1 <= share.index <= self.settings.key_holders
         if not holder or self._addresses[share.index - 1] != sender:
             return
-        self._probing.on_share(share)
         self._shares.setdefault((share.epoch, share.phase), {})[share.index] = share.root
 
     # --- what comes next ------------------------------------------------------------------------
@@ -164,13 +153,13 @@ class Device(DeviceState):
             case Stage.OPENING:
                 return [*self._make_share(), *self._open()]
             case _:
-                return self._probing.advance(self.progress.epoch, self.progress.phase)
+                return []
 
     def _wanted_blobs(self) -> list[bytes]:
         roots = [self._keyring.root] if self._keyring.registered is not None else []
         if self._current is not None:
             roots += [self._current.transaction.root, *self._current.shares.values()]
-        return roots + self._probing.wanted_blobs(self.progress.epoch, self.progress.phase)
+        return roots
 
     def _wanted_cells(self) -> list[bytes]:
         leads = self._address == self._addresses[0]
@@ -250,9 +239,6 @@ class Device(DeviceState):
 
     def _on_computed(self, name: str, result: Any, error: Exception | None) -> list[Effect]:
         kind, epoch, phase = name.split("/")
-        if kind in (SHARE_WORK, NORM_WORK):
-            self._probing.on_computed(kind, int(epoch), phase, result, error)
-            return []
         if (int(epoch), phase) != (self.progress.epoch, self.progress.phase):
             return []  # the others went on without us
         if kind == "open":
@@ -278,8 +264,7 @@ class Device(DeviceState):
 
     def _upload(self, local: LocalResult, sealed: SealedUpdate) -> list[Effect]:
         """Algorithm 2, lines 9–10: Tx_dk = [E(δ_k), T_local]."""
-        p = self.progress
-        if self.stage is not Stage.WAITING or self._probing.is_fixed(p.epoch, p.phase):
+        if self.stage is not Stage.WAITING:
             return []
         if sealed.scale < 1:
             self._trace.event("scaled", node=self.name, epoch=self.progress.epoch,
@@ -297,13 +282,17 @@ class Device(DeviceState):
     # --- opening: Algorithm 2, lines 22–26 ------------------------------------------------------
 
     def _take_turn(self) -> list[Effect]:
-        """The first t key holders, turning with the height, share at once; the others wait."""
+        """The first t key holders, turning with the height, share at once.
+
+        Each of the others waits a deadline longer than the one before it.
+        """
         if self._key_share is None or self._current is None:
             return []
-        late = rounds_late(self.settings, self._key_share.index, self._current.height)
-        if late == 0:
+        rank = (self._key_share.index - 1 - self._current.height) % self.settings.key_holders
+        if rank < self.settings.threshold:
             self._current.turn = True
             return []
+        late = rank - self.settings.threshold + 1
         return [SetTimer(SHARE_TURN, late * self.settings.deadline_ms)]
 
     def _make_share(self) -> list[Effect]:

@@ -29,7 +29,7 @@ ANSWER, SUBMISSION = "answer", "submission"
 MAX_DOUBLINGS = 6
 """Patience grows to 64 times what it was, and no further."""
 
-READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction", "ProbeTransaction")
+READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction")
 """Payload classes that a device reads in every block, besides its own transactions."""
 
 

@@ -3,14 +3,13 @@
 The bounds are generous where a form varies (proofs, framing) and exact in what is large: the
 ciphertexts and the masked vector.
 
-    n    devices      ℓ    key holders      R    probes of an update      |N|    bits of the modulus
+    n    devices      ℓ    key holders      |N|    bits of the modulus
 """
 
 import functools
 
 from bdn.chain import BlobPayload, RegisterKey, ShareTransaction, UpdateTransaction
 from bdn.errors import PeerError
-from bdn.nodes.probes import PROBE
 from bdn.nodes.sealing import make_cipher
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PublicKey
@@ -47,14 +46,10 @@ def most_bytes(payload: BlobPayload, settings: Settings, public_key: PublicKey |
         raise PeerError(f"no device sends a {type(payload).__name__}")
     if public_key is None:
         raise PeerError("no key is registered yet")
-    probed = isinstance(payload, ShareTransaction) and payload.phase.endswith(PROBE)
-    phase = payload.phase.removesuffix(PROBE) if probed else payload.phase
-    if phase not in (GRADIENT, WEIGHTS, LOSS):
+    if payload.phase not in (GRADIENT, WEIGHTS, LOSS):
         raise PeerError(f"no phase is called {payload.phase!r}")
     width = public_key.width
-    ciphertexts, rest = _sealed_form(settings, public_key, phase)
-    if probed:
-        ciphertexts = settings.norm_probes * settings.devices
+    ciphertexts, rest = _sealed_form(settings, public_key, payload.phase)
     large = ciphertexts * width + (rest if isinstance(payload, UpdateTransaction) else 0)
     return large + _proof_bytes(settings, width)
 

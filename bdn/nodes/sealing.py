@@ -20,10 +20,8 @@ from bdn.chain.contracts import Value
 from bdn.encoding import transcript
 from bdn.errors import PeerError
 from bdn.nodes.hostcalls import GAS_PER_CALL, arguments_of, size_of
-from bdn.nodes.probes import NormProbes, UpdateVerifies, packed, probe_leaves, probe_seed
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PublicKey, SealedVector, VectorCipher, vector_cipher
-from bdn.paillier.norms import check_probes
 
 BlobReader = Callable[[bytes], bytes]
 """The blob with a given root; raises a `BdnError` where there is none."""
@@ -112,9 +110,7 @@ def make_cipher(
 
     A cipher holds nothing secret and never changes, so all nodes of one process share it.
     """
-    checked = settings.is_checked(phase)
-    options = {"probed": settings.model_size} if checked else {}  # a loss entry stays out of it
-    cipher = vector_cipher(
+    return vector_cipher(
         settings.cipher,
         public_key,
         length=vector_length(settings, phase),
@@ -123,11 +119,7 @@ def make_cipher(
         total_weight=settings.total_weight,
         contributors=settings.devices,
         seed=seed,
-        **options,
     )
-    if checked:
-        check_probes(packed(cipher), settings.norm_probes)
-    return cipher
 
 
 class VectorHost:
@@ -150,8 +142,6 @@ class VectorHost:
         """The ledger's host factory."""
         return {
             "verify_update": _VerifyUpdate(self), "weighted_product": _WeightedProduct(self),
-            "update_verifies": UpdateVerifies(self, GAS_PER_BYTE_VERIFIED),
-            "norm_probes": NormProbes(self, self.ciphers.settings.norm_probes),
         }
 
     def verify(
@@ -179,22 +169,6 @@ class VectorHost:
             sealed = [self._sealed(cipher, update) for update in updates]
             total = cipher.weighted_sum(sealed, [update["samples"] for update in updates])
             leaves = total.leaves()
-            self._products = {name: self._produce(leaves)}
-        return self._products[name]
-
-    def probes(
-        self, terms: Sequence[bytes], epoch: int, phase: str, parent: bytes,
-        named: Sequence[tuple[bytes, Mapping[str, Any]]],
-    ) -> tuple[bytes, int, int]:
-        """The norm check's sums of (device, update) pairs; what it returns is as in `product`."""
-        roots = ((device, update["root"]) for device, update in named)
-        name = ("probes", *terms, epoch, phase, parent, *roots)
-        if name not in self._products:
-            cipher = packed(self.ciphers.get(terms, epoch, phase))
-            seeds = [probe_seed(self.ciphers.chain, epoch, phase, parent, device)
-                     for device, _ in named]
-            leaves = probe_leaves(cipher, [self._sealed(cipher, update) for _, update in named],
-                                  seeds, self.ciphers.settings.norm_probes)
             self._products = {name: self._produce(leaves)}
         return self._products[name]
 

@@ -17,18 +17,6 @@ GRADIENT, WEIGHTS, LOSS = "gradient", "weights", "loss"
 RULES = ("sgd", "svrg", "svrg-literal")
 CIPHERS = ("ring-masked", "packed")
 
-PROBED_CIPHER = "packed"
-"""The cipher whose updates the norm check can probe."""
-
-NORM_PROBES = 16
-"""R by default: the worst shape of an update that we know of passes with chance 2^−16."""
-
-NOT_RING_MASKED = (
-    "the norm check needs the packed cipher: a sum of a ring-masked update's own chunks is still "
-    "masked by the device's secret times a public polynomial, and whoever opens that mask can "
-    "divide by the polynomial and read the whole update; take --cipher packed"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -59,9 +47,6 @@ class Settings:
         processing_reward: tokens a candidate block, paid by the treasury.
         confirmations: blocks on top that a device waits for under proof of work.
         difficulty: expected hashes of the first mined block.
-        norm_factor: the norm check: an update whose norm is more than so many thousandths of the
-            median is left out (docs/norm-check.md); 0 switches the check off.
-        norm_probes: R, random sums of each update that the check opens.
     """
 
     rule: str
@@ -90,8 +75,6 @@ class Settings:
     processing_reward: int
     confirmations: int
     difficulty: int
-    norm_factor: int = 0
-    norm_probes: int = NORM_PROBES
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -111,19 +94,6 @@ class Settings:
                 "at least threshold + 1 updates must be aggregated before anything is opened, so "
                 "that threshold − 1 colluders face two honest devices: use more devices or a "
                 "smaller threshold")
-        _demand(self.norm_factor == 0 or self.norm_factor >= 1000,
-                "the norm check's factor must be at least 1: half the norms are above the median")
-        _demand(self.norm_probes >= 1, "the norm check needs at least one probe")
-        _demand(self.norm_factor == 0 or self.cipher == PROBED_CIPHER, NOT_RING_MASKED)
-
-    @property
-    def checks_norms(self) -> bool:
-        """Whether updates are probed before they are added up."""
-        return self.norm_factor > 0
-
-    def is_checked(self, phase: str) -> bool:
-        """Whether the updates of ``phase`` are probed; a loss is one number, and never is."""
-        return self.checks_norms and phase != LOSS
 
     @property
     def phases(self) -> tuple[str, ...]:

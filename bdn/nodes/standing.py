@@ -15,7 +15,6 @@ from bdn.nodes.events import Effect
 from bdn.nodes.group import ExchangeKey
 from bdn.nodes.interface import ContractInterface
 from bdn.nodes.lightnode import LightNode
-from bdn.nodes.probing import Probing
 from bdn.nodes.progress import Progress
 from bdn.nodes.reading import Reader
 from bdn.nodes.sealing import Ciphers
@@ -124,11 +123,6 @@ class DeviceState(ABC):
         self._computing = 0
         self._promised: dict[tuple[int, str], bytes] = {}
         self._working = False
-        self._probing = Probing(
-            name, settings, key_share, lambda: self._keyring.group_key, self._reader,
-            self._interface, self._ciphers, self._terms, self._addresses, self._promised, rng,
-            trace,
-        )
         memory.restore(self, journal)
 
     @abstractmethod

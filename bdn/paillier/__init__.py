@@ -35,8 +35,6 @@ proof for all. What each proof shows, and what is heuristic, stands in `bdn.pail
 `PackedCipher` and `RingMaskedCipher` seal vectors of floats on top of it (`bdn.paillier.vector`).
 The first is the paper's; in the second Paillier carries only a short secret, and a ring masks the
 model at memory speed (docs/ring-masked.md; `ring_attack` and `spoiling` show what goes wrong how).
-`bdn.paillier.norms` estimates the norm of a packed vector from a few opened random sums of its
-ciphertexts, and says exactly what those reveal (docs/norm-check.md).
 
 **Refusals.** Every cause has its own class in `bdn.paillier.errors`.
 

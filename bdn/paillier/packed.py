@@ -12,28 +12,24 @@ prevent: a malicious sender can seal values beyond its slots, and so spoil its o
 neighbours (`bdn.paillier.spoiling` shows it). Sums out of range are refused when opened, but nobody
 then knows whose vector it was. Range proofs would tell before adding, at a price of another order:
 ACORN (Bell et al., USENIX Security 2023) reports up to 80 s a client for 250,000 values of 16 bits.
-
-With ``probed`` entries (`bdn.paillier.norms`) these come first and fill ciphertexts of their own,
-and a slot is wide enough for a sum of one honest value from each of those ciphertexts as well.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import ClassVar, Literal
 
-import numpy as np
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
 from bdn.encoding import encode_record, transcript
 from bdn.paillier import slots
 from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
-from bdn.paillier.fixedpoint import MAX_SUM_BITS, FixedPoint, Integers
+from bdn.paillier.fixedpoint import FixedPoint, Integers
 from bdn.paillier.keys import PublicKey
 from bdn.paillier.sampling import KEY_BYTES, KeyStream
 from bdn.paillier.sealed import SealedSum, SealedVector
 from bdn.paillier.vector_base import VectorCipherBase
-from bdn.paillier.vector_errors import BudgetError, VectorShapeError
+from bdn.paillier.vector_errors import BudgetError
 from bdn.randomness import Randomness, as_randomness
 
 PIECE = 256
@@ -44,10 +40,8 @@ class PackedCipher(VectorCipherBase):
     """Packed Paillier: the contract applies the weights.
 
     Attributes:
-        slot_bits: width of a slot, v + |W|; with ``probed`` entries in n ciphertexts at least
-            v + |n|.
+        slot_bits: width of a slot, v + |W|.
         slots: slots of a plaintext.
-        probed: how many entries, from the first on, lie in ciphertexts of their own.
     """
 
     name: ClassVar[str] = "packed"
@@ -62,27 +56,18 @@ class PackedCipher(VectorCipherBase):
         *,
         total_weight: int,
         executor: Executor | None = None,
-        probed: int = 0,
     ) -> None:
         """A cipher for vectors (length,) of ``value_bits`` bits over ±``clip``.
 
         ``clip`` is one number or a float64 array (length,); ``total_weight`` the most that the
         weights of a sum may add up to; ``executor``, a pool of processes, lets `seal` use more
-        cores than one (the result is the same); ``probed`` entries, from the first on, are kept
-        apart from the others for norm probes. Raises `BudgetError` where not even one slot fits
-        the key, `VectorShapeError` for more probed entries than there are.
+        cores than one (the result is the same). Raises `BudgetError` where not even one slot fits
+        the key.
         """
         super().__init__(public_key, FixedPoint(length, clip, value_bits, total_weight))
-        if not 0 <= probed <= length:
-            raise VectorShapeError(f"{probed} probed entries of {length}")
-        self.probed = probed
         self._executor = executor
-        self.slot_bits, self.slots = self._layout(public_key.N.bit_length())
-        if self.slot_bits > MAX_SUM_BITS:
-            raise BudgetError(
-                f"probing {probed} entries needs slots of {self.slot_bits} bits; at most "
-                f"{MAX_SUM_BITS} are exact here"
-            )
+        self.slot_bits = self.code.sum_bits
+        self.slots = slots.slots_in(public_key.N.bit_length(), self.slot_bits)
         if self.slots == 0:
             raise BudgetError(
                 f"a slot of {self.slot_bits} bits does not fit a plaintext under a "
@@ -90,25 +75,10 @@ class PackedCipher(VectorCipherBase):
                 "smaller total_weight"
             )
 
-    def _layout(self, modulus_bits: int) -> tuple[int, int]:
-        """(width, number) of slots: the narrowest that hold Eq. (5)'s sums and the probes'."""
-        width = self.code.sum_bits
-        while (count := slots.slots_in(modulus_bits, width)) > 0:
-            summands = -(-self.probed // count)
-            if self.code.value_bits + summands.bit_length() <= width:
-                break
-            width += 1
-        return width, count
-
-    @property
-    def probed_ciphertexts(self) -> int:
-        """⌈probed / slots⌉: the first ciphertexts, which hold the probed entries alone."""
-        return -(-self.probed // self.slots)
-
     @property
     def ciphertext_count(self) -> int:
-        """⌈length / slots⌉, counted apart for probed entries and the others."""
-        return self.probed_ciphertexts - (-(self.length - self.probed) // self.slots)
+        """⌈length / slots⌉."""
+        return -(-self.length // self.slots)
 
     def seal_encoded(
         self,
@@ -118,10 +88,7 @@ class PackedCipher(VectorCipherBase):
         context: bytes = b"",
     ) -> SealedVector:
         """Pack ``levels`` and encrypt them; see `VectorCipherBase.seal_encoded`."""
-        plaintexts = [
-            plaintext for part in (levels[: self.probed], levels[self.probed :])
-            for plaintext in slots.pack(part, self.slot_bits, self.slots)
-        ]
+        plaintexts = slots.pack(levels, self.slot_bits, self.slots)
         source = as_randomness(rng)
         ciphertexts, nonces = self._encrypt(plaintexts, source)
         proof = prove_plaintexts(
@@ -154,8 +121,7 @@ class PackedCipher(VectorCipherBase):
         return self._bound(context)
 
     def _bound(self, context: bytes) -> bytes:
-        layout = (str(self.probed).encode(),) if self.probed else ()
-        return transcript("bdn/packed", self.code.fingerprint(), *layout, context)
+        return transcript("bdn/packed", self.code.fingerprint(), context)
 
     def _add_ciphertexts(
         self, sealed: Sequence[SealedVector], weights: Sequence[int]
@@ -167,11 +133,7 @@ class PackedCipher(VectorCipherBase):
         """Nothing beyond sizes: whether a ciphertext is one, `verify` checks."""
 
     def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:  # noqa: ARG002 - protocol
-        width, cut, probed = self.slot_bits, self.probed_ciphertexts, self.probed
-        return np.concatenate([
-            slots.unpack(plaintexts[:cut], width, self.slots, probed),
-            slots.unpack(plaintexts[cut:], width, self.slots, self.length - probed),
-        ])
+        return slots.unpack(plaintexts, self.slot_bits, self.slots, self.length)
 
 
 def _encrypt_piece(

@@ -71,7 +71,7 @@ def render(inputs: Inputs) -> str:
         "devices": sections.device_table(history),
         "edges": sections.edge_table(history),
         "rewards": sections.rewards_note(history),
-        "refusals": sections.norm_check(history) + sections.refusals(history),
+        "refusals": sections.refusals(history),
         "folder": escape(inputs.folder.name),
     })
 

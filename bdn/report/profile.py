@@ -9,7 +9,7 @@ replay that charges other gas than the receipts say is refused.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bdn.chain import AggregateTransaction, Block, ProbeTransaction, Store, chain_id
+from bdn.chain import AggregateTransaction, Block, Store, chain_id
 from bdn.chain.contracts import Contract, Receipt
 from bdn.chain.errors import LedgerError
 from bdn.chain.execution import Machine, execute
@@ -37,7 +37,6 @@ class BelievingHost(VectorHost):
     """Prices as the mining contract's host does, and takes results from the agreed Tx_co."""
 
     aggregate: AggregateTransaction | None = None
-    agreed_probes: ProbeTransaction | None = None
 
     def verify(self, *_: object) -> None:
         """Believe: a quorum verified the update's proof."""
@@ -47,12 +46,6 @@ class BelievingHost(VectorHost):
         if self.aggregate is None:
             raise LedgerError("a block without Tx_co", "it asks for a weighted product")
         return self.aggregate.root, self.aggregate.chunks, self.aggregate.size
-
-    def probes(self, *_: object) -> tuple[bytes, int, int]:
-        """(root, chunks, size) as the agreed probes of a norm check state them."""
-        if self.agreed_probes is None:
-            raise LedgerError("a block without probes", "it asks for a norm check's sums")
-        return self.agreed_probes.root, self.agreed_probes.chunks, self.agreed_probes.size
 
 
 def gas_by_line(store: Store) -> list[GasByLine]:
@@ -69,8 +62,6 @@ def gas_by_line(store: Store) -> list[GasByLine]:
         lines: GasByLine = {}
         block = store.block(height)
         host.aggregate = _aggregate_of(block)
-        own = block.aggregate.payload if block.aggregate is not None else None
-        host.agreed_probes = own if isinstance(own, ProbeTransaction) else None
         contracts = {name: ProfiledContract(contract, lines)
                      for name, contract in machine.contracts.items()}
         outcome = execute(_with(machine, contracts), state, block.header, block.envelopes)

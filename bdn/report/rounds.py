@@ -2,8 +2,8 @@
 
 A round is one vector's way: trained, sealed, added up, agreed, opened. An epoch has one (``sgd``)
 or two (a gradient phase, then the weights); the closing round scores the last model. Round −1 is
-the set-up: exchange keys, the joint key, its confirmations. With the norm check on, the updates are
-agreed on in blocks of their own before the sum; these belong to the round that they prepare.
+the set-up: exchange keys, the joint key, its confirmations. A block before the sum belongs to the
+round that it prepares.
 """
 
 from dataclasses import dataclass

@@ -212,19 +212,6 @@ def rewards_note(history: History) -> str:
                   f"{held + history['treasury']}; genesis made {history['supply']}.")
 
 
-def norm_check(history: History) -> str:
-    """Estimated norms by epoch, where the check was on (docs/norm-check.md)."""
-    records = history.get("norm_check") or []
-    if not records:
-        return ""
-    rows = [[f"{record['epoch']}, {record['phase']}", _figure(record["median"]),
-             ", ".join(f"{name} {norm:.3f}" for name, norm in sorted(record["norms"].items())),
-             ", ".join(item["device"] for item in record["left_out"]) or "nobody"]
-            for record in records]
-    return "<h3>Norms of the updates, estimated under encryption</h3>" + table(
-        ["epoch, phase", "median", "by device", "left out"], rows, numbers=False)
-
-
 def refusals(history: History) -> str:
     """What was refused, and why."""
     if not history["refused"]:

@@ -38,13 +38,10 @@ SUBMITTED = {
     "ShareTransaction": "Partial decryptions to the edge servers",
     "CallTransaction": "Calls of the learning contract",
     "RegisterKey": "The joint public key",
-    "NormStatement": "The updates' norms to the edge servers",
 }
 WORK = {
     "train": "Local training", "seal": "Sealing under the joint key, with proof",
     "share": "Verify Tx_co, make a partial decryption", "open": "Combine shares and open the sum",
-    "probe-share": "Norm check: a partial decryption of random sums",
-    "norms": "Norm check: open the random sums, estimate the norms",
 }
 VOTES = frozenset({"PrePrepare", "Prepare", "Commit", "Checkpoint", "ViewChange", "NewView",
                    "Status", "Fetch", "State"})

@@ -232,27 +232,12 @@ def _poison(history: History, facts: Facts) -> list[str]:
         lines.append(f"Refused on the way: {told}.")
     else:
         lines.append("Nothing had to be refused.")
-    lines += _norms(history)
     if facts.failed:
         lines.append(f"{facts.failed} of {facts.transactions} transactions failed in their "
                      "contract and changed nothing.")
     if history["scaled"]:
         lines.append(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
     return lines
-
-
-def _norms(history: History) -> list[str]:
-    """What the norm check found, where it was on."""
-    records = history.get("norm_check") or []
-    if not records:
-        return []
-    out = [f"{item['device']} in epoch {item['epoch']}"
-           + (f" ({item['times_median']:.1f} times the median)" if item["times_median"] else "")
-           for record in records for item in record["left_out"]]
-    count = sum(len(record["norms"]) for record in records)
-    if out:
-        return [f"The norm check left out {_listed(out)}, of {count} updates."]
-    return [f"The norm check found all {count} updates in line with the median."]
 
 
 def _listed(words: Any) -> str:

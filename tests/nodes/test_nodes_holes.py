@@ -236,10 +236,9 @@ def test_a_member_fills_no_disk_either(run: Run) -> None:
     RegisterKey(0, 512, 2, 4, bytes(32), 1, 1 << 20),
     RegisterKey(0, 1 << 20, 2, 4, bytes(32), 1, 10),
     ShareTransaction(1, "weights", 1, bytes(32), 1, 1 << 30),
-    ShareTransaction(1, "weights-probe", 1, bytes(32), 1, 1 << 30),
     ShareTransaction(1, "another phase", 1, bytes(32), 1, 10),
     UpdateTransaction(1, "weights", 20, 1000, bytes(32), 1, 1 << 30),
-    UpdateTransaction(1, "weights-probe", 20, 1000, bytes(32), 1, 10),
+    UpdateTransaction(1, "another phase", 20, 1000, bytes(32), 1, 10),
 ])
 def test_no_transaction_names_a_larger_blob_than_the_settings_call_for(
     run: Run, payload: Payload

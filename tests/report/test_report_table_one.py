@@ -229,28 +229,6 @@ def test_no_file_is_no_lab(tmp_path: Path) -> None:
     assert read_lab(tmp_path) is None
 
 
-# --- with the norm check ------------------------------------------------------------------------
-
-
-def test_the_norm_checks_outcome_is_told(run_folder: Path) -> None:
-    """Who was left out, how far out of line; or that all were in line."""
-    inputs = read_inputs(run_folder)
-    with Store.open(inputs.ledger, read_only=True) as store:
-        facts = read_facts(store)
-    out = {"epoch": 2, "phase": "weights", "device": "device-3", "norm": 8.0, "times_median": 8.0}
-    record = {"epoch": 2, "phase": "weights", "norms": {"device-1": 1.0, "device-3": 8.0},
-              "median": 1.0, "left_out": [out]}
-    inputs.history["norm_check"] = [record]
-    said = " ".join(evidence(inputs.history, facts)[ROWS[3]])
-    assert "left out device-3 in epoch 2 (8.0 times the median), of 2 updates" in said
-    assert "<td>device-1 1.000, device-3 8.000</td><td>device-3</td>" in render(inputs)
-    inputs.history["norm_check"] = [{**record, "left_out": []}]
-    said = " ".join(evidence(inputs.history, facts)[ROWS[3]])
-    assert "all 2 updates in line" in said
-    del inputs.history["norm_check"]
-    assert "norm" not in " ".join(evidence(inputs.history, facts)[ROWS[3]])
-
-
 class FakeStore:
     """Just enough of a store for `read_rounds`: payloads by block."""
 
@@ -274,7 +252,7 @@ def total(epoch: int, phase: str = "weights") -> AggregateTransaction:
 
 
 def test_blocks_before_a_sum_belong_to_the_round_that_they_prepare() -> None:
-    """The norm check agrees on updates, probes and norms before the sum (docs/norm-check.md)."""
+    """A block of updates or shares before the sum is part of the sum's round."""
     share = ShareTransaction(1, "weights", 1, bytes(32), 1, 1)
     checked = [[], [], [update(1)], [share], [total(1)], [share], [update(1, "loss"),
                                                                   total(1, "loss")], [share]]

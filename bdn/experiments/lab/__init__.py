@@ -13,8 +13,8 @@ signatures, consensus and training, in which some node is in an attacker's hands
 
 **The modules**, one for each kind of trouble: `crashes` (edge servers stop), `lies` (a primary
 lies or leaves out), `quorum` (all edge servers collude), `privacy` (who tries to read), `together`
-(what learning together gives), `poison` (devices that poison), `norms` (the check against it),
-`forgery` (forged, replayed, false shares), `tampering` (the stored ledger).
+(what learning together gives), `poison` (devices that poison), `forgery` (forged,
+replayed, false shares), `tampering` (the stored ledger).
 `hands` is what they share: an adversary is a real node whose events are hidden or whose effects are
 changed, so that what the others see is exactly what a network would show them.
 
@@ -33,7 +33,6 @@ from bdn.experiments.lab import (
     crashes,
     forgery,
     lies,
-    norms,
     poison,
     privacy,
     quorum,
@@ -43,7 +42,7 @@ from bdn.experiments.lab import (
 from bdn.experiments.lab.finding import ROWS, Experiment, Finding
 from bdn.experiments.lab.record import LAB, document, markdown, play_all
 
-MODULES = (crashes, lies, quorum, privacy, together, poison, norms, forgery, tampering)
+MODULES = (crashes, lies, quorum, privacy, together, poison, forgery, tampering)
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each for module in MODULES for each in module.EXPERIMENTS

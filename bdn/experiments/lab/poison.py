@@ -144,9 +144,8 @@ def boosted_device(key_bits: int) -> Finding:
         ),
         claimed=CLAIMED,
         not_covered="A boosted update within the clip, or a client that cheats at the clip (see "
-                    "overflowing-device). Under encryption nobody sees a norm; --norm-check has "
-                    "the key holders estimate it before the sum is made. A model spoiled so far "
-                    "that honest losses exceed their own clip stops the run.",
+                    "overflowing-device). Under encryption nobody sees a norm. A model spoiled "
+                    "so far that honest losses exceed their own clip stops the run.",
         held=small.summed >= config.epochs and large.scaled >= config.epochs
         and max(small.outcome.accuracy, large.outcome.accuracy) < honest.accuracy,
     )
@@ -177,7 +176,7 @@ def label_flipped(key_bits: int) -> Finding:
         ),
         claimed=CLAIMED,
         not_covered="This. Each update is a plausible one of a plausible norm; nothing on the "
-                    "ledger, and no norm check, tells data that are wrong from data that differ.",
+                    "ledger tells data that are wrong from data that differ.",
         held=not flipped.refused and flipped.outcome.accuracy < honest.accuracy
         and flipped.summed == len(flipped.outcome.contributors),
     )
@@ -280,9 +279,8 @@ def overflowing_device(key_bits: int) -> Finding:
         ),
         claimed=CLAIMED,
         not_covered="Who did it: nobody is named, since nobody may open a single update, so "
-                    "it can cost every epoch; --norm-check would leave it out. The quiet one "
-                    "passes. Range proofs would prevent both, at a cost of many ciphertexts a "
-                    "value (docs/ring-masked.md).",
+                    "it can cost every epoch. The quiet one passes. Range proofs would "
+                    "prevent both, at a cost of many ciphertexts a value (docs/ring-masked.md).",
         held=len(noticed) == 4 and any("out of range" in text for text in said)
         and kept and lost == [1] and not quiet and moved > bound,
     )
