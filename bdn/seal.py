@@ -9,11 +9,11 @@ any n: two quorums share at least f + 1 replicas, and n − f replicas can form 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bdn.encoding import transcript
 from bdn.errors import PeerError, SignatureError, UsageError
 from bdn.identity import Identity, verify_signature
-from bdn.record import record
 
 COMMIT_DOMAIN = "bdn/commit"
 MAX_NUMBER = 1 << 64
@@ -36,7 +36,7 @@ def quorum(n: int) -> int:
     return (n + fault_bound(n) + 2) // 2
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Seal:
     """A certificate that ``digest`` was agreed at ``sequence``.
 

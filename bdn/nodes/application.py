@@ -35,7 +35,7 @@ from bdn.errors import PeerError
 from bdn.nodes.admission import UPDATES, Admission, Awaited
 from bdn.nodes.requests import Request
 from bdn.nodes.settings import WEIGHTS
-from bdn.pbft.errors import NotYet
+from bdn.pbft.application import NotYet
 
 __all__ = ["Awaited", "LedgerApplication"]
 

@@ -3,8 +3,8 @@
 from bdn.errors import EncodingError, PeerError
 from bdn.identity import Identity
 from bdn.pbft.messages import Request
-from bdn.pbft.signing import Ed25519Signing
-from bdn.pbft.wire import decode_message, encode_message, signed
+from bdn.pbft.signing import Ed25519Signing, signed
+from bdn.pbft.wire import decode_message, encode_message
 
 __all__ = ["Request", "decode_request", "sign_request"]
 

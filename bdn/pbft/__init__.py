@@ -26,23 +26,25 @@ exchange follows Castro's thesis (MIT, 2001). Payloads are opaque bytes; what th
 decisions. No socket, clock or randomness is inside (`replica`, `events`), so the same object runs
 under a test, the simulator or a network. A refused message changes nothing.
 
-**Ordering.** `normal` holds PRE-PREPARE, PREPARE and COMMIT; `log` what they are kept in;
-`execution` what happens to a sealed number. q COMMITs of one view are a `bdn.seal.Seal`: proof to
-everyone, forever.
+**Messages.** `messages` has all of them on one page, `wire` their bytes, `signing` what each
+signature covers, `certificates` the proofs that quorums of them form.
+
+**Ordering.** `normal` is section 4.2 of the paper: PRE-PREPARE, PREPARE, COMMIT, execution. `core`
+holds what a replica knows, with one slot of the log for each sequence number. q COMMITs of one
+view are a `bdn.seal.Seal`, which convinces everyone for ever.
 
 **Replacing a primary.** `view_change` is the file to read twice. `certificates.compute_order` is
 its heart: a pure function from VIEW-CHANGEs to what must be proposed again.
 
 **Forgetting and catching up.** `checkpoint` agrees on the state and cuts the log. `catch_up` sends
-lost messages again and fetches bodies, sealed entries and checkpoints. `journal` and `recovery`
-bring a crashed replica back with every vote it ever cast.
+lost messages again and fetches bodies, sealed entries and checkpoints. `journal` says what is
+written down, and `replica` brings a crashed replica back with every vote that it ever cast.
 
 **Applications.** `application.Application` is the protocol; `AppendLog` the one to learn from. The
 ledger is another, with ``Cluster(sequential=True)``: sequence = height, one block in flight.
 
-**Rules.** Comments name them (``Rule 7b``): the number is the group in DESIGN.md section 10; group
-11 is ours, bounded memory. `docs/pbft.md` lists them all, and ``tests/pbft`` deletes each, one at
-a time, and demands that a test fails.
+**Rules.** Comments name them (``Rule 7b``); `docs/pbft.md` lists them all, and ``tests/pbft``
+deletes each, one at a time, and demands that a test fails.
 
 Where we differ from the paper
 ------------------------------
@@ -58,17 +60,23 @@ Where we differ from the paper
 """
 
 from bdn.pbft import events
-from bdn.pbft.application import AppendLog, Application
+from bdn.pbft.application import AppendLog, Application, ExecutionError, NotYet
 from bdn.pbft.client import Accepted, Client
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import BRANCHES
-from bdn.pbft.errors import ExecutionError, JournalError, MessageError, NotYet
 from bdn.pbft.events import Decided, Effect, Event
-from bdn.pbft.journal import compact
-from bdn.pbft.messages import NULL_DIGEST, NULL_PAYLOAD, Message, Request, type_name
+from bdn.pbft.journal import JournalError, compact
+from bdn.pbft.messages import (
+    NULL_DIGEST,
+    NULL_PAYLOAD,
+    Message,
+    MessageError,
+    Request,
+    type_name,
+)
 from bdn.pbft.replica import Replica
-from bdn.pbft.signing import Ed25519Signing, HashSigning, NullSigning, Signing
-from bdn.pbft.wire import decode_message, encode_message, signed
+from bdn.pbft.signing import Ed25519Signing, HashSigning, NullSigning, Signing, signed
+from bdn.pbft.wire import decode_message, encode_message
 
 __all__ = [
     "BRANCHES", "NULL_DIGEST", "NULL_PAYLOAD", "Accepted", "AppendLog", "Application", "Client",

@@ -13,27 +13,25 @@ Payloads are opaque bytes to the core. The contract that every application must 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Protocol
 
-from bdn.encoding import decode, digest
-from bdn.pbft.errors import MessageError
-from bdn.pbft.flat import (
-    ARRAY,
-    read_batch,
-    write_batch,
-    write_bytes,
-    write_head,
-    write_text,
-    write_uint,
-)
-from bdn.pbft.messages import Request
-from bdn.pbft.signing import Signing
-from bdn.pbft.wire import REQUEST_DOMAIN, decode_message, encode_message, request_statement
+from bdn.encoding import decode, digest, encode
+from bdn.errors import IntegrityError, PeerError
+from bdn.pbft.messages import MessageError, Request
+from bdn.pbft.signing import Signing, statement
+from bdn.pbft.wire import decode_message, encode_message
 from bdn.seal import Seal
 
 Result = tuple[str, int, bytes]
 """(client, timestamp, result bytes) of one executed request."""
+
+
+class ExecutionError(IntegrityError):
+    """The application failed on a payload that the cluster has agreed on: it must stop here."""
+
+
+class NotYet(PeerError):  # noqa: N818 - it reads as a sentence: accepts … not yet
+    """`Application.accepts` cannot tell yet (something is being fetched): ask again later."""
 
 
 class Application(Protocol):
@@ -163,7 +161,7 @@ class AppendLog:
         The nonce is any number, the primary's free choice (Castro–Liskov 4.6), so that one set of
         requests has many valid payloads.
         """
-        return write_batch(nonce, map(encode_message, requests))
+        return encode([nonce, *map(encode_message, requests)])
 
     def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
         """Refuse empty and oversized batches, foreign signatures, what is done."""
@@ -174,9 +172,8 @@ class AppendLog:
             if not carried and not self.still_wanted(request):
                 raise MessageError(f"{request.client}'s {request.timestamp} is executed already")
             if self._verified.get(key) != request:
-                text = request_statement(self._instance, *key, request.operation)
                 self._signing.verify(
-                    request.public_key, REQUEST_DOMAIN, text, request.signature)
+                    request.public_key, *statement(self._instance, request), request.signature)
                 self.check_request(request)
 
     def digest(self, payload: bytes) -> bytes:
@@ -250,7 +247,7 @@ class AppendLog:
         """Bring the snapshot and its hash up to the last operation."""
         parts: list[bytes] = []
         for client, timestamp, operation in self.operations[self._snapshot_length:]:
-            data = _entry_of(client) + write_uint(timestamp) + write_bytes(operation)
+            data = encode([client, timestamp, operation])
             parts += len(data).to_bytes(4, "big"), data
         fresh = b"".join(parts)
         self._hash.update(fresh)
@@ -272,7 +269,7 @@ class AppendLog:
 
 def _decode_batch(payload: bytes) -> Batch:
     """What `AppendLog.payload_of` encoded; raises `MessageError` for anything else."""
-    parts = read_batch(payload) or decode(payload)
+    parts = decode(payload)
     if type(parts) is not list or not parts or type(parts[0]) is not int:
         raise MessageError("a batch is a nonce and requests")
     batch: Batch = {}
@@ -284,12 +281,6 @@ def _decode_batch(payload: bytes) -> Batch:
     if len(batch) != len(parts) - 1:
         raise MessageError("a batch repeats a request")
     return batch
-
-
-@lru_cache(maxsize=256)
-def _entry_of(client: str) -> bytes:
-    """How an operation begins in a snapshot: an array of client, timestamp and operation."""
-    return write_head(ARRAY, 3) + write_text(client)
 
 
 _REMEMBERED = 1024

@@ -10,24 +10,24 @@ A sealed entry is taken in any view and during a view change: it is no vote but 
 quorum committed. Castro and Liskov wait for the next checkpoint instead.
 """
 
-from bdn.encoding import decode_record
 from bdn.pbft import checkpoint
 from bdn.pbft.certificates import verify_decided, verify_stable
 from bdn.pbft.core import Core
-from bdn.pbft.errors import MessageError
 from bdn.pbft.events import STATUS_TIMER
 from bdn.pbft.journal import Stable
 from bdn.pbft.messages import (
     NULL_DIGEST,
     Checkpoint,
     Fetch,
+    FetchKind,
+    MessageError,
     PrePrepare,
-    Snapshot,
     State,
     Status,
 )
 from bdn.pbft.normal import own_commit, own_prepare, receive_body, relay
-from bdn.pbft.wire import checkpoint_digest, verify_message
+from bdn.pbft.signing import verify_message
+from bdn.pbft.wire import checkpoint_digest, decode_snapshot
 from bdn.seal import Seal
 
 ANY_DIGEST = bytes(32)
@@ -40,7 +40,7 @@ RELAYED_AGAIN = 32
 # --- STATUS -------------------------------------------------------------------------------------
 
 
-def tick(core: Core) -> None:
+def on_status_timer(core: Core) -> None:
     """The period is over: say how far this replica is, and begin afresh with asking."""
     # record
     stuck = core.executed == core.executed_at_tick
@@ -60,7 +60,7 @@ def tick(core: Core) -> None:
     for slot in core.log:
         if slot.pre_prepare is not None and slot.body(slot.pre_prepare.digest) is None:
             core.broadcast(_ask(core, "payload", slot.sequence, slot.pre_prepare.digest))
-    hurry(core)
+    fetch_checkpoint(core)
 
 
 def on_status(core: Core, message: Status) -> None:
@@ -76,7 +76,7 @@ def on_status(core: Core, message: Status) -> None:
     _send_checkpoints(core, message)
     if message.view == core.view and message.active and core.active:
         _send_votes(core, message)
-    _chase(core, message)
+    _fetch_ahead(core, message)
 
 
 def _send_view(core: Core, message: Status) -> None:
@@ -128,11 +128,11 @@ def _send_votes(core: Core, message: Status) -> None:
 # --- asking -------------------------------------------------------------------------------------
 
 
-def _ask(core: Core, kind: str, sequence: int, digest: bytes = ANY_DIGEST) -> Fetch:
+def _ask(core: Core, kind: FetchKind, sequence: int, digest: bytes = ANY_DIGEST) -> Fetch:
     return core.sign(Fetch(kind, sequence, digest, core.index, b""))
 
 
-def _chase(core: Core, message: Status) -> None:
+def _fetch_ahead(core: Core, message: Status) -> None:
     """Fetch from a replica that is ahead, if nothing has moved here for a period."""
     if core.executed != core.executed_at_tick or core.fetching is not None:
         return
@@ -151,7 +151,7 @@ def _chase(core: Core, message: Status) -> None:
         core.send(message.replica, _ask(core, "decided", core.executed + 1))
 
 
-def hurry(core: Core) -> None:
+def fetch_checkpoint(core: Core) -> None:
     """A certified checkpoint is ahead and cannot be reached by voting: fetch it now."""
     if core.goal <= core.executed or core.restoring is not None or core.fetching is not None:
         return
@@ -268,7 +268,7 @@ def _take_checkpoint(core: Core, message: State) -> None:
     if message.sequence <= core.executed or core.restoring is not None:
         return
     certified = verify_stable(core.cluster, core.signing, message.sequence, message.proof)
-    snapshot = decode_record(Snapshot, message.data)
+    snapshot = decode_snapshot(message.data)
     if checkpoint_digest(snapshot) != certified:  # Rule 5d
         raise MessageError("the state is not the one that the checkpoint certifies")
     done = core.application.restore(message.sequence, snapshot.application, snapshot.state)
@@ -282,7 +282,7 @@ def finish_restore(core: Core) -> None:
     """The application has become the certified state: the replica follows."""
     assert core.restoring is not None
     sequence, data, proof = core.restoring
-    snapshot = decode_record(Snapshot, data)
+    snapshot = decode_snapshot(data)
     core.restoring = None
     core.executed = sequence
     core.replies = {client: (timestamp, result) for client, timestamp, result in snapshot.replies}

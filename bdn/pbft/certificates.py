@@ -7,16 +7,15 @@ quorum, distinctness, agreement and each signature, and raises `PeerError` at th
 from collections.abc import Iterable, Sequence
 
 from bdn.pbft.cluster import Cluster
-from bdn.pbft.errors import MessageError
 from bdn.pbft.messages import (
     NULL_DIGEST,
     Checkpoint,
+    MessageError,
     Prepared,
     PrePrepare,
     ViewChange,
 )
-from bdn.pbft.signing import Signing
-from bdn.pbft.wire import verify_message
+from bdn.pbft.signing import Signing, verify_message
 from bdn.seal import COMMIT_DOMAIN, Seal, commit_statement
 
 

@@ -1,10 +1,10 @@
 """Checkpoints: agreement on the state itself, after which the past may go (Castro–Liskov 4.3)."""
 
 from bdn.pbft.core import Core
-from bdn.pbft.errors import MessageError
 from bdn.pbft.journal import Stable
-from bdn.pbft.messages import Checkpoint, Snapshot
-from bdn.pbft.wire import checkpoint_digest, encode_snapshot, verify_message
+from bdn.pbft.messages import Checkpoint, MessageError, Snapshot
+from bdn.pbft.signing import verify_message
+from bdn.pbft.wire import checkpoint_digest, encode_snapshot
 
 
 def make(core: Core) -> None:
@@ -97,7 +97,6 @@ def adopt(
     core.stable_proof = proof
     core.stable_snapshot = snapshot
     core.log.cut(sequence)
-    core.said.clear()
     core.unvoted = {s for s in core.unvoted if s > sequence}
     core.snapshots = {s: data for s, data in core.snapshots.items() if s > sequence}
     core.checkpoints = {s: votes for s, votes in core.checkpoints.items() if s > sequence}

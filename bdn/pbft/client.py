@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from bdn.errors import PeerError, UsageError
 from bdn.identity import Identity
 from bdn.pbft.cluster import Cluster
-from bdn.pbft.errors import MessageError
 from bdn.pbft.events import Broadcast, CancelTimer, Send, SetTimer
-from bdn.pbft.messages import Reply, Request
-from bdn.pbft.signing import Ed25519Signing, Signing
-from bdn.pbft.wire import decode_message, encode_message, signed, verify_message
+from bdn.pbft.messages import MessageError, Reply, Request
+from bdn.pbft.signing import Ed25519Signing, Signing, signed, verify_message
+from bdn.pbft.wire import decode_message, encode_message
 from bdn.trace import DISCARD, Trace
 
 REPLY_TIMER = "reply"

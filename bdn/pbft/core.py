@@ -1,39 +1,44 @@
 """A replica's whole state, and the few ways in which it speaks. No rule of the protocol is here.
 
-The rules are free functions over a `Core`: `normal` (ordering), `execution`, `checkpoint`,
-`view_change`, `catch_up`. Each handler has three beats: *accept?* may raise and changes nothing,
+The rules are free functions over a `Core`: `normal` (ordering and execution), `checkpoint`,
+`catch_up`, `view_change`. Each handler has three beats: *accept?* may raise and changes nothing,
 *record* changes the state, *send* appends effects.
+
+The message log has one `Slot` for each sequence number in the window (Castro–Liskov 4.2, 4.3). A
+slot keeps two kinds of things. What belongs to the *current view* (the accepted PRE-PREPARE and
+the votes for it) is forgotten when the view is left, for votes count only in their view (Rule 4a).
+What *survives* views is the certificate of highest view (the slot's entry of P), the bodies that
+this replica voted for, and the seal.
 
 Letters: v ``view``, h ``low``, H ``high``, n, f, q as in `bdn.pbft.cluster`.
 """
 
 from collections import Counter
-from collections.abc import Hashable
-from dataclasses import dataclass, field, fields
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from bdn.pbft.application import Application
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.events import Broadcast, CancelTimer, Effect, Persist, Send, SetTimer
-from bdn.pbft.journal import Record, encode_journal
-from bdn.pbft.log import Log
+from bdn.pbft.journal import JournalRecord, encode_journal
 from bdn.pbft.messages import (
+    NULL_DIGEST,
+    NULL_PAYLOAD,
     Checkpoint,
     Commit,
     Message,
     NewView,
     Prepare,
+    Prepared,
     PrePrepare,
     Request,
     ViewChange,
 )
-from bdn.pbft.signing import Signing
-from bdn.pbft.straight import Point
-from bdn.pbft.wire import M, encode_message, signed
-from bdn.record import maker
+from bdn.pbft.signing import M, Signing, signed
+from bdn.pbft.wire import encode_message
+from bdn.seal import Seal
 from bdn.trace import DISCARD, Trace
-
-_broadcast, _persist = maker(Broadcast), maker(Persist)
 
 BRANCHES = (
     "pre-prepare", "prepared", "committed", "executed", "null-request", "checkpoint",
@@ -45,7 +50,143 @@ BRANCHES = (
 """Every event name that a replica tells its trace."""
 
 MAX_DOUBLINGS = 16
-"""Timers double at each failed view change, at most so often (DESIGN section 10, group 8)."""
+"""Timers double at each failed view change, at most so often (Rule 8d)."""
+
+MAX_BODIES = 8
+"""Bodies kept in a slot: a faulty primary can add at most one for each of its views."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """All that is known about one sequence number.
+
+    Attributes:
+        pre_prepare: the accepted proposal of the current view, without its payload.
+        carried: the proposal comes from a NEW-VIEW's O.
+        voted: this replica's PREPARE (the primary's: its PRE-PREPARE) is out.
+        prepares: verified PREPAREs of the current view by backup.
+        commits: verified COMMITs of the current view by replica.
+        committing: prepared in the current view, and this replica's COMMIT is out.
+        certificate: the prepared certificate of highest view; survives views.
+        bodies: payloads by digest; survives views.
+        seal: q COMMITs of one view; survives views.
+    """
+
+    sequence: int
+    pre_prepare: PrePrepare | None = None
+    carried: bool = False
+    voted: bool = False
+    prepares: dict[int, Prepare] = field(default_factory=dict)
+    commits: dict[int, Commit] = field(default_factory=dict)
+    committing: bool = False
+    certificate: Prepared | None = None
+    bodies: dict[bytes, bytes] = field(default_factory=dict)
+    seal: Seal | None = None
+
+    # --- accessors
+
+    def body(self, digest: bytes) -> bytes | None:
+        """The payload of ``digest``, if known."""
+        return NULL_PAYLOAD if digest == NULL_DIGEST else self.bodies.get(digest)
+
+    def is_prepared(self, q: int) -> bool:
+        """Rule 2a: payload, PRE-PREPARE and q − 1 matching PREPAREs of distinct backups."""
+        return self.voted and len(self.prepares) >= q - 1
+
+    def is_committed(self, q: int) -> bool:
+        """Rule 2b: prepared, and q matching COMMITs of distinct replicas."""
+        return self.committing and len(self.commits) >= q
+
+    def key(self) -> Hashable:
+        """Everything, hashable."""
+        return (self.sequence, self.pre_prepare, self.carried, self.voted, self.committing,
+                frozenset(self.prepares.values()), frozenset(self.commits.values()),
+                self.certificate, frozenset(self.bodies.items()), self.seal)
+
+    # --- transitions
+
+    def propose(self, proposal: PrePrepare, carried: bool) -> None:
+        """Take the view's proposal; earlier votes for another digest count for nothing."""
+        self.pre_prepare = proposal.stripped()
+        self.carried = carried
+        if self.prepares or self.commits:
+            self.prepares = {
+                i: v for i, v in self.prepares.items() if v.digest == proposal.digest}
+            self.commits = {
+                i: v for i, v in self.commits.items() if v.digest == proposal.digest}
+        if proposal.payload is not None:
+            self.keep(proposal.digest, proposal.payload)
+
+    def keep(self, digest: bytes, payload: bytes) -> None:
+        """Remember a body; the oldest that nothing here names makes room."""
+        self.bodies[digest] = payload
+        if len(self.bodies) > MAX_BODIES:
+            named = {digest}
+            if self.pre_prepare is not None:
+                named.add(self.pre_prepare.digest)
+            if self.certificate is not None:
+                named.add(self.certificate.pre_prepare.digest)
+            if self.seal is not None:
+                named.add(self.seal.digest)
+            del self.bodies[next(d for d in self.bodies if d not in named)]
+
+    def withdraw(self) -> None:
+        """Forget a proposal that was never voted for."""
+        self.pre_prepare, self.carried = None, False
+
+    def leave_view(self) -> None:
+        """Rule 4a: nothing of a view counts after it; P, bodies and seal survive (Rule 7f)."""
+        self.withdraw()
+        self.voted = self.committing = False
+        self.prepares, self.commits = {}, {}
+
+    def copy(self) -> "Slot":
+        """An independent copy."""
+        return replace(self, prepares=dict(self.prepares), commits=dict(self.commits),
+                       bodies=dict(self.bodies))
+
+
+class Log:
+    """The slots, by sequence; nothing at or below the stable checkpoint (Rule 5c)."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, Slot] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[Slot]:
+        """Ascending by sequence."""
+        return iter([self._slots[sequence] for sequence in sorted(self._slots)])
+
+    def get(self, sequence: int) -> Slot | None:
+        """Return the slot, if anything is known."""
+        return self._slots.get(sequence)
+
+    def at(self, sequence: int) -> Slot:
+        """The slot, made where there is none."""
+        slot = self._slots.get(sequence)
+        if slot is None:
+            slot = self._slots[sequence] = Slot(sequence)
+        return slot
+
+    def cut(self, stable: int) -> None:
+        """Drop everything up to and including ``stable``."""
+        for sequence in [s for s in self._slots if s <= stable]:
+            del self._slots[sequence]
+
+    def leave_view(self) -> None:
+        """Every slot leaves the view; those with nothing left are dropped."""
+        for slot in list(self._slots.values()):
+            slot.leave_view()
+            if slot.certificate is None and slot.seal is None and not slot.bodies:
+                del self._slots[slot.sequence]
+
+    def copy(self) -> "Log":
+        """An independent copy."""
+        twin = Log()
+        twin._slots.update((sequence, slot.copy()) for sequence, slot in self._slots.items())
+        return twin
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +212,6 @@ class Core:
     buffer: dict[int, list[PrePrepare | Prepare | Commit]] = field(default_factory=dict)
     # ordering
     log: Log = field(default_factory=Log)
-    said: dict[bytes, Point | None] = field(default_factory=dict)  # None: nobody counts it now
     next_sequence: int = 1
     unvoted: set[int] = field(default_factory=set)
     in_flight: set[tuple[str, int]] = field(default_factory=set)
@@ -101,7 +241,6 @@ class Core:
     view_timer: bool = False
     entered: bool = False
     recheck: bool = False
-    unsettled: bool = True  # something may have become possible: `Replica.step` looks
     progress: bool = False
     effects: list[Effect] = field(default_factory=list)
 
@@ -161,11 +300,11 @@ class Core:
 
     def broadcast(self, message: Message) -> None:
         """One message to all other replicas."""
-        self.effects.append(_broadcast(encode_message(message)))
+        self.effects.append(Broadcast(encode_message(message)))
 
-    def persist(self, record: Record) -> None:
+    def persist(self, record: JournalRecord) -> None:
         """The record is durable before whatever is sent after it (Rules 10b to 10e)."""
-        self.effects.append(_persist(encode_journal(record)))
+        self.effects.append(Persist(encode_journal(record)))
 
     def set_timer(self, name: str, after_ms: int) -> None:
         """Start or restart a timer."""

@@ -6,7 +6,6 @@ effects out **in the order of the list**. Nothing else passes between a replica 
 
 from dataclasses import dataclass
 
-from bdn.record import record
 from bdn.seal import Seal
 
 # --- events -------------------------------------------------------------------------------------
@@ -17,7 +16,7 @@ class Start:
     """The first event of a replica's life, fresh or restarted: it sets its timers."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Receive:
     """``data`` arrived. ``source`` (replica index or client name) is the transport's word only:
     it tells where to send an answer, and nothing is believed because of it."""
@@ -26,7 +25,7 @@ class Receive:
     data: bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Timeout:
     """The timer ``name``, set by `SetTimer` and neither reset nor cancelled since, ran out."""
 
@@ -38,14 +37,14 @@ class Poke:
     """The application's situation changed (an epoch's deadline passed): look again."""
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Restored:
     """The application finished the `restore` of ``sequence`` that it began by itself."""
 
     sequence: int
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """Whoever drives this replica has its own reasons to give up every view below ``view``."""
 
@@ -57,7 +56,7 @@ Event = Start | Receive | Timeout | Poke | Restored | Suspect
 # --- effects ------------------------------------------------------------------------------------
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send ``data`` to replica ``to``."""
 
@@ -65,22 +64,22 @@ class Send:
     data: bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Broadcast:
     """Send ``data`` to every other replica."""
 
     data: bytes
 
 
-@record
-class Reply:
+@dataclass(frozen=True, slots=True)
+class SendReply:
     """Send ``data`` (a REPLY message) to ``client``."""
 
     client: str
     data: bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class SetTimer:
     """Start timer ``name``, or start it anew; it runs out ``after_ms`` milliseconds from now."""
 
@@ -88,21 +87,21 @@ class SetTimer:
     after_ms: int
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class CancelTimer:
     """Stop timer ``name``; nothing happens where it does not run."""
 
     name: str
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Persist:
     """Append ``record`` to the journal: durable **before** any later effect of the same list."""
 
     record: bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Decided:
     """``payload`` was executed as ``sequence``; ``seal`` proves that a quorum committed it."""
 
@@ -111,7 +110,7 @@ class Decided:
     seal: Seal
 
 
-Effect = Send | Broadcast | Reply | SetTimer | CancelTimer | Persist | Decided
+Effect = Send | Broadcast | SendReply | SetTimer | CancelTimer | Persist | Decided
 
 REQUEST_TIMER = "request"
 """A valid request waits; when it runs out, the primary is suspected."""

@@ -1,4 +1,4 @@
-"""Every message of PBFT, on one page (Castro–Liskov 1999, section 4; DESIGN.md section 10).
+"""Every message of PBFT, on one page (Castro–Liskov 1999, section 4).
 
 =============  ====================================  ==============================================
 type           paper's form                          sent by
@@ -12,22 +12,22 @@ CHECKPOINT     ⟨CHECKPOINT, n, d, i⟩σi               a replica, every K exe
 VIEW-CHANGE    ⟨VIEW-CHANGE, v, n, C, P, i⟩σi        a replica that suspects the primary
 NEW-VIEW       ⟨NEW-VIEW, v, V, O⟩σp                 the primary of the view that begins
 STATUS         (Castro's thesis, section 5.2)        a replica, from time to time: "this I have"
-FETCH          (Castro's thesis, sections 5.3, 6.2)  a replica that lacks a payload or the state
+FETCH          (Castro's thesis, sections 5.3, 6.2)  a replica without a payload or a state
 STATE          (as above)                            the answer to a FETCH
 =============  ====================================  ==============================================
 
 Letters: v view, n sequence number, d digest, i replica, m payload, h stable checkpoint.
-Encodings and signed statements are in `bdn.pbft.wire`; no message here is trusted before
-`bdn.pbft.certificates` has verified it. Numbers are in [0, 2^63), digests have 32 bytes.
+
+`bdn.pbft.wire` encodes and decodes them, and the decoder checks the type and range of every field,
+however deeply nested. `bdn.pbft.signing` says what each signature covers. No certificate in here
+is trusted before `bdn.pbft.certificates` has verified it.
 """
 
-import typing
-from typing import TypeVar, dataclass_transform
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from bdn.encoding import digest as digest_of
-from bdn.record import maker, record
-
-T = TypeVar("T")
+from bdn.errors import PeerError
 
 NUMBER_LIMIT = 1 << 63
 """Views, sequence numbers, timestamps and indices stay below this, so eight bytes hold each."""
@@ -36,58 +36,38 @@ DIGEST_BYTES = 32
 MAX_NAME = 128
 """Longest client name, in characters."""
 
+# The decoder reads the ranges: of an integer the values, of bytes and text the lengths.
+Number = Annotated[int, range(NUMBER_LIMIT)]
+Digest = Annotated[bytes, range(DIGEST_BYTES, DIGEST_BYTES + 1)]
+PublicKey = Annotated[bytes, range(32, 33)]
+Signature = Annotated[bytes, range(65)]
+ClientName = Annotated[str, range(MAX_NAME + 1)]
+FetchKind = Literal["payload", "decided", "checkpoint"]
+"""What a FETCH may ask for: the body of a digest, a committed entry with its seal, a checkpoint."""
+
 NULL_PAYLOAD = b""
 """The null request, which fills a gap after a view change and executes as nothing."""
 
 NULL_DIGEST = digest_of("bdn/pbft/null")
 """What stands for the null request in votes: 32 bytes that no payload's digest equals."""
 
-FETCH_KINDS = ("payload", "decided", "checkpoint")
-"""What a FETCH may ask for: the body of a digest, a committed entry with its seal, a checkpoint."""
+
+class MessageError(PeerError):
+    """A message that the protocol's rules refuse; the replica that meets it stays as it was."""
 
 
-def _refuse(message: object, names: tuple[str, ...]) -> None:
-    """Say which of the fields ``names`` is out of its range."""
-    for name in names:
-        value = getattr(message, name)
-        if name == "digest":
-            if len(value) != DIGEST_BYTES:
-                raise ValueError(f"a digest has {DIGEST_BYTES} bytes, not {len(value)}")
-        elif not 0 <= value < NUMBER_LIMIT:
-            raise ValueError(f"{name} is outside [0, 2^63)")
-
-
-@dataclass_transform(frozen_default=True)
-def message(cls: type[T]) -> type[T]:
-    """A `record` that refuses numbers outside [0, 2^63) and digests that have not 32 bytes.
-
-    The numbers' union of bits lies in the range exactly if each of them does, so one comparison
-    serves; it stands in ``__init__`` itself, for a vote is made at nearly every step.
-    """
-    kinds = typing.get_type_hints(cls)
-    names = tuple(name for name in kinds if kinds[name] is int or name == "digest")
-    wrong = [f"({' | '.join(name for name in names if name != 'digest')}) >> 63"]
-    if "digest" in names:
-        wrong.append(f"len(digest) != {DIGEST_BYTES}")
-    return record(cls, [f"if {' or '.join(wrong)}: refuse(self, {names})"], {"refuse": _refuse})
-
-
-@message
+@dataclass(frozen=True, slots=True)
 class Request:
     """A client asks for ``operation``; ``timestamp`` grows with each of the client's requests."""
 
-    client: str
-    public_key: bytes
-    timestamp: int
+    client: ClientName
+    public_key: PublicKey
+    timestamp: Number
     operation: bytes
-    signature: bytes
-
-    def __post_init__(self) -> None:
-        if len(self.client) > MAX_NAME:
-            raise ValueError(f"a client's name has at most {MAX_NAME} characters")
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class PrePrepare:
     """The primary of ``view`` puts ``digest`` at ``sequence``.
 
@@ -95,67 +75,62 @@ class PrePrepare:
     (``None``) inside certificates and NEW-VIEW messages.
     """
 
-    view: int
-    sequence: int
-    digest: bytes
+    view: Number
+    sequence: Number
+    digest: Digest
     payload: bytes | None
-    signature: bytes
+    signature: Signature
 
     def stripped(self) -> "PrePrepare":
-        """The same message without its payload."""
-        if self.payload is None:
-            return self
-        return _pre_prepare(self.view, self.sequence, self.digest, None, self.signature)
+        """Return the same message without its payload."""
+        return replace(self, payload=None)
 
 
-_pre_prepare = maker(PrePrepare)
-
-
-@message
+@dataclass(frozen=True, slots=True)
 class Prepare:
     """Backup ``replica`` accepts the PRE-PREPARE of (view, sequence, digest)."""
 
-    view: int
-    sequence: int
-    digest: bytes
-    replica: int
-    signature: bytes
+    view: Number
+    sequence: Number
+    digest: Digest
+    replica: Number
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Commit:
     """``replica`` saw (view, sequence, digest) prepared; its signature is part of a seal."""
 
-    view: int
-    sequence: int
-    digest: bytes
-    replica: int
-    signature: bytes
+    view: Number
+    sequence: Number
+    digest: Digest
+    replica: Number
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Reply:
     """``replica`` executed the client's request of ``timestamp``, with this ``result``."""
 
-    view: int
-    client: str
-    timestamp: int
+    view: Number
+    client: ClientName
+    timestamp: Number
     result: bytes
-    replica: int
-    signature: bytes
+    replica: Number
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """``replica``'s state after executing ``sequence`` has ``digest`` (replies included)."""
 
-    sequence: int
-    digest: bytes
-    replica: int
-    signature: bytes
+    sequence: Number
+    digest: Digest
+    replica: Number
+    signature: Signature
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """One entry of P: a PRE-PREPARE and q − 1 PREPAREs that match it, ascending by replica."""
 
@@ -163,7 +138,7 @@ class Prepared:
     prepares: tuple[Prepare, ...]
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class ViewChange:
     """``replica`` gives up every view below ``view`` and tells what it had prepared.
 
@@ -174,27 +149,32 @@ class ViewChange:
         prepared: P, its certificate of highest view for each sequence above h, ascending.
     """
 
-    view: int
-    stable: int
+    view: Number
+    stable: Number
     proof: tuple[Checkpoint, ...]
     prepared: tuple[Prepared, ...]
-    replica: int
-    signature: bytes
+    replica: Number
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class NewView:
-    """The primary of ``view`` begins it: V justifies O, and everyone recomputes O from V."""
+    """The primary of ``view`` begins it: V justifies O, and everyone recomputes O from V.
 
-    view: int
+    Attributes:
+        view_changes: V, a quorum of VIEW-CHANGEs to ``view``.
+        pre_prepares: O, what must be proposed again.
+    """
+
+    view: Number
     view_changes: tuple[ViewChange, ...]
     pre_prepares: tuple[PrePrepare, ...]
-    signature: bytes
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Status:
-    """How far ``replica`` is; whoever has more sends it what it lacks.
+    """How far ``replica`` is; whoever has more sends it what is missing there.
 
     Attributes:
         view: its view.
@@ -203,17 +183,17 @@ class Status:
         executed: the last sequence that it executed.
     """
 
-    view: int
+    view: Number
     active: bool
-    stable: int
-    executed: int
-    replica: int
-    signature: bytes
+    stable: Number
+    executed: Number
+    replica: Number
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class Fetch:
-    """``replica`` lacks something.
+    """``replica`` asks for something.
 
     Attributes:
         kind: "payload": the body of ``digest`` at ``sequence``; "decided": the committed entry
@@ -221,20 +201,16 @@ class Fetch:
         digest: the payload's, else 32 zero bytes.
     """
 
-    kind: str
-    sequence: int
-    digest: bytes
-    replica: int
-    signature: bytes
-
-    def __post_init__(self) -> None:
-        if self.kind not in FETCH_KINDS:
-            raise ValueError(f"nobody can fetch a {self.kind!r}")
+    kind: FetchKind
+    sequence: Number
+    digest: Digest
+    replica: Number
+    signature: Signature
 
 
-@message
+@dataclass(frozen=True, slots=True)
 class State:
-    """The answer to a `Fetch`; what proves it stands inside.
+    """The answer to a `Fetch`; it carries its own proof.
 
     Attributes:
         data: the payload, or the encoded `Snapshot` of a checkpoint.
@@ -243,22 +219,18 @@ class State:
         proof: for "checkpoint": q CHECKPOINTs for (sequence, digest).
     """
 
-    kind: str
-    sequence: int
-    digest: bytes
+    kind: FetchKind
+    sequence: Number
+    digest: Digest
     data: bytes
-    view: int
-    seal: tuple[tuple[int, bytes], ...]
+    view: Number
+    seal: tuple[tuple[Number, Signature], ...]
     proof: tuple[Checkpoint, ...]
-    replica: int
-    signature: bytes
-
-    def __post_init__(self) -> None:
-        if self.kind not in FETCH_KINDS:
-            raise ValueError(f"no state is a {self.kind!r}")
+    replica: Number
+    signature: Signature
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a checkpoint's digest covers: the application's state and the last replies.
 
@@ -269,8 +241,8 @@ class Snapshot:
     """
 
     application: bytes
-    state: bytes
-    replies: tuple[tuple[str, int, bytes], ...]
+    state: Digest
+    replies: tuple[tuple[ClientName, Number, bytes], ...]
 
 
 Message = (
@@ -279,11 +251,6 @@ Message = (
 )
 """The closed union of what travels."""
 
-MESSAGES: tuple[type[Message], ...] = (
-    Request, PrePrepare, Prepare, Commit, Reply, Checkpoint, ViewChange, NewView, Status, Fetch,
-    State,
-)
-
 TYPE_NAMES: dict[type[Message], str] = {
     Request: "REQUEST", PrePrepare: "PRE-PREPARE", Prepare: "PREPARE", Commit: "COMMIT",
     Reply: "REPLY", Checkpoint: "CHECKPOINT", ViewChange: "VIEW-CHANGE", NewView: "NEW-VIEW",
@@ -291,7 +258,9 @@ TYPE_NAMES: dict[type[Message], str] = {
 }
 """The paper's names, which scenario files and charts use."""
 
+MESSAGES: tuple[type[Message], ...] = tuple(TYPE_NAMES)
+
 
 def type_name(message: Message) -> str:
-    """The paper's name of a message's type, as "PRE-PREPARE"."""
+    """Return the paper's name of a message's type, as "PRE-PREPARE"."""
     return TYPE_NAMES[type(message)]

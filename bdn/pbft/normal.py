@@ -4,43 +4,38 @@
 
     client ─REQUEST▶ primary ─PRE-PREPARE▶ backups ─PREPARE▶ all ─COMMIT▶ all ─REPLY▶ client
 
-Rules held here (DESIGN.md section 10): 1 (what a PRE-PREPARE must be), 2 (prepared, committed),
-4 (votes count only in their view; those for a view to come wait), 9 (requests).
+1. A client sends its request to the primary. A backup that gets one passes it on.
+2. The primary gives a batch of requests the next number n and multicasts ⟨PRE-PREPARE, v, n, d⟩.
+3. A backup that accepts it multicasts ⟨PREPARE, v, n, d, i⟩. With q − 1 of them the batch is
+   *prepared*: no other digest can be prepared at n in view v, because two quorums share a correct
+   replica, which votes once.
+4. A replica with a prepared batch multicasts ⟨COMMIT, v, n, d, i⟩. With q of them the batch is
+   *committed*: a later primary learns of it from any q replicas (`bdn.pbft.view_change`).
+5. Committed batches are executed in the order of their numbers, and the clients are answered.
+
+Rules held here: 1 (what a PRE-PREPARE must be), 2 (prepared, committed, executed), 4 (votes count
+only in their view; those for a view to come wait), 9 (requests).
 """
 
 from bdn.errors import PeerError
-from bdn.pbft.core import Core
-from bdn.pbft.errors import MessageError, NotYet
-from bdn.pbft.events import Reply
-from bdn.pbft.journal import Voted
-from bdn.pbft.log import Slot
+from bdn.pbft import checkpoint
+from bdn.pbft.application import ExecutionError, NotYet
+from bdn.pbft.core import Core, Slot
+from bdn.pbft.events import Decided, SendReply
+from bdn.pbft.journal import Executed, Voted
 from bdn.pbft.messages import (
     NULL_PAYLOAD,
     Commit,
+    MessageError,
     Prepare,
     Prepared,
     PrePrepare,
+    Reply,
     Request,
 )
-from bdn.pbft.messages import Reply as ReplyMessage
-from bdn.pbft.wire import (
-    PRE_PREPARE_DOMAIN,
-    PREPARE_DOMAIN,
-    REPLY_DOMAIN,
-    commit_text,
-    encode_message,
-    gists_of,
-    reply_statement,
-    verify_message,
-    vote_statement,
-)
-from bdn.record import maker
-from bdn.seal import COMMIT_DOMAIN, Seal
-
-_pre_prepare, _prepare, _prepared = maker(PrePrepare), maker(Prepare), maker(Prepared)
-_commit, _seal, _reply, _reply_effect, _voted = (
-    maker(Commit), maker(Seal), maker(ReplyMessage), maker(Reply), maker(Voted))
-"""What every batch makes anew, as the classes make it."""
+from bdn.pbft.signing import verify_message
+from bdn.pbft.wire import encode_message
+from bdn.seal import Seal
 
 PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
@@ -84,11 +79,8 @@ def relay(core: Core, request: Request) -> None:
 
 def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
     """Tell a client what its request gave."""
-    view, index = core.view, core.index
-    text = reply_statement(core.cluster.instance, view, client, timestamp, result, index)
-    reply = _reply(view, client, timestamp, result, index,
-                   core.signing.sign(REPLY_DOMAIN, text))
-    core.effects.append(_reply_effect(client, encode_message(reply)))
+    reply = core.sign(Reply(core.view, client, timestamp, result, core.index, b""))
+    core.effects.append(SendReply(client, encode_message(reply)))
 
 
 # --- proposing ----------------------------------------------------------------------------------
@@ -106,18 +98,16 @@ def propose_ready(core: Core) -> None:
         if payload is None:
             return
         digest = core.application.digest(payload)
-        text = vote_statement(core.cluster.instance, core.view, sequence, digest)
-        proposal = _pre_prepare(core.view, sequence, digest, payload,
-                                core.signing.sign(PRE_PREPARE_DOMAIN, text))
+        proposal = core.sign(PrePrepare(core.view, sequence, digest, payload, b""))
         # record
         core.next_sequence = sequence + 1
         core.in_flight.update(core.application.requests(payload))
         slot = core.log.at(sequence)
-        take_proposal(core, slot, proposal, carried=False)
+        slot.propose(proposal, carried=False)
         slot.voted = True
         core.tell("pre-prepare", sequence=sequence)
         # send
-        core.persist(_voted(proposal, payload, carried=False))  # Rule 10b
+        core.persist(Voted(proposal.stripped(), payload, carried=False))  # Rule 10b
         core.broadcast(proposal)
         if slot.is_prepared(core.q):  # alone it needs nobody's PREPARE
             become_prepared(core, slot)
@@ -177,7 +167,7 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     ready = is_acceptable(core, message.sequence, message.digest, message.payload, carried=False)
     # record
     slot = core.log.at(message.sequence)
-    take_proposal(core, slot, message, carried=False)
+    slot.propose(message, carried=False)
     core.tell("pre-prepare", sequence=message.sequence)
     # send
     if ready:
@@ -186,15 +176,6 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
         core.unvoted.add(message.sequence)
         core.tell("deferred", sequence=message.sequence)
     return None
-
-
-def take_proposal(core: Core, slot: Slot, proposal: PrePrepare, carried: bool) -> None:
-    """The view's proposal for a slot, and what the votes to come will say."""
-    slot.propose(proposal, carried)
-    point = proposal.view, proposal.sequence, proposal.digest
-    slot.gists = prepares, commits = gists_of(point)
-    core.said.setdefault(prepares, point)
-    core.said.setdefault(commits, point)
 
 
 def is_acceptable(
@@ -261,7 +242,7 @@ def vote(core: Core, slot: Slot) -> None:
     slot.voted = True
     core.unvoted.discard(slot.sequence)
     # send
-    core.persist(_voted(proposal, payload, slot.carried))  # Rule 10c: written before it is sent
+    core.persist(Voted(proposal, payload, slot.carried))  # Rule 10c: written before it is sent
     if not core.is_primary:
         own = own_prepare(core, proposal)
         slot.prepares[core.index] = own
@@ -271,17 +252,15 @@ def vote(core: Core, slot: Slot) -> None:
 
 
 def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
-    """This backup's PREPARE for a proposal."""
-    view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
-    text = vote_statement(core.cluster.instance, view, sequence, digest)
-    return _prepare(view, sequence, digest, core.index, core.signing.sign(PREPARE_DOMAIN, text))
+    """Return this backup's PREPARE for a proposal."""
+    return core.sign(Prepare(
+        proposal.view, proposal.sequence, proposal.digest, core.index, b""))
 
 
 def own_commit(core: Core, proposal: PrePrepare) -> Commit:
-    """This replica's COMMIT for a proposal."""
-    view, sequence, digest = proposal.view, proposal.sequence, proposal.digest
-    text = commit_text(core.cluster.instance, view, sequence, digest)
-    return _commit(view, sequence, digest, core.index, core.signing.sign(COMMIT_DOMAIN, text))
+    """Return this replica's COMMIT for a proposal."""
+    return core.sign(Commit(
+        proposal.view, proposal.sequence, proposal.digest, core.index, b""))
 
 
 def on_prepare(core: Core, message: Prepare) -> None:
@@ -333,11 +312,10 @@ def become_prepared(core: Core, slot: Slot) -> None:
     assert proposal is not None
     votes = [slot.prepares[i] for i in sorted(slot.prepares)[:core.q - 1]]
     # record
-    slot.certificate = _prepared(proposal, tuple(votes))
+    slot.certificate = Prepared(proposal, tuple(votes))
     slot.committing = True
     own = own_commit(core, proposal)
     slot.commits[core.index] = own
-    core.said[slot.gists[0]] = None
     core.tell("prepared", sequence=slot.sequence)
     # send
     core.persist(slot.certificate)  # Rule 10d: P survives a restart
@@ -352,10 +330,80 @@ def become_committed(core: Core, slot: Slot) -> None:
     assert proposal is not None
     signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:core.q]]
     # record
-    slot.seal = _seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
-    core.said[slot.gists[1]] = None
-    core.unsettled = True
+    slot.seal = Seal(proposal.view, slot.sequence, proposal.digest, tuple(signatures))
     core.tell("committed", sequence=slot.sequence)
+
+
+# --- execution (Rule 2g) ------------------------------------------------------------------------
+
+
+def execute_ready(core: Core) -> None:
+    """Execute the next numbers as long as they are sealed and their bodies known."""
+    while core.restoring is None:
+        slot = core.log.get(core.executed + 1)  # Rule 2g: in order; early ones wait in the log
+        if slot is None or (seal := slot.seal) is None:
+            return
+        payload = slot.body(seal.digest)
+        if payload is None:
+            return
+        written = (slot.voted and slot.pre_prepare is not None
+                   and slot.pre_prepare.digest == seal.digest)
+        try:
+            _execute(core, seal, payload)
+        except NotYet:  # the application fetches something; every later step tries again
+            core.tell("deferred", sequence=slot.sequence)
+            return
+        core.persist(Executed(seal, None if written else payload))
+        core.effects.append(Decided(seal.sequence, payload, seal))
+        if seal.sequence % core.cluster.checkpoint_interval == 0:
+            checkpoint.make(core)
+
+
+def _execute(core: Core, seal: Seal, payload: bytes) -> None:
+    results = apply(core, seal, payload)
+    if payload != NULL_PAYLOAD:
+        for key in core.application.requests(payload):
+            core.in_flight.discard(key)
+            if core.pending.pop(key, None) is not None:
+                core.progress = True  # only a request that waited here restarts its timer
+        if core.active:
+            core.failures = 0  # Rule 8e: timeouts are short again after a view made progress
+    if core.pending:
+        drop_unwanted(core)
+    core.recheck = True
+    core.tell("null-request" if payload == NULL_PAYLOAD else "executed", sequence=seal.sequence)
+    for client, timestamp, result in results:
+        send_reply(core, client, timestamp, result)
+
+
+def apply(core: Core, seal: Seal, payload: bytes) -> list[tuple[str, int, bytes]]:
+    """The state after ``payload``; also how a restart replays its journal."""
+    results: list[tuple[str, int, bytes]] = []
+    if payload != NULL_PAYLOAD:
+        try:
+            results = core.application.execute(seal.sequence, payload, seal)
+        except NotYet:
+            raise
+        except PeerError as error:  # agreed, yet impossible: no peer can be blamed any more
+            raise ExecutionError(f"cannot execute number {seal.sequence}: {error}") from error
+    for client, timestamp, result in results:
+        if timestamp > core.replies.get(client, (-1, b""))[0]:
+            core.replies[client] = (timestamp, result)
+    core.executed = seal.sequence
+    core.next_sequence = max(core.next_sequence, core.executed + 1)
+    return results
+
+
+def drop_unwanted(core: Core) -> None:
+    """Forget waiting requests that can never be executed any more."""
+    wanted = core.application.still_wanted
+    for key in [key for key, request in core.pending.items() if not wanted(request)]:
+        del core.pending[key]
+        core.in_flight.discard(key)
+        core.tell("dropped", client=key[0])
+
+
+# --- votes for a view to come (Rule 4b, 7d) -----------------------------------------------------
 
 
 def forget_held_back(core: Core) -> None:

@@ -1,11 +1,12 @@
 """One replica as a state machine without I/O: `Replica.step(event) -> list[Effect]`.
 
 Everything that happens to a replica passes through this file: it decodes what arrives, hands it to
-the rule that it concerns, and afterwards lets the replica do whatever has become possible.
+the rule that it concerns, and afterwards lets the replica do whatever has become possible. After a
+crash the constructor replays the journal into the state that its writer had (Rule 10).
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, assert_never
+from collections.abc import Hashable, Mapping, Sequence
+from typing import assert_never
 
 from bdn.errors import PeerError
 from bdn.identity import Identity
@@ -13,7 +14,6 @@ from bdn.pbft import catch_up, checkpoint, normal, view_change
 from bdn.pbft.application import Application
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import Core
-from bdn.pbft.errors import MessageError
 from bdn.pbft.events import (
     REQUEST_TIMER,
     STATUS_TIMER,
@@ -27,13 +27,20 @@ from bdn.pbft.events import (
     Suspect,
     Timeout,
 )
-from bdn.pbft.execution import execute_ready
+from bdn.pbft.journal import (
+    Executed,
+    JournalError,
+    JournalRecord,
+    Stable,
+    Voted,
+    decode_journal,
+)
 from bdn.pbft.messages import (
-    MESSAGES,
     Checkpoint,
     Commit,
     Fetch,
     Message,
+    MessageError,
     NewView,
     Prepare,
     Prepared,
@@ -44,13 +51,9 @@ from bdn.pbft.messages import (
     Status,
     ViewChange,
 )
-from bdn.pbft.recovery import replay
 from bdn.pbft.signing import Ed25519Signing, Signing
-from bdn.pbft.wire import read_among
+from bdn.pbft.wire import decode_message, decode_snapshot
 from bdn.trace import DISCARD, Trace
-
-ORDERING = (Prepare, Commit, PrePrepare)
-"""What tells `Core.unsettled` by itself whether it has made something else possible."""
 
 
 class Replica:
@@ -178,37 +181,61 @@ class Replica:
         core = self._core
         core.effects = []
         try:
-            if isinstance(event, Receive):  # as nearly every event is
-                message = read_among(core.said, event.data)
-                if message is None:
-                    return core.effects  # a quorum has said it, so this one counts for nothing
-                kind = type(message)
-                core.source = event.source
-                RULES[kind](core, message)
-                if kind in ORDERING and not core.unsettled:
-                    return core.effects  # only a seal makes something else possible
-            else:
-                self._take(event)
+            self._take(event)
         except PeerError as error:
             core.tell("rejected", reason=str(error))
             return core.effects
-        self._settle()
+        self._go_on()
         return core.effects
 
-    def _take(self, event: Start | Timeout | Poke | Restored | Suspect) -> None:
+    def _take(self, event: Event) -> None:
+        core = self._core
         match event:
-            case Timeout():
-                self._time_out(event.name)
+            case Receive(source, data):
+                core.source = source
+                self._receive(decode_message(data))
+            case Timeout(name):
+                self._time_out(name)
             case Start():
                 self._start()
             case Poke():
-                self._core.recheck = True
-            case Restored():
-                self._restored(event.sequence)
-            case Suspect():
-                view_change.start(self._core, event.view)
+                core.recheck = True
+            case Restored(sequence):
+                self._restored(sequence)
+            case Suspect(view):
+                view_change.start(core, view)
             case _:
                 assert_never(event)
+
+    def _receive(self, message: Message) -> None:
+        core = self._core
+        match message:
+            case Commit():
+                normal.on_commit(core, message)
+            case Prepare():
+                normal.on_prepare(core, message)
+            case PrePrepare():
+                normal.on_pre_prepare(core, message)
+            case Request():
+                normal.on_request(core, message)
+            case Checkpoint():
+                checkpoint.on_checkpoint(core, message)
+                if core.goal > core.high:  # beyond the window: no votes will lead there
+                    catch_up.fetch_checkpoint(core)
+            case ViewChange():
+                view_change.on_view_change(core, message)
+            case NewView():
+                view_change.on_new_view(core, message)
+            case Status():
+                catch_up.on_status(core, message)
+            case Fetch():
+                catch_up.on_fetch(core, message)
+            case State():
+                catch_up.on_state(core, message)
+            case Reply():
+                raise MessageError("a REPLY is for clients")
+            case _:
+                assert_never(message)
 
     def _start(self) -> None:
         core = self._core
@@ -227,7 +254,7 @@ class Replica:
     def _time_out(self, name: str) -> None:
         core = self._core
         if name == STATUS_TIMER:
-            catch_up.tick(core)
+            catch_up.on_status_timer(core)
         elif name == REQUEST_TIMER and core.request_timer:
             core.request_timer = False
             core.tell("timeout", timer=name)
@@ -242,11 +269,10 @@ class Replica:
         if core.restoring is not None and core.restoring[0] == sequence:
             catch_up.finish_restore(core)
 
-    def _settle(self) -> None:
-        """Whatever has become possible: execute, take what waited, propose, mind the timer."""
+    def _go_on(self) -> None:
+        """Do what has become possible: execute, take what waited, propose, mind the timer."""
         core = self._core
-        core.unsettled = False
-        execute_ready(core)
+        normal.execute_ready(core)
         while core.entered or core.recheck:
             if core.entered:
                 core.entered = False
@@ -258,12 +284,11 @@ class Replica:
                     normal.reconsider(core)
                 normal.propose_ready(core)
                 _mind_request_timer(core)
-            if core.unsettled:  # what was voted for or proposed needed no more votes
-                execute_ready(core)
+            normal.execute_ready(core)  # what was voted for or proposed may need no more votes
 
     def _take_again(self, message: Message) -> None:
         try:
-            RULES[type(message)](self._core, message)
+            self._receive(message)
         except PeerError as error:
             self._core.tell("rejected", reason=str(error))
 
@@ -282,28 +307,111 @@ def _mind_request_timer(core: Core) -> None:
     core.progress = False
 
 
-def _on_checkpoint(core: Core, message: Checkpoint) -> None:
-    checkpoint.on_checkpoint(core, message)
-    if core.goal > core.high:  # beyond the window: no votes will lead there
-        catch_up.hurry(core)
+# --- life after a crash -------------------------------------------------------------------------
 
 
-def _on_reply(core: Core, message: Reply) -> None:  # noqa: ARG001 - as every rule
-    raise MessageError("a REPLY is for clients")
+def replay(core: Core, journal: Sequence[bytes]) -> None:
+    """Replay every record; raises `JournalError` where the journal cannot be this replica's.
+
+    Nothing is sent: `Start` says afterwards what the others should know.
+    """
+    for data in journal:
+        try:
+            _replay(core, decode_journal(data))
+        except PeerError as error:
+            raise JournalError(f"the journal does not fit its application: {error}") from error
+    core.effects.clear()
+    core.tell("restarted", sequence=core.executed, records=len(journal))
 
 
-RULES: dict[type[Message], Callable[[Core, Any], None]] = {
-    Request: normal.on_request,
-    PrePrepare: normal.on_pre_prepare,
-    Prepare: normal.on_prepare,
-    Commit: normal.on_commit,
-    Reply: _on_reply,
-    Checkpoint: _on_checkpoint,
-    ViewChange: view_change.on_view_change,
-    NewView: view_change.on_new_view,
-    Status: catch_up.on_status,
-    Fetch: catch_up.on_fetch,
-    State: catch_up.on_state,
-}
-"""What happens to each message of `bdn.pbft.messages`."""
-assert set(RULES) == set(MESSAGES)
+def _replay(core: Core, record: JournalRecord) -> None:
+    match record:
+        case Voted():
+            _replay_vote(core, record)
+        case Prepared():
+            _replay_prepared(core, record)
+        case ViewChange():
+            if record.replica != core.index:
+                raise JournalError(f"this is replica {record.replica}'s journal")
+            view_change.leave(core, record.view)
+            core.failures += 1
+            core.view_changes[core.index] = record
+        case NewView():
+            view_change.install(core, record)
+            core.unvoted.update(p.sequence for p in record.pre_prepares
+                                if p.sequence > core.low)
+        case Executed():
+            _replay_execution(core, record)
+        case Stable():
+            _replay_stable(core, record)
+        case _:
+            assert_never(record)
+
+
+def _replay_vote(core: Core, record: Voted) -> None:
+    proposal = record.pre_prepare
+    if proposal.sequence <= core.low:
+        return
+    if proposal.view > core.view:  # the records of the views between have been compacted away
+        view_change.leave(core, proposal.view)
+        core.active = True
+    slot = core.log.at(proposal.sequence)
+    if record.payload:
+        slot.keep(proposal.digest, record.payload)
+    if proposal.view < core.view:
+        return
+    slot.propose(proposal, record.carried)
+    slot.voted = True
+    core.unvoted.discard(slot.sequence)
+    core.next_sequence = max(core.next_sequence, slot.sequence + 1)
+    if record.payload:
+        core.in_flight.update(core.application.requests(record.payload))
+    if not core.is_primary:
+        slot.prepares[core.index] = normal.own_prepare(core, proposal)
+
+
+def _replay_prepared(core: Core, record: Prepared) -> None:
+    proposal = record.pre_prepare
+    if proposal.sequence <= core.low:
+        return
+    slot = core.log.at(proposal.sequence)
+    if slot.certificate is None or slot.certificate.pre_prepare.view <= proposal.view:
+        slot.certificate = record
+    if slot.voted and slot.pre_prepare is not None and slot.pre_prepare.view == proposal.view:
+        slot.prepares.update({vote.replica: vote for vote in record.prepares})
+        slot.committing = True
+        slot.commits[core.index] = normal.own_commit(core, proposal)
+
+
+def _replay_execution(core: Core, record: Executed) -> None:
+    seal = record.seal
+    if seal.sequence <= core.executed:
+        return
+    slot = core.log.at(seal.sequence)
+    slot.seal = seal
+    if record.payload:
+        slot.keep(seal.digest, record.payload)
+    payload = slot.body(seal.digest)
+    if payload is None or seal.sequence != core.executed + 1:
+        raise JournalError(f"the journal has no body for number {core.executed + 1}")
+    normal.apply(core, seal, payload)
+    if core.active:
+        core.failures = 0
+    for key in core.application.requests(payload) if payload else ():
+        core.in_flight.discard(key)
+    if (seal.sequence % core.cluster.checkpoint_interval == 0
+            and core.application.height() <= seal.sequence):
+        checkpoint.note_own(core)
+
+
+def _replay_stable(core: Core, record: Stable) -> None:
+    if record.sequence > core.executed:
+        if record.snapshot is None:
+            raise JournalError(f"the journal lacks the state of checkpoint {record.sequence}")
+        snapshot = decode_snapshot(record.snapshot)
+        if core.application.height() < record.sequence:
+            core.application.restore(record.sequence, snapshot.application, snapshot.state)
+        core.replies = {c: (timestamp, result) for c, timestamp, result in snapshot.replies}
+        core.executed = record.sequence
+        core.next_sequence = max(core.next_sequence, core.executed + 1)
+    checkpoint.adopt(core, record.sequence, record.snapshot, record.proof)

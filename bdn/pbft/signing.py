@@ -1,4 +1,7 @@
-"""Who signs and who checks, behind two methods.
+"""What each signature covers, whose it must be, and who makes and checks it.
+
+Every statement names the cluster (``instance``) and is signed under a domain of its own, so that
+no signature can be shown as one for another message type or another cluster.
 
 `Ed25519Signing` is the real one. The other two protect nothing: they exist so that millions of
 schedules can be explored (`HashSigning`) and so that the protocol's own cost can be measured
@@ -6,8 +9,9 @@ schedules can be explored (`HashSigning`) and so that the protocol's own cost ca
 """
 
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,21 +19,90 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from bdn.encoding import transcript
 from bdn.errors import SignatureError
 from bdn.identity import Identity
+from bdn.pbft.cluster import Cluster
+from bdn.pbft.messages import (
+    Checkpoint,
+    Commit,
+    Message,
+    MessageError,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Reply,
+    Request,
+    type_name,
+)
+from bdn.pbft.wire import encode_unsigned
+from bdn.seal import COMMIT_DOMAIN, commit_statement
+
+M = TypeVar("M", bound=Message)
 
 
 class Signing(Protocol):
     """One participant's signing key, and the check of anyone's signature."""
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        """This participant's signature of ``message`` under ``domain``."""
+        """Return this participant's signature of ``message`` under ``domain``."""
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
         """Raise `SignatureError` unless ``signature`` is ``public_key``'s on (domain, message)."""
 
 
-@lru_cache(maxsize=256)
-def _parsed(public_key: bytes) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(public_key)
+# --- messages -----------------------------------------------------------------------------------
+
+
+def signed(message: M, instance: bytes, signing: Signing) -> M:
+    """Return ``message`` with its signature made by ``signing``."""
+    return replace(message, signature=signing.sign(*statement(instance, message)))
+
+
+def verify_message(message: Message, cluster: Cluster, signing: Signing) -> None:
+    """Raise `PeerError` unless the message is signed by the participant that it names."""
+    domain, text = statement(cluster.instance, message)
+    signing.verify(signer_of(message, cluster), domain, text, message.signature)
+
+
+def statement(instance: bytes, message: Message) -> tuple[str, bytes]:
+    """Return (domain, bytes) that ``message``'s signature covers.
+
+    A COMMIT's is `bdn.seal.commit_statement`, so that q COMMITs are a seal.
+    """
+    match message:
+        case Commit(view, sequence, digest):
+            return COMMIT_DOMAIN, commit_statement(instance, view, sequence, digest)
+        case PrePrepare(view, sequence, digest) | Prepare(view, sequence, digest):
+            text = instance + _eight(view) + _eight(sequence) + digest
+        case Checkpoint(sequence, digest):
+            text = instance + _eight(0) + _eight(sequence) + digest
+        case Request(client, _, timestamp, operation):
+            text = transcript("", instance, client.encode(), _eight(timestamp), operation)
+        case Reply(view, client, timestamp, result, replica):
+            text = transcript("", instance, client.encode(), _eight(view), _eight(timestamp),
+                              result, _eight(replica))
+        case _:
+            text = transcript("", instance, encode_unsigned(message))
+    return f"bdn/pbft/{type_name(message)}", text
+
+
+def signer_of(message: Message, cluster: Cluster) -> bytes:
+    """Return the public key that must have signed; raise `MessageError` for an unknown replica."""
+    match message:
+        case Request():
+            return message.public_key
+        case PrePrepare() | NewView():
+            return cluster.public_keys[cluster.primary(message.view)]
+        case _:
+            if message.replica >= cluster.n:
+                raise MessageError(f"replica {message.replica} is none of the {cluster.n}")
+            return cluster.public_keys[message.replica]
+
+
+def _eight(number: int) -> bytes:
+    """Return eight bytes, so that the parts of a statement have fixed widths or lengths."""
+    return number.to_bytes(8, "big")
+
+
+# --- who signs ----------------------------------------------------------------------------------
 
 
 class Ed25519Signing:
@@ -39,15 +112,20 @@ class Ed25519Signing:
         self._identity = identity
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        """The 64-byte signature."""
+        """Return the 64-byte signature."""
         return self._identity.sign(domain, message)
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
-        """As `bdn.identity.verify_signature`."""
+        """Do as `bdn.identity.verify_signature`."""
         try:
             _parsed(public_key).verify(signature, transcript(domain, message))
         except (InvalidSignature, ValueError) as error:
             raise SignatureError(f"the {domain} signature does not verify") from error
+
+
+@lru_cache(maxsize=256)
+def _parsed(public_key: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public_key)
 
 
 class HashSigning:
@@ -60,7 +138,7 @@ class HashSigning:
         self._public_key = public_key
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        """The 64-byte keyed hash."""
+        """Return the 64-byte keyed hash."""
         return _hash(self._public_key, domain, message)
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
@@ -79,7 +157,7 @@ class NullSigning:
     SIGNATURE = bytes(64)
 
     def sign(self, domain: str, message: bytes) -> bytes:  # noqa: ARG002 - covers nothing
-        """Zeros."""
+        """Return zeros."""
         return self.SIGNATURE
 
     def verify(

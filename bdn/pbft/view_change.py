@@ -11,11 +11,10 @@ Rules held here: 6 (VIEW-CHANGE), 7 (NEW-VIEW), 8 (timers, joining).
 from bdn.pbft import catch_up, checkpoint
 from bdn.pbft.certificates import compute_order, verify_view_change
 from bdn.pbft.core import Core
-from bdn.pbft.errors import MessageError
 from bdn.pbft.events import REQUEST_TIMER, VIEW_TIMER
-from bdn.pbft.messages import NewView, PrePrepare, ViewChange
-from bdn.pbft.normal import forget_held_back, reconsider, take_proposal, vote
-from bdn.pbft.wire import verify_message
+from bdn.pbft.messages import MessageError, NewView, PrePrepare, ViewChange
+from bdn.pbft.normal import forget_held_back, reconsider, vote
+from bdn.pbft.signing import verify_message
 
 # --- giving a view up ---------------------------------------------------------------------------
 
@@ -50,7 +49,6 @@ def leave(core: Core, target: int) -> None:
     core.unvoted.clear()
     core.in_flight.clear()
     core.log.leave_view()
-    core.said.clear()
     forget_held_back(core)
 
 
@@ -175,7 +173,7 @@ def enter(core: Core, message: NewView) -> None:
         else:
             core.unvoted.add(slot.sequence)
     reconsider(core)
-    catch_up.hurry(core)
+    catch_up.fetch_checkpoint(core)
     core.entered = core.recheck = True
 
 
@@ -191,7 +189,7 @@ def install(core: Core, message: NewView) -> None:
         core.next_sequence = max(core.next_sequence, proposal.sequence + 1)
         if proposal.sequence > core.low:
             slot = core.log.at(proposal.sequence)
-            take_proposal(core, slot, proposal, carried=True)
+            slot.propose(proposal, carried=True)
             payload = slot.body(proposal.digest)
             if payload:
                 core.in_flight.update(core.application.requests(payload))

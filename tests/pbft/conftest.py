@@ -24,8 +24,8 @@ from bdn.pbft.events import (
     Persist,
     Poke,
     Receive,
-    Reply,
     Send,
+    SendReply,
     SetTimer,
     Start,
     Timeout,
@@ -44,8 +44,8 @@ from bdn.pbft.messages import (
     type_name,
 )
 from bdn.pbft.replica import Replica
-from bdn.pbft.signing import HashSigning
-from bdn.pbft.wire import decode_message, encode_message, signed
+from bdn.pbft.signing import HashSigning, signed
+from bdn.pbft.wire import decode_message, encode_message
 from bdn.trace import Recorder
 
 
@@ -167,7 +167,7 @@ class World:
                     for to in range(self.n):
                         if to != index:
                             self.post(index, to, data)
-                case Reply(client, data):
+                case SendReply(client, data):
                     self.post(index, client, data)
                 case Persist(record):
                     self.journals[index].append(record)

@@ -6,8 +6,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdn.pbft.core import MAX_BODIES, Slot
 from bdn.pbft.events import Receive, Restored, Suspect, Timeout
-from bdn.pbft.log import MAX_BODIES, Slot
 from bdn.pbft.messages import (
     Checkpoint,
     Commit,

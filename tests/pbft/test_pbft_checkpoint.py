@@ -1,4 +1,4 @@
-"""Group 5 of DESIGN.md section 10, and the status exchange of group 10 (Castro–Liskov 4.3)."""
+"""Rules 5, and the status exchange of rule 10 (Castro–Liskov 4.3)."""
 
 import dataclasses
 

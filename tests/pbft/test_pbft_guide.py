@@ -27,6 +27,6 @@ def test_every_event_told_to_the_trace_is_listed():
 
 
 def test_the_core_never_imports_the_simulator():
-    """DESIGN section 4: the simulator stands on the core, never the other way."""
+    """The simulator stands on the core, never the other way."""
     for path in Path(bdn.pbft.__file__).parent.glob("*.py"):
         assert "pbft.simulator" not in path.read_text(encoding="utf-8")

@@ -1,18 +1,17 @@
-"""Groups 1 to 4 and 9 of DESIGN.md section 10: ordering in the normal case (Castro–Liskov 4.2)."""
+"""Rules 1 to 4 and 9: ordering in the normal case (Castro–Liskov 4.2)."""
 
 import pytest
 
 from bdn.encoding import digest as digest_of
 from bdn.errors import UsageError
 from bdn.identity import Identity
-from bdn.pbft.application import AppendLog
+from bdn.pbft.application import AppendLog, NotYet
 from bdn.pbft.cluster import Cluster
-from bdn.pbft.errors import MessageError, NotYet
-from bdn.pbft.events import Broadcast, Poke, Reply, SetTimer, Suspect
-from bdn.pbft.messages import NULL_DIGEST, Commit, Prepare, PrePrepare, Request
+from bdn.pbft.events import Broadcast, Poke, SendReply, SetTimer, Suspect
+from bdn.pbft.messages import NULL_DIGEST, Commit, MessageError, Prepare, PrePrepare, Request
 from bdn.pbft.normal import PENDING_PER_CLIENT
-from bdn.pbft.signing import Ed25519Signing
-from bdn.pbft.wire import decode_message, signed
+from bdn.pbft.signing import Ed25519Signing, signed
+from bdn.pbft.wire import decode_message
 from bdn.seal import SealError, quorum, verify_seal
 
 
@@ -328,7 +327,7 @@ def test_a_repeated_request_gets_the_cached_reply_and_no_second_execution(world)
     w.give(0, request, "c0")
     w.run(50)
     effects = w.give(0, request, "c0")
-    assert [e.client for e in effects if isinstance(e, Reply)] == ["c0"]
+    assert [e.client for e in effects if isinstance(e, SendReply)] == ["c0"]
     assert not [e for e in effects if isinstance(e, Broadcast)]
     w.run(50)
     assert w.operations(0) == [b"a"]

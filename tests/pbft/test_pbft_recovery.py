@@ -1,13 +1,12 @@
-"""Group 10 of DESIGN.md section 10: what is said is written first, and survives a crash."""
+"""Rule 10: what is said is written first, and survives a crash."""
 
 from types import MappingProxyType
 
 import pytest
 
 from bdn.pbft.application import AppendLog
-from bdn.pbft.errors import JournalError
 from bdn.pbft.events import Broadcast, Persist, Send, Start, Suspect
-from bdn.pbft.journal import Voted, compact, decode_journal
+from bdn.pbft.journal import JournalError, Voted, compact, decode_journal
 from bdn.pbft.messages import Commit, NewView, Prepare, Prepared, PrePrepare, ViewChange
 from bdn.pbft.wire import decode_message
 
@@ -220,7 +219,7 @@ def test_foreign_and_broken_journals_are_refused(world):
 
 def test_an_execution_that_cannot_be_done_yet_waits_and_is_tried_again(world, monkeypatch):
     """`NotYet` from `execute`: nothing is executed, nothing is lost, the next step tries again."""
-    from bdn.pbft.errors import NotYet
+    from bdn.pbft.application import NotYet
     from bdn.pbft.events import Decided, Poke
 
     w = world()

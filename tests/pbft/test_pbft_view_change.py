@@ -1,4 +1,4 @@
-"""Groups 6 to 8 of DESIGN.md section 10: VIEW-CHANGE, NEW-VIEW, timers (Castro–Liskov 4.4)."""
+"""Rules 6 to 8: VIEW-CHANGE, NEW-VIEW, timers (Castro–Liskov 4.4)."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ import pytest
 
 from bdn.pbft.application import AppendLog
 from bdn.pbft.certificates import compute_order
-from bdn.pbft.errors import MessageError
 from bdn.pbft.events import Broadcast, SetTimer, Suspect, Timeout
 from bdn.pbft.messages import (
     NULL_DIGEST,
     Checkpoint,
     Commit,
+    MessageError,
     NewView,
     Prepare,
     Prepared,

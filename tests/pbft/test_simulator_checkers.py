@@ -22,9 +22,8 @@ from bdn.pbft.messages import (
     Request,
     ViewChange,
 )
-from bdn.pbft.signing import HashSigning
+from bdn.pbft.signing import HashSigning, signed
 from bdn.pbft.simulator.checkers import MOST_VIOLATIONS, Checkers
-from bdn.pbft.wire import signed
 from bdn.randomness import SeededRandomness
 from bdn.seal import Seal, commit_statement
 

@@ -6,7 +6,7 @@ import pytest
 
 import bdn.pbft.replica
 from bdn.pbft.cluster import Cluster
-from bdn.pbft.log import Slot
+from bdn.pbft.core import Slot
 from bdn.pbft.simulator import parse_scenario, search, simulate
 from bdn.pbft.simulator.generators import GENERATORS, TWINS_TOTAL, twins_scenario
 from bdn.pbft.simulator.search import run_quickly

@@ -7,8 +7,7 @@ Letters: q the quorum, h a stable checkpoint, V and O as in NEW-VIEW, P as in VI
 from bdn.errors import PeerError
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.messages import NULL_DIGEST, NewView, Prepared, ViewChange
-from bdn.pbft.signing import Signing
-from bdn.pbft.wire import verify_message
+from bdn.pbft.signing import Signing, verify_message
 from bdn.seal import COMMIT_DOMAIN, Seal, commit_statement
 
 

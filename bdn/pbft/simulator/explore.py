@@ -29,8 +29,8 @@ from bdn.pbft.messages import (
     type_name,
 )
 from bdn.pbft.replica import Replica
-from bdn.pbft.signing import HashSigning
-from bdn.pbft.wire import decode_message, encode_message, signed
+from bdn.pbft.signing import HashSigning, signed
+from bdn.pbft.wire import decode_message, encode_message
 from bdn.randomness import SeededRandomness
 from bdn.trace import DISCARD
 

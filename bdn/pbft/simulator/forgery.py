@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.messages import Commit, Message, Prepare, PrePrepare
-from bdn.pbft.signing import Signing
+from bdn.pbft.signing import Signing, signed, signer_of
 from bdn.pbft.simulator.faults import Faults, Sighting
 from bdn.pbft.simulator.mutations import MUTATE, How
 from bdn.pbft.simulator.nodes import WatchedLog
 from bdn.pbft.simulator.scenario import EquivocateRule, Scenario
-from bdn.pbft.wire import signed, signer_of
 
 
 @dataclass(frozen=True, slots=True)

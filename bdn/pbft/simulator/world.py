@@ -17,6 +17,7 @@ from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import BRANCHES
 from bdn.pbft.messages import Request
 from bdn.pbft.replica import Replica
+from bdn.pbft.signing import signed
 from bdn.pbft.simulator.checkers import Checkers
 from bdn.pbft.simulator.deeds import deed_of
 from bdn.pbft.simulator.fates import MICROS, micros
@@ -37,7 +38,7 @@ from bdn.pbft.simulator.nodes import (
 from bdn.pbft.simulator.outcome import Outcome
 from bdn.pbft.simulator.record import Deed, Record
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
-from bdn.pbft.wire import encode_message, signed
+from bdn.pbft.wire import encode_message
 
 MOST_EVENTS = 3_000_000
 """A run with more events than this is stopped: something sends without end."""
@@ -224,7 +225,7 @@ class World:
 
     def _carry_out(self, node: Node, effect: events.Effect, judged: bool) -> None:
         match effect:
-            case events.Broadcast() | events.Send() | events.Reply():
+            case events.Broadcast() | events.Send() | events.SendReply():
                 self._post(node, effect, judged)
             case events.SetTimer(name, after_ms):
                 self._set_timer(node, name, after_ms)
@@ -361,13 +362,13 @@ class World:
 
     # --- messages
 
-    def _post(self, node: Node, effect: events.Broadcast | events.Send | events.Reply,
+    def _post(self, node: Node, effect: events.Broadcast | events.Send | events.SendReply,
               judged: bool) -> None:
         """Put a replica's message on every link that it is meant for."""
         message = decode_once(effect.data)
         if judged:
             self._checkers.sent(node.name, message)
-        if isinstance(effect, events.Reply):
+        if isinstance(effect, events.SendReply):
             targets = [effect.client] if effect.client in self._clients else []
         elif isinstance(effect, events.Send):
             targets = [home.name for home in self._homes[effect.to]]
