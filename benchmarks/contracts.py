@@ -1,7 +1,7 @@
 """What contracts cost: both engines beside CPython and Starlark, and host calls beside bare gmpy2.
 
 The same four functions run on the walker, on the compiled engine, natively on CPython (without gas
-or limits), and on Starlark (Rust, without gas). Aims of DESIGN.md's issue 6: compiled at least 3
+or limits), and on Starlark (Rust, without gas). The aims: compiled at least 3
 times faster than the walker, at most 12 times slower than CPython.
 """
 
@@ -14,7 +14,7 @@ import gmpy2
 from harness import Report, Timing, main, paired, timed
 
 from bdn.chain.contracts import compile_contract
-from bdn.chain.contracts.host import built_in_hosts
+from bdn.chain.contracts.operations.host import built_in_hosts
 
 SOURCE = '''
 @public

@@ -1,4 +1,4 @@
-"""What the mining contract costs beside the arithmetic that it orders (issue 6).
+"""What the mining contract costs beside the arithmetic that it orders.
 
 A run is driven to its first candidate block, and the block is taken back. Timed in alternation with
 the bare operations (`verify` of each update and one `weighted_sum`, on vectors that lie parsed in

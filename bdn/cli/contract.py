@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bdn.chain.contracts import Contract, MemoryState, Receipt, compile_contract, decode_value
+from bdn.chain.contracts import CallReceipt, Contract, MemoryState, compile_contract, decode_value
 from bdn.errors import UsageError
 
 
@@ -126,7 +126,7 @@ def _callers(public: bool, view: bool, callers: frozenset[str]) -> str:
     return ", ".join(who) if who else "private"
 
 
-def _show(receipt: Receipt, state: MemoryState) -> None:
+def _show(receipt: CallReceipt, state: MemoryState) -> None:
     click.echo(f"{receipt.status}, {receipt.gas_used} gas")
     if receipt.error is not None:
         click.echo(receipt.error)

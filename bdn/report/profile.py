@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bdn.chain import AggregateTransaction, Block, Store, chain_id
-from bdn.chain.contracts import Contract, Receipt
+from bdn.chain.contracts import CallReceipt, Contract
 from bdn.chain.errors import LedgerError
 from bdn.chain.execution import Machine, execute
 from bdn.chain.state import State
@@ -28,7 +28,7 @@ class ProfiledContract(Contract):
         super().__init__(contract.module, contract.table)
         self.lines = lines
 
-    def call(self, *args: Any, **options: Any) -> Receipt:
+    def call(self, *args: Any, **options: Any) -> CallReceipt:
         """As `Contract.call`, with a profile."""
         return super().call(*args, **{**options, "profile": self.lines})
 

@@ -1,7 +1,9 @@
 """A small chain to test with: five devices, four edge servers, two short contracts."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,8 @@ from bdn.chain import (
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
 from bdn.seal import Seal, quorum, sign_commit
+
+sys.path.insert(0, str(Path(__file__).parent))  # the contract tests share modules of this folder
 
 LEARNING = '''"""What the tests ask of a learning contract."""
 

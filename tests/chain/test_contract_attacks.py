@@ -1,4 +1,4 @@
-"""The attack corpus of issue 6: each is refused or stopped by gas, in bounded memory and time."""
+"""A corpus of attacks: each is refused or stopped by gas, in bounded memory and time."""
 
 import time
 import tracemalloc
@@ -32,7 +32,7 @@ ESCAPES = [
 
 @pytest.mark.parametrize("expression", ESCAPES)
 def test_escapes_are_refused_at_compile_time(expression: str) -> None:
-    """Section 9: no Python object is reachable."""
+    """No Python object is reachable."""
     with pytest.raises(ContractError):
         compile_contract(f"@public\ndef main():\n    x = {expression}\n    return 1\n")
 
@@ -74,7 +74,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_hostile_sources_are_refused_quickly(name: str) -> None:
-    """Section 9: size and depth are capped before parsing."""
+    """Size and depth are capped before parsing."""
     begin = time.perf_counter()
     with pytest.raises(ContractError):
         compile_contract(SOURCES[name])

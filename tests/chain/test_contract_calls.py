@@ -1,4 +1,4 @@
-"""Storage, events, calls between contracts, host functions (DESIGN.md section 9)."""
+"""Storage, events, calls between contracts, host functions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bdn.chain import merkle
-from bdn.chain.contracts import Contract, MemoryState, Receipt, compile_contract, decode_value
+from bdn.chain.contracts import CallReceipt, Contract, MemoryState, compile_contract, decode_value
 from bdn.chain.contracts.values import storage_key
 from bdn.errors import IntegrityError, PeerError, UsageError
 from bdn.identity import Identity
@@ -83,7 +83,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 def test_storage_reads_are_copies_without_aliasing(engine: str) -> None:
-    """Section 9: storage maps go through the canonical encoding."""
+    """Storage maps go through the canonical encoding."""
     contract, state = compile_contract(LEDGER, "ledger"), MemoryState()
     assert contract.call("fill", ["x"], gas=GAS, state=state, engine=engine).ok
     result = contract.call("read_twice", ["x"], gas=GAS, state=state, engine=engine).result
@@ -100,7 +100,7 @@ def test_what_is_stored_lies_at_the_documented_key(engine: str) -> None:
 
 
 def test_the_order_of_insertion_does_not_reach_the_state(engine: str) -> None:
-    """Section 9: fixed iteration order."""
+    """Fixed iteration order."""
     contract = compile_contract(LEDGER, "ledger")
     states = [MemoryState(), MemoryState()]
     for swap, state in zip((False, True), states, strict=True):
@@ -111,7 +111,7 @@ def test_the_order_of_insertion_does_not_reach_the_state(engine: str) -> None:
 
 
 def test_a_failure_reverts_everything_and_keeps_the_rest_of_the_gas(engine: str) -> None:
-    """Section 9: `require` reverts state and events and keeps the rest; revert is atomic."""
+    """`require` reverts state and events and keeps the rest; revert is atomic."""
     contract, state = compile_contract(LEDGER, "ledger"), MemoryState()
     contract.call("fill", ["x"], gas=GAS, state=state, engine=engine)
     before = dict(state.entries)
@@ -262,7 +262,7 @@ def test_a_call_that_fails_reverts_both_contracts(
 def test_a_transaction_calls_public_functions_only(
     both: dict[str, Contract], engine: str, function: str, args: list
 ) -> None:
-    """Section 9: who may call what. A refusal is a receipt, because such transactions arrive."""
+    """Who may call what. A refusal is a receipt, because such transactions arrive."""
     receipt = both["learning"].call(function, args, gas=GAS, engine=engine, contracts=both)
     assert receipt.status == "refused"
     assert 0 < receipt.gas_used <= 100
@@ -279,7 +279,7 @@ def test_contracts_with_different_gas_tables_do_not_mix(both: dict[str, Contract
 # --- host functions -----------------------------------------------------------------------------
 
 
-def host_call(expression: str, *args: Any, engine: str, gas: int = GAS, **host: Any) -> Receipt:
+def host_call(expression: str, *args: Any, engine: str, gas: int = GAS, **host: Any) -> CallReceipt:
     names = ", ".join("abcde"[: len(args)])
     lines = "".join(f"{name}: host\n" for name in host)
     contract = compile_contract(f"{lines}@public\ndef f({names}):\n    return {expression}\n")
@@ -305,7 +305,7 @@ class Doubler:
 
 
 def test_a_host_function_is_priced_charged_called(engine: str) -> None:
-    """Section 9: charging before working."""
+    """Charging before working."""
     double = Doubler()
     receipt = host_call("double(a)", 4, engine=engine, double=double)
     assert receipt.result == 8

@@ -1,4 +1,4 @@
-"""``bdn contract check|run`` (issue 6): places of errors, receipts, gas per source line."""
+"""``bdn contract check|run``: places of errors, receipts, gas per source line."""
 
 import json
 from pathlib import Path

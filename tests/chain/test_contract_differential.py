@@ -1,4 +1,4 @@
-"""Two engines, one meaning (DESIGN.md section 9), under every Python present; and Python's own."""
+"""Two engines, one meaning, under every Python present; and Python's own."""
 
 import os
 import shutil
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract_differential import Difference, compare, digests, elsewhere, main, outcome
+from contract_generator import Generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdn.chain.contracts import closure_expressions, compile_contract, fast
-from bdn.chain.contracts.differential import Difference, compare, digests, elsewhere, main, outcome
-from bdn.chain.contracts.generate import Generator
+from bdn.chain.contracts import compile_contract
+from bdn.chain.contracts.compiled import shortcuts
 
 THOROUGH = settings.default.max_examples > 100
 PROGRAMS = 10_000 if THOROUGH else 100
@@ -44,10 +45,10 @@ def compare_all(seeds: range) -> None:
 def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that cannot fail is none: each of these small lies about the fast paths is
     found among a few hundred programs."""
-    real = fast.binary
+    real = shortcuts.binary
 
-    def forgets_a_word(name: str, left: Any, right: Any, slots: Any, literal: Any) -> Any:
-        made = real(name, left, right, slots, literal)
+    def forgets_a_word(name: str, left: Any, right: Any, literal: Any) -> Any:
+        made = real(name, left, right, literal)
 
         def run(m: Any, f: Any) -> Any:
             before = m.gas
@@ -58,11 +59,11 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run
 
-    def confuses(name: str, left: Any, right: Any, slots: Any, literal: Any) -> Any:
-        return real("|" if name == "^" else name, left, right, slots, literal)
+    def confuses(name: str, left: Any, right: Any, literal: Any) -> Any:
+        return real("|" if name == "^" else name, left, right, literal)
 
     for lie in (forgets_a_word, confuses):
-        monkeypatch.setattr(closure_expressions.fast, "binary", lie)
+        monkeypatch.setattr(shortcuts, "binary", lie)
         with pytest.raises(Difference):
             compare_all(range(400))
 
@@ -83,7 +84,7 @@ def interpreters() -> list[str]:
 
 
 def test_every_python_and_hash_seed_agrees() -> None:
-    """Section 9: under any PYTHONHASHSEED and each supported Python."""
+    """Under any PYTHONHASHSEED and each supported Python."""
     expected = digests(0, ELSEWHERE)
     for number, python in enumerate(interpreters()):
         assert outcome(elsewhere(python, 0, ELSEWHERE, str(1 + 999 * number))) == expected, python
@@ -99,8 +100,8 @@ def test_the_command_names_the_first_difference(
 ) -> None:
     """An interpreter that gives another digest is named with the programs, and the status is 1."""
     printed = iter([["0 aa", "500 bb"], ["0 aa", "500 bc"]])
-    monkeypatch.setattr("bdn.chain.contracts.differential.elsewhere", lambda *_: None)
-    monkeypatch.setattr("bdn.chain.contracts.differential.outcome", lambda _child: next(printed))
+    monkeypatch.setattr("contract_differential.elsewhere", lambda *_: None)
+    monkeypatch.setattr("contract_differential.outcome", lambda _child: next(printed))
     with pytest.raises(SystemExit) as ended:
         main(["--programs", "1000"])
     assert ended.value.code == 1

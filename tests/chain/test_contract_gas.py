@@ -1,21 +1,21 @@
-"""Gas (DESIGN.md section 9): before the work, by size, the same everywhere, and near to time."""
+"""Gas: before the work, by size, the same everywhere, and near to time."""
 
 import time
 
 import pytest
+from contract_differential import AMPLE, run
+from contract_generator import PARTNER, Generator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.chain.contracts import MemoryState, compile_contract
-from bdn.chain.contracts.differential import AMPLE, run
 from bdn.chain.contracts.gas import TABLES, gas_table
-from bdn.chain.contracts.generate import PARTNER, Generator
 from bdn.errors import UsageError
 
 
 @given(st.integers(0, 10**6), st.floats(0, 1))
 def test_less_gas_gives_out_of_gas_and_never_another_result(seed: int, part: float) -> None:
-    """Issue 6: with at least the gas that it used a call ends the same; with less it runs out,
+    """With at least the gas that it used a call ends the same; with less it runs out,
     takes all, and leaves no trace in the state."""
     contract = compile_contract(Generator(seed).program(), "fuzzed")
     partner = compile_contract(PARTNER, "partner")
@@ -62,7 +62,7 @@ def test_less_gas_means_a_prefix_of_the_reads(seed: int) -> None:
     ("x = vector_power(b'a', 3, 200)", "x = vector_power(b'a', 2 ** 99, 200)"),
 ])
 def test_gas_grows_with_size(small: str, large: str) -> None:
-    """Section 9: gas is size-dependent."""
+    """Gas is size-dependent."""
     used = []
     for line in (small, large):
         contract = compile_contract(f"x: list\n@public\ndef f():\n    {line}\n")
@@ -99,7 +99,7 @@ def test_each_statement_is_charged_before_it_begins() -> None:
 
 
 def test_the_table_is_versioned() -> None:
-    """Section 8: genesis holds the gas table's version."""
+    """Genesis holds the gas table's version."""
     assert set(TABLES) == {1}
     assert all(table.version == version for version, table in TABLES.items())
     with pytest.raises(UsageError):
@@ -177,7 +177,7 @@ def nanoseconds_per_gas(setup: str, work: str) -> float:
 
 
 def test_no_operation_is_far_too_cheap() -> None:
-    """Issue 6: wall time per gas is bounded. Ratios, not seconds: no operation takes more than
+    """Wall time per gas is bounded. Ratios, not seconds: no operation takes more than
     ten times as long for its gas as adding small numbers does (about four, undisturbed)."""
     times = {name: nanoseconds_per_gas(*work) for name, work in WORK.items()}
     reference = times["small sums"]

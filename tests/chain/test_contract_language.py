@@ -1,4 +1,4 @@
-"""The language (DESIGN.md section 9): what its programs mean, and what it refuses to read.
+"""The language: what its programs mean, and what it refuses to read.
 
 Every case runs on both engines. The expected values were written down from the reference,
 docs/contract-language.md; that Python agrees where it should is in test_contract_differential.
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from bdn.chain.contracts import (
+    CallReceipt,
     ContractError,
     ContractLimitError,
     ContractNameError,
     ContractSyntaxError,
     MemoryState,
-    Receipt,
     compile_contract,
 )
 from bdn.errors import UsageError
@@ -23,7 +23,7 @@ from bdn.errors import UsageError
 GAS = 1_000_000
 
 
-def run(body: str, *args: Any, gas: int = GAS, top: str = "") -> Receipt:
+def run(body: str, *args: Any, gas: int = GAS, top: str = "") -> CallReceipt:
     """The receipt of a function with this body and the parameters a, b, …, on both engines."""
     parameters = ", ".join("abcd"[: len(args)])
     lines = "\n".join("    " + line for line in body.split("\n"))

@@ -1,11 +1,11 @@
-"""Revert atomicity and conservation of tokens, over any history of calls (issue 6)."""
+"""Revert atomicity and conservation of tokens, over any history of calls."""
 
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bdn.chain.contracts import MemoryState, Receipt, compile_contract
+from bdn.chain.contracts import CallReceipt, MemoryState, compile_contract
 
 TOKEN = '''
 """Tokens with allowances, a batch that may fail in its middle, and a bank that holds some."""
@@ -102,7 +102,7 @@ class TokenHistory(RuleBasedStateMachine):
         self.supply = 0
 
     def call(self, contract: str, function: str, sender: bytes, args: list[Any], gas: int,
-             engine: str, height: int = 1) -> Receipt:
+             engine: str, height: int = 1) -> CallReceipt:
         before = dict(self.state.entries)
         receipt = self.contracts[contract].call(
             function, args, gas=gas, sender=sender, state=self.state, engine=engine,

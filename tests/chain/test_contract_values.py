@@ -1,10 +1,10 @@
-"""Values and their encoding (DESIGN.md sections 8 and 9): one value, one encoding."""
+"""Values and their encoding: one value, one encoding."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.chain.contracts.receipt import Event, Receipt
+from bdn.chain.contracts.receipt import CallEvent, CallReceipt
 from bdn.chain.contracts.values import (
     check_value,
     decode_value,
@@ -43,7 +43,7 @@ def test_decoding_gives_the_value_back_with_its_types(value: object) -> None:
 
 @given(st.dictionaries(keys, scalars, max_size=6), st.randoms())
 def test_the_order_of_insertion_does_not_show(entries: dict, random: object) -> None:
-    """Section 8: contract dicts are sorted key–value pairs."""
+    """Contract dicts are sorted key–value pairs."""
     shuffled = list(entries.items())
     random.shuffle(shuffled)
     assert encode_value(dict(shuffled)) == encode_value(entries)
@@ -121,9 +121,10 @@ def test_different_keys_have_different_places(one: list, other: list) -> None:
 @given(values, st.dictionaries(texts, values, max_size=3), st.sampled_from([None, "line 3: no"]))
 def test_a_receipt_survives_its_encoding(value: object, fields: dict, error: str | None) -> None:
     fields = dict(sorted(fields.items()))
-    receipt = Receipt(error is None, value, 12, (Event("token", "moved", fields),), error, 3,
-                      "ok" if error is None else "reverted")
-    assert Receipt.decode(receipt.encode()) == receipt
+    event = CallEvent("token", "moved", fields)
+    receipt = CallReceipt(error is None, value, 12, (event,), error, 3,
+                          "ok" if error is None else "reverted")
+    assert CallReceipt.decode(receipt.encode()) == receipt
 
 
 @pytest.mark.parametrize("change", [
@@ -131,7 +132,7 @@ def test_a_receipt_survives_its_encoding(value: object, fields: dict, error: str
     {"events": [["a", "b"]]}, {"events": [[1, "b", []]]}, {"more": 1}, {"result": {"x": 1}},
 ])
 def test_a_receipt_of_the_wrong_form_is_refused(change: dict) -> None:
-    plain = Receipt(True, None, 5, (), None, None, "ok").to_plain()
-    assert Receipt.from_plain(plain).gas_used == 5
+    plain = CallReceipt(True, None, 5, (), None, None, "ok").to_plain()
+    assert CallReceipt.from_plain(plain).gas_used == 5
     with pytest.raises((EncodingError, UsageError)):
-        Receipt.from_plain({**plain, **change})
+        CallReceipt.from_plain({**plain, **change})

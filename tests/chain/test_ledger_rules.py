@@ -19,7 +19,7 @@ from bdn.chain import (
     build_genesis,
     sign_transaction,
 )
-from bdn.chain.contracts import Receipt as Outcome
+from bdn.chain.contracts import CallReceipt as Outcome
 from bdn.errors import UsageError
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness

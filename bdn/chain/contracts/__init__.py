@@ -18,28 +18,25 @@
 >>> counter.call("count", [3], gas=10_000, sender=b"alice", state=state).result
 5
 
-**The language** is described in docs/contract-language.md. A source passes `lexical` (size and
-depth, on tokens), Python's own parser, and the whitelist of `parser` and `lowering`, which give the
-abstract syntax of `syntax`; `analysis` then checks what concerns the whole: names that may have no
-value, recursion, stack, views. Nothing that is not translated can reach an engine.
+**The language** is described in docs/contract-language.md. The modules of `front` read a source:
+`tokens` bounds its size and depth, Python's own parser makes a tree of it, the whitelist of
+`parser` and `lowering` translates that tree to the abstract syntax of `syntax`, and `analysis`
+checks the whole: names that may have no value, recursion, stack, views.
 
 **Values** (`values`) are plain Python ones within `limits`, and have one encoding. What crosses a
 boundary (arguments, storage, events, calls between contracts) is copied.
 
-**Two engines.** `walker` is the specification: one short method for each node. `closures`,
-`closure_expressions` and `fast` compile each node to a closure. Both share `operations`, `builtins`
-and `methods`, where each operation checks its arguments, charges, then works. `generate` and
-`differential` compare the engines on random programs.
+**Two engines.** `walker` is the specification: one short method for each node. The modules of
+`compiled` make one Python closure of each node; that engine runs. Both end up in `operations`
+(operators, built-in functions, methods, host functions), where each operation checks its arguments,
+charges, then works. ``tests/chain/contract_differential.py`` compares them on random programs.
 
-**Gas** (`gas`, `sizes`): what a statement's nodes cost is charged when it begins, what depends on
-sizes before each operation's work; the table is versioned.
+**Gas** (`gas`, `operations.sizes`): the static price of a statement is charged when it begins, and
+what depends on sizes is charged before each operation's work. The table is versioned.
 
 **The machine** (`machine`) keeps writes and events in a journal until a call has ended well, so a
 failure anywhere leaves nothing. It also makes calls between contracts (permitted by the callee, no
-re-entrancy) and to host functions (`host`): price, charge, call.
-
-Where we differ from DESIGN.md: ``out-of-gas`` and errors of the contract itself are told apart from
-``require`` in a receipt's status, and a contract may have storage cells beside maps.
+re-entrancy) and to host functions: price, charge, call.
 """
 
 from bdn.chain.contracts.contract import Contract, compile_contract
@@ -49,12 +46,24 @@ from bdn.chain.contracts.errors import (
     ContractNameError,
     ContractSyntaxError,
 )
-from bdn.chain.contracts.machine import HostFunction, MemoryState, State
-from bdn.chain.contracts.receipt import Event, Receipt
+from bdn.chain.contracts.machine import ContractState, HostFunction, MemoryState
+from bdn.chain.contracts.receipt import CallEvent, CallReceipt
 from bdn.chain.contracts.values import Value, decode_value, encode_value, storage_key
 
 __all__ = [
-    "Contract", "ContractError", "ContractLimitError", "ContractNameError", "ContractSyntaxError",
-    "Event", "HostFunction", "MemoryState", "Receipt", "State", "Value", "compile_contract",
-    "decode_value", "encode_value", "storage_key",
+    "CallEvent",
+    "CallReceipt",
+    "Contract",
+    "ContractError",
+    "ContractLimitError",
+    "ContractNameError",
+    "ContractState",
+    "ContractSyntaxError",
+    "HostFunction",
+    "MemoryState",
+    "Value",
+    "compile_contract",
+    "decode_value",
+    "encode_value",
+    "storage_key",
 ]

@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bdn.chain.contracts import gas as pricing
-from bdn.chain.contracts.builtins import BUILTINS
-from bdn.chain.contracts.closures import Closures
-from bdn.chain.contracts.errors import ContractError, Failure
-from bdn.chain.contracts.host import NAMES, built_in_hosts
-from bdn.chain.contracts.lowering_expressions import CONTEXT_FIELDS
+from bdn.chain.contracts.compiled.statements import Closures
+from bdn.chain.contracts.errors import CallFailure, ContractError
+from bdn.chain.contracts.front.lowering import CONTEXT_FIELDS
+from bdn.chain.contracts.front.parser import parse
+from bdn.chain.contracts.front.syntax import Expression, Module
 from bdn.chain.contracts.machine import (
+    CallMachine,
+    ContractState,
     Engine,
     HostFunction,
-    Machine,
     MemoryState,
     Profile,
-    State,
 )
-from bdn.chain.contracts.parser import parse
-from bdn.chain.contracts.receipt import Receipt
-from bdn.chain.contracts.syntax import Expression, Module
+from bdn.chain.contracts.operations.builtins import BUILTINS
+from bdn.chain.contracts.operations.host import NAMES, built_in_hosts
+from bdn.chain.contracts.receipt import CallReceipt
 from bdn.chain.contracts.values import check_value
 from bdn.chain.contracts.walker import Walker, evaluate
 from bdn.errors import UsageError
@@ -54,10 +54,10 @@ def compile_contract(source: str, name: str = "contract", *,
     empty = Module(name, "", "", {}, {}, {}, frozenset(), frozenset(), {})
 
     def constant(node: Expression) -> Any:
-        machine = Machine(CONSTANT_GAS, table, MemoryState(), {}, {}, {}, "walker")
+        machine = CallMachine(CONSTANT_GAS, table, MemoryState(), {}, {}, {}, "walker")
         try:
             return evaluate(machine, empty, node)
-        except Failure as failure:
+        except CallFailure as failure:
             raise ContractError(f"the constant cannot be computed: {failure}", node.line,
                                 node.column, name) from failure
 
@@ -95,10 +95,10 @@ class Contract:
 
     def call(
         self, function: str, args: Sequence[Any] = (), *, gas: int, sender: bytes = b"",
-        state: State | None = None, context: Mapping[str, Any] | None = None,
+        state: ContractState | None = None, context: Mapping[str, Any] | None = None,
         host: Mapping[str, HostFunction] | None = None, engine: str = "closures",
         contracts: Mapping[str, "Contract"] | None = None, profile: Profile | None = None,
-    ) -> Receipt:
+    ) -> CallReceipt:
         """Call ``function`` as a transaction of ``sender`` does.
 
         Args:
@@ -129,19 +129,19 @@ class Contract:
             check_value(arg, f"argument {number}")
         try:
             result = machine.enter(self.name, function, args, "")
-        except Failure as failure:
+        except CallFailure as failure:
             return self._failed(failure, gas, machine)
         except RecursionError as error:
             raise UsageError("called with too little of Python's stack left; call from a "
                              "shallower place") from error
         machine.commit()
-        return Receipt(True, result, gas - machine.gas, tuple(machine.events), None, None, "ok")
+        return CallReceipt(True, result, gas - machine.gas, tuple(machine.events), None, None, "ok")
 
     def _machine(
-        self, gas: int, state: State | None, context: Mapping[str, Any],
+        self, gas: int, state: ContractState | None, context: Mapping[str, Any],
         host: Mapping[str, HostFunction] | None, engine: str,
         contracts: Mapping[str, "Contract"] | None, profile: Profile | None,
-    ) -> Machine:
+    ) -> CallMachine:
         if type(gas) is not int or gas < 0:
             raise UsageError(f"gas is a number from 0, not {gas!r}")
         if engine not in ENGINES:
@@ -153,8 +153,8 @@ class Contract:
             if contract.name != name:
                 raise UsageError(f"the contract {contract.name} stands under the name {name}")
         hosts = {**self._hosts, **(host or {})}
-        return Machine(gas, self.table, MemoryState() if state is None else state, context, hosts,
-                       known, engine, profile)
+        state = MemoryState() if state is None else state
+        return CallMachine(gas, self.table, state, context, hosts, known, engine, profile)
 
     @staticmethod
     def _context(sender: bytes, context: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -170,10 +170,10 @@ class Contract:
             check_value(value, f"context.{name}")
         return fields
 
-    def _failed(self, failure: Failure, gas: int, machine: Machine) -> Receipt:
+    def _failed(self, failure: CallFailure, gas: int, machine: CallMachine) -> CallReceipt:
         used = gas if failure.status == "out-of-gas" else gas - machine.gas
         message = str(failure)
         if failure.line is not None:
             place = "" if failure.contract == self.name else f"{failure.contract}, "
             message = f"{place}line {failure.line}: {message}"
-        return Receipt(False, None, used, (), message, failure.line, failure.status)
+        return CallReceipt(False, None, used, (), message, failure.line, failure.status)

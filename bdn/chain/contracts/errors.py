@@ -30,11 +30,11 @@ class ContractLimitError(ContractError):
     """A source that is too long, too deep or too large to be worth parsing; or recursion."""
 
 
-class Failure(BdnError):  # noqa: N818 - contracts fail; "failure" is what receipts say
+class CallFailure(BdnError):  # noqa: N818 - contracts fail; "failure" is what receipts say
     """A running contract stops; the engine turns this into a failed receipt.
 
     Attributes:
-        status: ``reverted``, ``failed``, ``out-of-gas`` or ``refused`` (see `Receipt.status`).
+        status: ``reverted``, ``failed``, ``out-of-gas`` or ``refused`` (see `CallReceipt.status`).
         line: the 1-based line of the statement that was running, once known.
         contract: the contract in which that line stands, once known.
     """
@@ -47,19 +47,19 @@ class Failure(BdnError):  # noqa: N818 - contracts fail; "failure" is what recei
         self.contract = ""
 
 
-class Reverted(Failure):
+class CallReverted(CallFailure):
     """`require` did not hold."""
 
     status = "reverted"
 
 
-class OutOfGas(Failure):
+class OutOfGas(CallFailure):
     """The next step costs more than what is left."""
 
     status = "out-of-gas"
 
 
-class Refused(Failure):
+class CallRefused(CallFailure):
     """A call that is not permitted: unknown function, wrong caller, wrong arguments."""
 
     status = "refused"

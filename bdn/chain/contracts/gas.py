@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from bdn.chain.contracts import syntax as S  # noqa: N812 - one letter keeps the table readable
 from bdn.chain.contracts.errors import OutOfGas
+from bdn.chain.contracts.front import syntax as S  # noqa: N812 - one letter keeps the table readable
 from bdn.errors import UsageError
 
 
@@ -65,7 +65,7 @@ class GasTable:
 _VERSION_1 = GasTable(
     version=1,
     nodes={
-        S.Literal: 1, S.Local: 1, S.ContextField: 2, S.ListOf: 4, S.DictOf: 6, S.Unary: 2,
+        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 4, S.DictOf: 6, S.Unary: 2,
         S.Binary: 3, S.Compare: 3, S.Chain: 3, S.IsNone: 2, S.Boolean: 2, S.Conditional: 2,
         S.Index: 4, S.Slice: 6, S.Comprehension: 10, S.CallBuiltin: 10, S.CallMethod: 10,
         S.CallPrivate: 15, S.CallContract: 40, S.CallHost: 20, S.StorageRead: 10, S.StorageHas: 10,
@@ -94,13 +94,13 @@ def gas_table(version: int) -> GasTable:
 # --- charging -----------------------------------------------------------------------------------
 
 
-class Meter(Protocol):
+class GasMeter(Protocol):
     """Whatever holds the gas that is left."""
 
     gas: int
 
 
-def charge(meter: Meter, amount: int) -> None:
+def charge(meter: GasMeter, amount: int) -> None:
     """Take ``amount`` or raise `OutOfGas`. Called before the work that it pays."""
     meter.gas -= amount
     if meter.gas < 0:

@@ -1,19 +1,19 @@
 """What surrounds a running contract: gas, the journal of writes, events, context, other contracts.
 
-A `Machine` lives for one call from outside. Writes and events stay in it until the call has ended
-well; then they are applied at once. A failure anywhere drops it whole: that is all there is to
-atomic revert.
+A `CallMachine` lives for one call from outside. Writes and events stay in it until the call has
+ended well; then they are applied at once. A failure anywhere drops it whole: that is all there is
+to atomic revert.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from bdn.chain.contracts import sizes
-from bdn.chain.contracts.errors import Failure, Refused, Reverted
+from bdn.chain.contracts.errors import CallFailure, CallRefused, CallReverted
+from bdn.chain.contracts.front.syntax import Function, Module, Storage
 from bdn.chain.contracts.gas import GasTable, charge
 from bdn.chain.contracts.limits import MAX_STACK, MAX_TEXT
-from bdn.chain.contracts.receipt import Event
-from bdn.chain.contracts.syntax import Function, Module, Storage
+from bdn.chain.contracts.operations import sizes
+from bdn.chain.contracts.receipt import CallEvent
 from bdn.chain.contracts.values import (
     check_value,
     encode_value,
@@ -26,7 +26,7 @@ from bdn.errors import BdnError, IntegrityError, UsageError
 # --- what the outside provides ------------------------------------------------------------------
 
 
-class State(Protocol):
+class ContractState(Protocol):
     """The ledger's key-value state, one space of keys for each contract."""
 
     def get(self, contract: str, key: bytes) -> bytes | None:
@@ -73,7 +73,7 @@ class HostFunction(Protocol):
 class Engine(Protocol):
     """Runs one function of one contract."""
 
-    def __call__(self, machine: "Machine", function: str, args: Sequence[Any]) -> Any:
+    def __call__(self, machine: "CallMachine", function: str, args: Sequence[Any]) -> Any:
         """The function's result."""
 
 
@@ -118,7 +118,7 @@ _ZERO: dict[type | None, Callable[[], Any]] = {
 }
 
 
-class Machine:
+class CallMachine:
     """The state of one call from outside.
 
     Attributes:
@@ -134,14 +134,14 @@ class Machine:
                  "_view", "context", "contract", "events", "gas", "profiler", "storage", "table",
                  "writes")
 
-    def __init__(self, gas: int, table: GasTable, state: State, context: Mapping[str, Any],
+    def __init__(self, gas: int, table: GasTable, state: ContractState, context: Mapping[str, Any],
                  hosts: Mapping[str, HostFunction], contracts: Mapping[str, Runnable],
                  engine: str, profile: Profile | None = None) -> None:
         self.gas, self.table, self._state = gas, table, state
         self._context, self._hosts = context, hosts
         self._contracts, self._engine = contracts, engine
         self.writes: dict[tuple[str, bytes], bytes | None] = {}
-        self.events: list[Event] = []
+        self.events: list[CallEvent] = []
         self.profiler = None if profile is None else Profiler(profile)
         self._stack: list[str] = []
         self._view = False
@@ -161,17 +161,17 @@ class Machine:
         declared = target.module.functions.get(function)
         if declared is None or not _permitted(declared, caller):
             who = f"the contract {caller}" if caller else "a transaction"
-            raise Refused(f"{contract} has no function {function!r} that {who} may call")
+            raise CallRefused(f"{contract} has no function {function!r} that {who} may call")
         if self._view and not declared.view:
-            raise Refused(f"a @view may call views only, and {contract}.{function} is none")
+            raise CallRefused(f"a @view may call views only, and {contract}.{function} is none")
         if len(args) != len(declared.parameters):
-            raise Refused(f"{function} takes {len(declared.parameters)} argument(s), not "
+            raise CallRefused(f"{function} takes {len(declared.parameters)} argument(s), not "
                           f"{len(args)}")
         if contract in self._stack:
-            raise Refused(f"the contract {contract} is running already")
+            raise CallRefused(f"the contract {contract} is running already")
         need = target.module.stack[function]
         if self._depth + need > MAX_STACK:
-            raise Refused(f"{contract}.{function} needs more stack than is left")
+            raise CallRefused(f"{contract}.{function} needs more stack than is left")
         # effect
         copies = [sizes.copy(self, arg) for arg in args]
         saved = (self.contract, self.context, self.storage, self._view)
@@ -191,14 +191,14 @@ class Machine:
     def call_contract(self, contract: str, function: str, args: Sequence[Any]) -> Any:
         """``contract.function(args)`` from within the running contract."""
         if contract not in self._contracts:
-            raise Refused(f"the contract {contract} is not deployed")
+            raise CallRefused(f"the contract {contract} is not deployed")
         return self.enter(contract, function, args, self.contract)
 
     def call_host(self, name: str, args: Sequence[Any]) -> Any:
         """``name(args)``: price, charge, call."""
         host = self._hosts.get(name)
         if host is None:
-            raise Failure(f"this node provides no host function {name}")
+            raise CallFailure(f"this node provides no host function {name}")
         price = _from_host(name, host.price, args)
         if type(price) is not int or price < 0:
             raise UsageError(f"the host function {name} has the price {price!r}")
@@ -212,7 +212,7 @@ class Machine:
     def _key(self, name: str, keys: Sequence[Any]) -> bytes:
         for key, kind in zip(keys, self.storage[name].key_kinds, strict=True):
             if type(key) is not kind:
-                raise Failure(f"storage.{name} has keys of type {kind.__name__}, not "
+                raise CallFailure(f"storage.{name} has keys of type {kind.__name__}, not "
                               f"{kind_of(key)}")
             charge(self, sizes.len_of(key) >> 4)
         return storage_key(name, *keys)
@@ -229,7 +229,7 @@ class Machine:
         if data is not None:
             return self._decoded(data)
         if keys:
-            raise Failure(f"storage.{name} has no such key")
+            raise CallFailure(f"storage.{name} has no such key")
         zero = _ZERO.get(self.storage[name].kind)
         return None if zero is None else zero()
 
@@ -247,7 +247,7 @@ class Machine:
         # arguments
         kind = self.storage[name].kind
         if kind is not None and type(value) is not kind:
-            raise Failure(f"storage.{name} holds {kind.__name__}, not {kind_of(value)}")
+            raise CallFailure(f"storage.{name} holds {kind.__name__}, not {kind_of(value)}")
         key = self._key(name, keys)
         # charge
         self._charge_written(value)
@@ -258,7 +258,7 @@ class Machine:
         """``del storage.name[keys]``."""
         key = self._key(name, keys)
         if self._load(key) is None:
-            raise Failure(f"storage.{name} has no such key")
+            raise CallFailure(f"storage.{name} has no such key")
         self.writes[self.contract, key] = None
 
     def _decoded(self, data: bytes) -> Any:
@@ -272,7 +272,7 @@ class Machine:
     def _charge_written(self, value: Any) -> None:
         size = sizes.measure(self, value)
         if size > MAX_TEXT:
-            raise Failure(f"what is stored or told has at most {MAX_TEXT} bytes")
+            raise CallFailure(f"what is stored or told has at most {MAX_TEXT} bytes")
         charge(self, size * self.table.written)
 
     # --- events ---------------------------------------------------------------------------------
@@ -280,16 +280,16 @@ class Machine:
     def revert(self, message: Any) -> NoReturn:
         """What `require` does when its condition is false; the message goes into the receipt."""
         if type(message) is not str:
-            raise Failure(f"a message is a str, not {kind_of(message)}")
+            raise CallFailure(f"a message is a str, not {kind_of(message)}")
         self._charge_written(message)
-        raise Reverted(message)
+        raise CallReverted(message)
 
     def emit(self, name: str, names: Sequence[str], values: Sequence[Any]) -> None:
         """``emit(name, names=values)``."""
         for value in values:
             self._charge_written(value)
         fields = {key: sizes.copy(self, value) for key, value in zip(names, values, strict=True)}
-        self.events.append(Event(self.contract, name, fields))
+        self.events.append(CallEvent(self.contract, name, fields))
 
     def commit(self) -> None:
         """Apply the journal, in the order of contract and key."""
@@ -301,10 +301,10 @@ def _from_host(name: str, function: Callable[[Sequence[Any]], Any], args: Sequen
     """``function(args)``, whose expected errors fail the call."""
     try:
         return function(args)
-    except Failure:
+    except CallFailure:
         raise
     except BdnError as error:
-        raise Failure(f"{name}: {error}") from error
+        raise CallFailure(f"{name}: {error}") from error
 
 
 def _permitted(function: Function, caller: str) -> bool:

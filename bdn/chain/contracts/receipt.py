@@ -11,7 +11,7 @@ STATUSES = ("ok", "reverted", "failed", "out-of-gas", "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class CallEvent:
     """What `emit` told.
 
     Attributes:
@@ -26,7 +26,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class CallReceipt:
     """The outcome of one call. Inclusion in a block is not success: read ``ok``.
 
     Attributes:
@@ -44,7 +44,7 @@ class Receipt:
     ok: bool
     result: Any
     gas_used: int
-    events: tuple[Event, ...]
+    events: tuple[CallEvent, ...]
     error: str | None
     line: int | None
     status: str
@@ -60,13 +60,13 @@ class Receipt:
         }
 
     @classmethod
-    def from_plain(cls, plain: Any) -> "Receipt":
+    def from_plain(cls, plain: Any) -> "CallReceipt":
         """The inverse of `to_plain`; raises `EncodingError` for anything that it never gives."""
         if not isinstance(plain, Mapping) or plain.keys() != set(cls.__slots__):
             raise EncodingError(f"a receipt has exactly {', '.join(cls.__slots__)}")
         try:
             events = tuple(
-                Event(contract, name, {key: from_plain(value) for key, value in pairs})
+                CallEvent(contract, name, {key: from_plain(value) for key, value in pairs})
                 for contract, name, pairs in plain["events"])
         except (TypeError, ValueError) as error:
             raise EncodingError(f"a receipt's events: {error}") from error
@@ -93,7 +93,7 @@ class Receipt:
         return encode(self.to_plain())
 
     @classmethod
-    def decode(cls, data: bytes) -> "Receipt":
+    def decode(cls, data: bytes) -> "CallReceipt":
         """The inverse of `encode`; raises `EncodingError`."""
         from bdn.encoding import decode  # as above
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bdn.chain.contracts import gas
-from bdn.chain.contracts import syntax as S  # noqa: N812 - one letter keeps a match short
-from bdn.chain.contracts.builtins import BUILTINS
-from bdn.chain.contracts.errors import Failure
+from bdn.chain.contracts.errors import CallFailure
+from bdn.chain.contracts.front import syntax as S  # noqa: N812 - one letter keeps a match short
 from bdn.chain.contracts.gas import charge
 from bdn.chain.contracts.limits import MAX_ITEMS
-from bdn.chain.contracts.machine import Machine
-from bdn.chain.contracts.methods import call_method
-from bdn.chain.contracts.operations import (
+from bdn.chain.contracts.machine import CallMachine
+from bdn.chain.contracts.operations.builtins import BUILTINS
+from bdn.chain.contracts.operations.methods import call_method
+from bdn.chain.contracts.operations.operators import (
     BINARY,
     COMPARE,
     UNARY,
@@ -60,7 +60,7 @@ class Walker:
             price = self._prices[~id(node)] = gas.iteration_price(self.table, node)
         return price
 
-    def __call__(self, machine: Machine, function: str, args: Sequence[Any]) -> Any:
+    def __call__(self, machine: CallMachine, function: str, args: Sequence[Any]) -> Any:
         """The result of ``function(*args)``."""
         declared = self.module.functions[function]
         names = dict(zip((p.name for p in declared.parameters), args, strict=True))
@@ -68,7 +68,7 @@ class Walker:
         return frame.run(declared)
 
 
-def evaluate(machine: Machine, module: S.Module, node: S.Expression) -> Any:
+def evaluate(machine: CallMachine, module: S.Module, node: S.Expression) -> Any:
     """The value of an expression without variables; serves constants."""
     return _Frame(Walker(module, machine.table), machine, {}).value(node)
 
@@ -77,13 +77,13 @@ def check_kinds(kinds: S.Kinds, value: Any, what: str) -> None:
     """Fail unless ``value`` is of one of ``kinds``."""
     if kinds is not None and type(value) not in kinds:
         wanted = " | ".join(sorted(k.__name__.replace("NoneType", "None") for k in kinds))
-        raise Failure(f"{what} is {wanted}, not {kind_of(value)}")
+        raise CallFailure(f"{what} is {wanted}, not {kind_of(value)}")
 
 
 class _Frame:
     """One call of one function: its variables."""
 
-    def __init__(self, walker: Walker, machine: Machine, names: dict[str, Any]) -> None:
+    def __init__(self, walker: Walker, machine: CallMachine, names: dict[str, Any]) -> None:
         self.walker, self.machine, self.names = walker, machine, names
         self.result: Any = None
 
@@ -111,7 +111,7 @@ class _Frame:
         try:
             self.begin(node)
             return _STATEMENTS[type(node)](self, node)
-        except Failure as failure:
+        except CallFailure as failure:
             if failure.line is None:
                 failure.line, failure.contract = node.line, self.walker.module.name
             raise
@@ -230,7 +230,7 @@ class _Frame:
     def literal(self, node: S.Literal) -> Any:
         return node.value
 
-    def local(self, node: S.Local) -> Any:
+    def local(self, node: S.Variable) -> Any:
         return self.names[node.name]
 
     def context_field(self, node: S.ContextField) -> Any:
@@ -300,7 +300,7 @@ class _Frame:
         if node.key is not None:
             return entries
         if len(items) > MAX_ITEMS:
-            raise Failure(f"a list has at most {MAX_ITEMS} items")
+            raise CallFailure(f"a list has at most {MAX_ITEMS} items")
         return items
 
     def call_builtin(self, node: S.CallBuiltin) -> Any:
@@ -340,7 +340,7 @@ _STATEMENTS: Mapping[type, Callable[[_Frame, Any], int]] = {
 }
 
 _EXPRESSIONS: Mapping[type, Callable[[_Frame, Any], Any]] = {
-    S.Literal: _Frame.literal, S.Local: _Frame.local, S.ContextField: _Frame.context_field,
+    S.Literal: _Frame.literal, S.Variable: _Frame.local, S.ContextField: _Frame.context_field,
     S.ListOf: _Frame.list_of, S.DictOf: _Frame.dict_of, S.Unary: _Frame.unary,
     S.Binary: _Frame.binary, S.Compare: _Frame.compare, S.Chain: _Frame.chain,
     S.IsNone: _Frame.is_none, S.Boolean: _Frame.boolean, S.Conditional: _Frame.conditional,

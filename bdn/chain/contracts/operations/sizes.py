@@ -8,8 +8,8 @@ for each before it enters it, so that no value, however its parts are shared, is
 from collections.abc import Iterable
 from typing import Any
 
-from bdn.chain.contracts.errors import Failure
-from bdn.chain.contracts.gas import Meter, charge
+from bdn.chain.contracts.errors import CallFailure
+from bdn.chain.contracts.gas import GasMeter, charge
 from bdn.chain.contracts.limits import (
     MAX_DEPTH,
     MAX_INT_BITS,
@@ -28,25 +28,25 @@ def words(value: int) -> int:
     return value.bit_length() >> 6
 
 
-def mismatch(what: str, *values: Any) -> Failure:
+def mismatch(what: str, *values: Any) -> CallFailure:
     """The failure for operands of the wrong types."""
-    return Failure(f"{what} is not defined for {' and '.join(map(kind_of, values))}")
+    return CallFailure(f"{what} is not defined for {' and '.join(map(kind_of, values))}")
 
 
 # --- sizes --------------------------------------------------------------------------------------
 
 
-def keep(m: Meter, value: int) -> int:
+def keep(m: GasMeter, value: int) -> int:
     """``value`` as a result: charged by its words, refused beyond `MAX_INT_BITS`."""
     bits = value.bit_length()
     if bits > 63:
         charge(m, bits >> 6)
         if bits > MAX_INT_BITS:
-            raise Failure(f"an integer has at most {MAX_INT_BITS} bits")
+            raise CallFailure(f"an integer has at most {MAX_INT_BITS} bits")
     return value
 
 
-def allocate(m: Meter, kind: type, length: int) -> None:
+def allocate(m: GasMeter, kind: type, length: int) -> None:
     """Charge for a new str, bytes (16 per gas) or list (2 items per gas), and limit it."""
     if kind is list:
         charge(m, length >> 1)
@@ -55,21 +55,21 @@ def allocate(m: Meter, kind: type, length: int) -> None:
         charge(m, length >> 4)
         limit = MAX_TEXT
     if length > limit:
-        raise Failure(f"a {kind.__name__} has at most {limit} items")
+        raise CallFailure(f"a {kind.__name__} has at most {limit} items")
 
 
-def check_key(m: Meter, key: Any) -> None:
+def check_key(m: GasMeter, key: Any) -> None:
     """Charge for hashing ``key``; refuse what is no key."""
     kind = type(key)
     if kind is str or kind is bytes:
         charge(m, len(key) >> 5)
     elif kind is not int:
-        raise Failure(f"a key is an int, str or bytes, not {kind_of(key)}")
+        raise CallFailure(f"a key is an int, str or bytes, not {kind_of(key)}")
     elif not -MAX_KEY_INT < key < MAX_KEY_INT:
-        raise Failure("an integer key lies strictly between -2^60 and 2^60")
+        raise CallFailure("an integer key lies strictly between -2^60 and 2^60")
 
 
-def measure(m: Meter, value: Any, depth: int = 0, inside: Any = None) -> int:
+def measure(m: GasMeter, value: Any, depth: int = 0, inside: Any = None) -> int:
     """Walk ``value``, charging each container before entering it; its size in bytes, roughly.
 
     Refuses nesting beyond `MAX_DEPTH`, and ``inside`` occurring in it (which would make a
@@ -78,9 +78,9 @@ def measure(m: Meter, value: Any, depth: int = 0, inside: Any = None) -> int:
     kind = type(value)
     if kind is list or kind is dict:
         if value is inside:
-            raise Failure("a container cannot contain itself")
+            raise CallFailure("a container cannot contain itself")
         if depth >= MAX_DEPTH:
-            raise Failure(f"values are nested at most {MAX_DEPTH} deep")
+            raise CallFailure(f"values are nested at most {MAX_DEPTH} deep")
         charge(m, 5 + 5 * len(value))
         items: Iterable[Any] = value.values() if kind is dict else value
         size = 9 + sum(map(len_of, value)) if kind is dict else 9
@@ -100,19 +100,19 @@ def len_of(value: Any) -> int:
     return 9 + len(value) if kind is bytes else 1
 
 
-def link(m: Meter, container: Any, item: Any) -> None:
+def link(m: GasMeter, container: Any, item: Any) -> None:
     """Before ``item`` is put into ``container``: refuse cycles and depth."""
     if type(item) is list or type(item) is dict:
         measure(m, item, 1, container)
 
 
-def copy(m: Meter, value: Any, depth: int = 0) -> Any:
+def copy(m: GasMeter, value: Any, depth: int = 0) -> Any:
     """A deep copy, charged as it goes."""
     kind = type(value)
     if kind is not list and kind is not dict:
         return value
     if depth >= MAX_DEPTH:
-        raise Failure(f"values are nested at most {MAX_DEPTH} deep")
+        raise CallFailure(f"values are nested at most {MAX_DEPTH} deep")
     charge(m, 4 + 2 * len(value))
     if kind is list:
         return [copy(m, item, depth + 1) for item in value]

@@ -1,6 +1,6 @@
 """Both engines on generated programs: equal receipts and equal state, under every Python present.
 
-``python -m bdn.chain.contracts.differential --programs 100000`` runs them under this Python with
+``python tests/chain/contract_differential.py --programs 100000`` runs them under this Python with
 two hash seeds, and under each interpreter given with ``--python``, and compares one digest for each
 block of seeds. Interpreters need nothing installed: the engines are plain Python.
 
@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from contract_generator import ACCOUNTS, PARTNER, Generator
+
 from bdn.chain.contracts.contract import Contract, compile_contract
 from bdn.chain.contracts.errors import ContractError
-from bdn.chain.contracts.generate import ACCOUNTS, PARTNER, Generator
 from bdn.chain.contracts.machine import MemoryState
-from bdn.chain.contracts.receipt import Receipt
+from bdn.chain.contracts.receipt import CallReceipt
 from bdn.chain.contracts.values import encode_value
 
 AMPLE = 300_000
@@ -37,10 +38,10 @@ ROUND = 5_000
 
 _CHILD = """
 import sys, types
-sys.path.insert(0, {root!r})
+sys.path[:0] = [{root!r}, {here!r}]
 for name, path in (("bdn", {root!r} + "/bdn"), ("bdn.chain", {root!r} + "/bdn/chain")):
     package = types.ModuleType(name); package.__path__ = [path]; sys.modules[name] = package
-from bdn.chain.contracts.differential import digests
+from contract_differential import digests
 print("\\n".join(digests({start}, {count})))
 """
 # The packages above contracts are replaced by empty ones: they need what may not be installed.
@@ -50,7 +51,7 @@ class Difference(AssertionError):  # noqa: N818 - what was found, not what went 
     """Two runs of one program that should have been equal."""
 
 
-def run(contract: Contract, partner: Contract, engine: str, gas: int) -> tuple[Receipt, Any]:
+def run(contract: Contract, partner: Contract, engine: str, gas: int) -> tuple[CallReceipt, Any]:
     """One call of ``main`` on a state with some entries: its receipt, and the state after it."""
     state = MemoryState()
     seed = contract.call("main", [1, b"seed"], gas=AMPLE // 10, state=state, engine=engine,
@@ -70,7 +71,7 @@ def compare(seed: int) -> bytes:
         return f"{type(refusal).__name__}: {refusal}".encode()
     partner = compile_contract(PARTNER, "partner")
 
-    def both(gas: int) -> tuple[Receipt, Any]:
+    def both(gas: int) -> tuple[CallReceipt, Any]:
         walked = run(contract, partner, "walker", gas)
         compiled = run(contract, partner, "closures", gas)
         if _bytes(walked) != _bytes(compiled):
@@ -88,7 +89,7 @@ def compare(seed: int) -> bytes:
     return _bytes(full)
 
 
-def _bytes(outcome: tuple[Receipt, Any]) -> bytes:
+def _bytes(outcome: tuple[CallReceipt, Any]) -> bytes:
     receipt, entries = outcome
     events = [[e.contract, e.name, e.fields] for e in receipt.events]
     state = [[contract, key, value] for (contract, key), value in entries]
@@ -110,10 +111,11 @@ def digests(start: int, count: int) -> list[str]:
 
 def elsewhere(python: str, start: int, count: int, hash_seed: str) -> "subprocess.Popen[str]":
     """`digests` in a fresh interpreter, begun."""
-    root = str(Path(__file__).parents[3])
+    here = Path(__file__).resolve().parent
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    return subprocess.Popen(  # noqa: S603 - interpreters that the caller named
-        [python, "-c", _CHILD.format(root=root, start=start, count=count)],
+    return subprocess.Popen(
+        [python, "-c", _CHILD.format(
+            root=str(here.parents[1]), here=str(here), start=start, count=count)],
         env=environment, stdout=subprocess.PIPE, text=True)
 
 

@@ -7,10 +7,10 @@ goes around this module only where operands are small integers, for which nothin
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bdn.chain.contracts.errors import Failure
-from bdn.chain.contracts.gas import Meter, charge
+from bdn.chain.contracts.errors import CallFailure
+from bdn.chain.contracts.gas import GasMeter, charge
 from bdn.chain.contracts.limits import MAX_DEPTH, MAX_ENTRIES, MAX_INT_BITS
-from bdn.chain.contracts.sizes import allocate, check_key, keep, link, mismatch, words
+from bdn.chain.contracts.operations.sizes import allocate, check_key, keep, link, mismatch, words
 from bdn.chain.contracts.values import kind_of
 
 SEQUENCES = (str, bytes, list)
@@ -19,7 +19,7 @@ SEQUENCES = (str, bytes, list)
 # --- arithmetic ---------------------------------------------------------------------------------
 
 
-def add(m: Meter, a: Any, b: Any) -> Any:
+def add(m: GasMeter, a: Any, b: Any) -> Any:
     """``a + b`` for numbers, texts, bytes, lists."""
     kind = type(a)
     if kind is not type(b):
@@ -32,13 +32,13 @@ def add(m: Meter, a: Any, b: Any) -> Any:
     return a + b
 
 
-def subtract(m: Meter, a: Any, b: Any) -> int:
+def subtract(m: GasMeter, a: Any, b: Any) -> int:
     """``a - b``."""
     _integers("-", a, b)
     return keep(m, a - b)
 
 
-def multiply(m: Meter, a: Any, b: Any) -> Any:
+def multiply(m: GasMeter, a: Any, b: Any) -> Any:
     """``a * b`` for numbers; a sequence times a number repeats it."""
     if type(a) is int and type(b) is int:
         charge(m, words(a) * words(b))
@@ -52,58 +52,58 @@ def multiply(m: Meter, a: Any, b: Any) -> Any:
     return a * b if length else a[:0]
 
 
-def floor_divide(m: Meter, a: Any, b: Any) -> int:
+def floor_divide(m: GasMeter, a: Any, b: Any) -> int:
     """``a // b``, rounded down."""
     _divisor(m, "//", a, b)
     return keep(m, a // b)
 
 
-def modulo(m: Meter, a: Any, b: Any) -> int:
+def modulo(m: GasMeter, a: Any, b: Any) -> int:
     """``a % b``, with the sign of b."""
     _divisor(m, "%", a, b)
     return keep(m, a % b)
 
 
-def power(m: Meter, a: Any, b: Any) -> int:
+def power(m: GasMeter, a: Any, b: Any) -> int:
     """``a ** b``, b ≥ 0; refused before the work when the result could pass the cap."""
     _integers("**", a, b)
     if b < 0:
-        raise Failure("an exponent is not negative")
+        raise CallFailure("an exponent is not negative")
     if -2 < a < 2:
         return int(a) if b & 1 or a == 1 else int(b == 0 or a != 0)
     if (a.bit_length() - 1) * b >= MAX_INT_BITS:  # a lower bound of the result's bits, less one
-        raise Failure(f"an integer has at most {MAX_INT_BITS} bits")
+        raise CallFailure(f"an integer has at most {MAX_INT_BITS} bits")
     charge(m, (a.bit_length() * b >> 6) ** 2)
     return keep(m, int(a**b))
 
 
-def shift_left(m: Meter, a: Any, b: Any) -> int:
+def shift_left(m: GasMeter, a: Any, b: Any) -> int:
     """``a << b``, b ≥ 0."""
     _shift("<<", a, b)
     if a and a.bit_length() + b > MAX_INT_BITS:
-        raise Failure(f"an integer has at most {MAX_INT_BITS} bits")
+        raise CallFailure(f"an integer has at most {MAX_INT_BITS} bits")
     return keep(m, a << b) if a else 0
 
 
-def shift_right(m: Meter, a: Any, b: Any) -> int:
+def shift_right(m: GasMeter, a: Any, b: Any) -> int:
     """``a >> b``, b ≥ 0."""
     _shift(">>", a, b)
     return keep(m, a >> min(b, MAX_INT_BITS))
 
 
-def bit_and(m: Meter, a: Any, b: Any) -> int:
+def bit_and(m: GasMeter, a: Any, b: Any) -> int:
     """``a & b``."""
     _integers("&", a, b)
     return keep(m, a & b)
 
 
-def bit_or(m: Meter, a: Any, b: Any) -> int:
+def bit_or(m: GasMeter, a: Any, b: Any) -> int:
     """``a | b``."""
     _integers("|", a, b)
     return keep(m, a | b)
 
 
-def bit_xor(m: Meter, a: Any, b: Any) -> int:
+def bit_xor(m: GasMeter, a: Any, b: Any) -> int:
     """``a ^ b``."""
     _integers("^", a, b)
     return keep(m, a ^ b)
@@ -114,41 +114,41 @@ def _integers(what: str, a: Any, b: Any) -> None:
         raise mismatch(what, a, b)
 
 
-def _divisor(m: Meter, what: str, a: Any, b: Any) -> None:
+def _divisor(m: GasMeter, what: str, a: Any, b: Any) -> None:
     _integers(what, a, b)
     if b == 0:
-        raise Failure("division by zero")
+        raise CallFailure("division by zero")
     charge(m, words(a) * (1 + words(b)))
 
 
 def _shift(what: str, a: Any, b: Any) -> None:
     _integers(what, a, b)
     if b < 0:
-        raise Failure("a shift is not negative")
+        raise CallFailure("a shift is not negative")
 
 
-def negative(m: Meter, a: Any) -> int:
+def negative(m: GasMeter, a: Any) -> int:
     """``-a``."""
     if type(a) is not int:
         raise mismatch("-", a)
     return keep(m, -a)
 
 
-def positive(m: Meter, a: Any) -> int:
+def positive(m: GasMeter, a: Any) -> int:
     """``+a``."""
     if type(a) is not int:
         raise mismatch("+", a)
     return keep(m, a)
 
 
-def invert(m: Meter, a: Any) -> int:
+def invert(m: GasMeter, a: Any) -> int:
     """``~a``."""
     if type(a) is not int:
         raise mismatch("~", a)
     return keep(m, ~a)
 
 
-def negate(m: Meter, a: Any) -> bool:  # noqa: ARG001 - one signature for all of UNARY
+def negate(m: GasMeter, a: Any) -> bool:  # noqa: ARG001 - one signature for all of UNARY
     """``not a``."""
     return not a
 
@@ -156,7 +156,7 @@ def negate(m: Meter, a: Any) -> bool:  # noqa: ARG001 - one signature for all of
 # --- comparison ---------------------------------------------------------------------------------
 
 
-def equal(m: Meter, a: Any, b: Any, depth: int = 0) -> bool:
+def equal(m: GasMeter, a: Any, b: Any, depth: int = 0) -> bool:
     """``a == b``: values of different types are different, so ``True != 1``."""
     kind = type(a)
     if kind is not type(b):
@@ -166,7 +166,7 @@ def equal(m: Meter, a: Any, b: Any, depth: int = 0) -> bool:
             charge(m, min(len(a), len(b)) >> 6)
         return bool(a == b)
     if depth >= MAX_DEPTH:
-        raise Failure(f"values are nested at most {MAX_DEPTH} deep")
+        raise CallFailure(f"values are nested at most {MAX_DEPTH} deep")
     if len(a) != len(b):
         return False
     charge(m, 6 + 6 * len(a))
@@ -175,12 +175,12 @@ def equal(m: Meter, a: Any, b: Any, depth: int = 0) -> bool:
     return all(key in b and equal(m, item, b[key], depth + 1) for key, item in a.items())
 
 
-def unequal(m: Meter, a: Any, b: Any) -> bool:
+def unequal(m: GasMeter, a: Any, b: Any) -> bool:
     """``a != b``."""
     return not equal(m, a, b)
 
 
-def _ordered(m: Meter, what: str, a: Any, b: Any) -> None:
+def _ordered(m: GasMeter, what: str, a: Any, b: Any) -> None:
     kind = type(a)
     if kind is not type(b) or kind not in (int, str, bytes):
         raise mismatch(what, a, b)
@@ -188,31 +188,31 @@ def _ordered(m: Meter, what: str, a: Any, b: Any) -> None:
         charge(m, min(len(a), len(b)) >> 6)
 
 
-def less(m: Meter, a: Any, b: Any) -> bool:
+def less(m: GasMeter, a: Any, b: Any) -> bool:
     """``a < b`` for two numbers, two strings or two byte strings."""
     _ordered(m, "<", a, b)
     return bool(a < b)
 
 
-def less_equal(m: Meter, a: Any, b: Any) -> bool:
+def less_equal(m: GasMeter, a: Any, b: Any) -> bool:
     """``a <= b``."""
     _ordered(m, "<=", a, b)
     return bool(a <= b)
 
 
-def greater(m: Meter, a: Any, b: Any) -> bool:
+def greater(m: GasMeter, a: Any, b: Any) -> bool:
     """``a > b``."""
     _ordered(m, ">", a, b)
     return bool(a > b)
 
 
-def greater_equal(m: Meter, a: Any, b: Any) -> bool:
+def greater_equal(m: GasMeter, a: Any, b: Any) -> bool:
     """``a >= b``."""
     _ordered(m, ">=", a, b)
     return bool(a >= b)
 
 
-def contains(m: Meter, item: Any, container: Any) -> bool:
+def contains(m: GasMeter, item: Any, container: Any) -> bool:
     """``item in container``."""
     kind = type(container)
     if kind is dict:
@@ -230,7 +230,7 @@ def contains(m: Meter, item: Any, container: Any) -> bool:
     return item in container
 
 
-def lacks(m: Meter, item: Any, container: Any) -> bool:
+def lacks(m: GasMeter, item: Any, container: Any) -> bool:
     """``item not in container``."""
     return not contains(m, item, container)
 
@@ -241,26 +241,26 @@ def lacks(m: Meter, item: Any, container: Any) -> bool:
 def position(sequence: Any, index: Any) -> int:
     """``index`` as a position in ``sequence``, or a failure."""
     if type(index) is not int:
-        raise Failure(f"an index is an int, not {kind_of(index)}")
+        raise CallFailure(f"an index is an int, not {kind_of(index)}")
     if not -len(sequence) <= index < len(sequence):
-        raise Failure("the index lies outside")
+        raise CallFailure("the index lies outside")
     return index
 
 
-def get_index(m: Meter, container: Any, index: Any) -> Any:
+def get_index(m: GasMeter, container: Any, index: Any) -> Any:
     """``container[index]``; of bytes an int."""
     kind = type(container)
     if kind is dict:
         check_key(m, index)
         if index not in container:
-            raise Failure("no such key")
+            raise CallFailure("no such key")
         return container[index]
     if kind not in SEQUENCES:
         raise mismatch("[ ]", container)
     return container[position(container, index)]
 
 
-def set_index(m: Meter, container: Any, index: Any, value: Any) -> None:
+def set_index(m: GasMeter, container: Any, index: Any, value: Any) -> None:
     """``container[index] = value``."""
     if type(container) is list:
         at = position(container, index)
@@ -272,16 +272,16 @@ def set_index(m: Meter, container: Any, index: Any, value: Any) -> None:
         raise mismatch("assignment to an item", container)
 
 
-def set_entry(m: Meter, entries: dict[Any, Any], key: Any, value: Any) -> None:
+def set_entry(m: GasMeter, entries: dict[Any, Any], key: Any, value: Any) -> None:
     """``entries[key] = value``, limited."""
     check_key(m, key)
     link(m, entries, value)
     if len(entries) >= MAX_ENTRIES and key not in entries:
-        raise Failure(f"a dict has at most {MAX_ENTRIES} entries; larger tables go to storage")
+        raise CallFailure(f"a dict has at most {MAX_ENTRIES} entries; larger tables go to storage")
     entries[key] = value
 
 
-def delete_index(m: Meter, container: Any, index: Any) -> None:
+def delete_index(m: GasMeter, container: Any, index: Any) -> None:
     """``del container[index]``."""
     if type(container) is list:
         at = position(container, index)
@@ -290,13 +290,13 @@ def delete_index(m: Meter, container: Any, index: Any) -> None:
     elif type(container) is dict:
         check_key(m, index)
         if index not in container:
-            raise Failure("no such key")
+            raise CallFailure("no such key")
         del container[index]
     else:
         raise mismatch("del", container)
 
 
-def get_slice(m: Meter, container: Any, start: Any, stop: Any) -> Any:
+def get_slice(m: GasMeter, container: Any, start: Any, stop: Any) -> Any:
     """``container[start:stop]``; bounds outside are moved inside, as in Python."""
     kind = type(container)
     if kind not in SEQUENCES:
@@ -311,14 +311,14 @@ def get_slice(m: Meter, container: Any, start: Any, stop: Any) -> Any:
 def _bound(bound: Any, size: int) -> Any:
     """A slice's bound as a position from 0 to ``size``."""
     if type(bound) is not int:
-        raise Failure(f"a slice's bounds are ints, not {kind_of(bound)}")
+        raise CallFailure(f"a slice's bounds are ints, not {kind_of(bound)}")
     if bound < 0:
         bound += size
         return max(0, bound)
     return min(size, bound)
 
 
-def build_dict(m: Meter, pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+def build_dict(m: GasMeter, pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     """``{k: v, …}``."""
     result: dict[Any, Any] = {}
     for key, value in pairs:
@@ -326,7 +326,7 @@ def build_dict(m: Meter, pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return result
 
 
-def iterate(m: Meter, value: Any) -> Iterable[Any]:
+def iterate(m: GasMeter, value: Any) -> Iterable[Any]:
     """What a loop walks: a snapshot of a list or of a dict's keys, a text, bytes or range."""
     kind = type(value)
     if kind is list or kind is dict:
@@ -340,11 +340,11 @@ def iterate(m: Meter, value: Any) -> Iterable[Any]:
 def unpack(item: Any, count: int) -> list[Any]:
     """A list of exactly ``count`` items, for several targets."""
     if type(item) is not list or len(item) != count:
-        raise Failure(f"a list of {count} items was expected")
+        raise CallFailure(f"a list of {count} items was expected")
     return item
 
 
-Operation = Callable[[Meter, Any, Any], Any]
+Operation = Callable[[GasMeter, Any, Any], Any]
 
 BINARY: dict[str, Operation] = {
     "+": add, "-": subtract, "*": multiply, "//": floor_divide, "%": modulo, "**": power,
@@ -354,6 +354,6 @@ COMPARE: dict[str, Operation] = {
     "==": equal, "!=": unequal, "<": less, "<=": less_equal, ">": greater, ">=": greater_equal,
     "in": contains, "not in": lacks,
 }
-UNARY: dict[str, Callable[[Meter, Any], Any]] = {
+UNARY: dict[str, Callable[[GasMeter, Any], Any]] = {
     "-": negative, "+": positive, "~": invert, "not": negate,
 }

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from bdn.chain.contracts import syntax as S  # noqa: N812 - one letter keeps a match short
 from bdn.chain.contracts.errors import (
     ContractLimitError,
     ContractNameError,
     ContractSyntaxError,
 )
+from bdn.chain.contracts.front import syntax as S  # noqa: N812 - one letter keeps a match short
 from bdn.chain.contracts.limits import MAX_STACK
 
 Assigned = frozenset[str] | None
@@ -36,17 +36,17 @@ def check(module: S.Module) -> Mapping[str, int]:
     return _stack(module, order)
 
 
-def children(node: S.Node) -> Iterator[S.Node]:
+def children(node: S.SyntaxNode) -> Iterator[S.SyntaxNode]:
     """The nodes directly below ``node``, in the order of the source."""
     for field in fields(node):
         value = getattr(node, field.name)
-        if isinstance(value, S.Node):
+        if isinstance(value, S.SyntaxNode):
             yield value
         elif isinstance(value, tuple):
-            yield from (item for item in value if isinstance(item, S.Node))
+            yield from (item for item in value if isinstance(item, S.SyntaxNode))
 
 
-def walk(node: S.Node) -> Iterator[S.Node]:
+def walk(node: S.SyntaxNode) -> Iterator[S.SyntaxNode]:
     """``node`` and everything below it."""
     yield node
     for child in children(node):
@@ -103,9 +103,9 @@ class _Assignment:
         self.uses(node, known)
         return known
 
-    def uses(self, node: S.Node, known: frozenset[str]) -> None:
+    def uses(self, node: S.SyntaxNode, known: frozenset[str]) -> None:
         """Refuse a local that is not in ``known``."""
-        if isinstance(node, S.Local) and node.name not in known:
+        if isinstance(node, S.Variable) and node.name not in known:
             name = node.name.partition("#")[0]
             raise ContractNameError(f"{name} may not have a value here", node.line, node.column,
                                     self.contract)
@@ -128,7 +128,7 @@ def _call_order(module: S.Module) -> list[str]:
     order: list[str] = []
     open_calls: list[str] = []
 
-    def visit(name: str, node: S.Node) -> None:
+    def visit(name: str, node: S.SyntaxNode) -> None:
         if name in open_calls:
             path = " → ".join([*open_calls[open_calls.index(name):], name])
             raise ContractLimitError(f"there is no recursion: {path}", node.line, node.column,
@@ -147,7 +147,7 @@ def _call_order(module: S.Module) -> list[str]:
     return order
 
 
-def walk_all(function: S.Function) -> Iterator[S.Node]:
+def walk_all(function: S.Function) -> Iterator[S.SyntaxNode]:
     """Every node of a function's body."""
     for statement in function.body:
         yield from walk(statement)

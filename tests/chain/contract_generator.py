@@ -1,4 +1,4 @@
-"""Random contracts that compile, for comparing the engines (see `differential`).
+"""Random contracts that compile, for comparing the engines (see `contract_differential`).
 
 Programs are typed while they are made, so that most of what runs makes sense; now and then a wrong
 type, a division by zero or a missing key is put in on purpose. Only `random.Random` is used, whose
@@ -146,7 +146,7 @@ class Generator:
     """
 
     def __init__(self, seed: int, pure: bool = False) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - programs, not keys
+        self.random = random.Random(seed)
         self.pure = pure
         self.lines: list[str] = []
         self.count = 0

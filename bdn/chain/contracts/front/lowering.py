@@ -1,21 +1,25 @@
-"""Expressions: from Python's tree to ours, node by node, or a refusal."""
+"""From Python's syntax tree to ours, node by node, or a refusal with its place.
+
+This is the whitelist: a node of Python's tree that has no case here is not part of the language,
+and nothing that is not translated can reach an engine.
+"""
 
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bdn.chain.contracts import syntax as S  # noqa: N812 - one letter keeps a translation's lines short
-from bdn.chain.contracts.builtins import ARITY
 from bdn.chain.contracts.errors import ContractError, ContractNameError, ContractSyntaxError
-from bdn.chain.contracts.methods import METHODS, MUTATING
+from bdn.chain.contracts.front import syntax as S  # noqa: N812 - one letter keeps a translation's lines short
+from bdn.chain.contracts.operations.builtins import ARITY
+from bdn.chain.contracts.operations.methods import METHODS, MUTATING
 from bdn.chain.contracts.values import check_value
 from bdn.errors import UsageError
 
 CONTEXT_FIELDS = ("sender", "caller", "contract", "chain", "epoch", "height", "time", "proposer",
                   "parent")
 
-BINARY: dict[type[ast.AST], str] = {
+_BINARY: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
     ast.LShift: "<<", ast.RShift: ">>", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
 }
@@ -39,13 +43,19 @@ class Names:
     reserved: frozenset[str]
 
 
-class ExpressionLowering:
-    """Translates the expressions of one function (or of one constant)."""
+class Lowering:
+    """Translate one function's body, or one constant's expression.
+
+    Args:
+        contract: the contract's name, for refusals.
+        names: what the names outside the function mean.
+    """
 
     def __init__(self, contract: str, names: Names) -> None:
         self.contract, self.names = contract, names
         self.scopes: dict[str, str] = {}  # a comprehension's variable -> its unique local
         self.count = 0
+        self.loops = 0  # around the statement that is translated
 
     # --- names ----------------------------------------------------------------------------------
 
@@ -75,6 +85,120 @@ class ExpressionLowering:
                 f"the name {name!r} has another meaning; choose one of its own", node,
                 ContractNameError)
 
+    # --- statements -----------------------------------------------------------------------------
+
+    def block(self, body: Sequence[ast.stmt]) -> tuple[S.Statement, ...]:
+        """The statements of a block."""
+        return tuple(self.statement(node) for node in body)
+
+    def statement(self, node: ast.stmt) -> S.Statement:
+        """One statement."""
+        at = place(node)
+        match node:
+            case ast.Assign(targets=[target], value=value):
+                return self._assign(node, target, value)
+            case ast.AugAssign(target=target, op=op, value=value) if type(op) in _BINARY:
+                return self._augmented(node, target, _BINARY[type(op)], value)
+            case ast.Expr(value=ast.Call() as call):
+                return self._call_statement(call)
+            case ast.If(test=test, body=body, orelse=other):
+                return S.If(*at, self.expression(test), self.block(body), self.block(other))
+            case ast.While(test=test, body=body, orelse=[]):
+                condition = self.expression(test)
+                return S.While(*at, condition, self._loop(body))
+            case ast.For(target=target, iter=iterable, body=body, orelse=[]):
+                iterator = self.iterable(iterable)
+                targets = tuple(self.new_local(name) for name in self.targets(target))
+                return S.For(*at, targets, iterator, self._loop(body))
+            case ast.Return(value=value):
+                result = S.Literal(*at, None) if value is None else self.expression(value)
+                return S.Return(*at, result)
+            case ast.Delete(targets=[ast.Subscript() as target]):
+                return self._delete(target)
+            case ast.Break() if self.loops:
+                return S.Break(*at)
+            case ast.Continue() if self.loops:
+                return S.Continue(*at)
+            case ast.Pass():
+                return S.Pass(*at)
+            case _:
+                raise self.refuse(
+                    f"the statement {describe(node)} is not part of the language", node)
+
+    def _loop(self, body: Sequence[ast.stmt]) -> tuple[S.Statement, ...]:
+        self.loops += 1
+        statements = self.block(body)
+        self.loops -= 1
+        return statements
+
+    def _assign(self, node: ast.Assign, target: ast.expr, value: ast.expr) -> S.Statement:
+        at = place(node)
+        match target:
+            case ast.Name():
+                return S.Assign(*at, self.new_local(target), self.expression(value))
+            case ast.Tuple():
+                names = tuple(self.new_local(name) for name in self.targets(target))
+                if isinstance(value, ast.Tuple):
+                    values = tuple(self.expression(item) for item in value.elts)
+                    if len(values) != len(names):
+                        raise self.refuse(f"{len(names)} names for {len(values)} values", node)
+                    return S.Unpack(*at, names, values)
+                return S.Unpack(*at, names, (self.expression(value),))
+        stored = self.stored(target)
+        if stored is not None:
+            return S.StorageWrite(*at, *stored, self.expression(value))
+        if isinstance(target, ast.Subscript):
+            container, index = self._element(target)
+            return S.SetIndex(*at, container, index, self.expression(value))
+        raise self.refuse("one assigns to a name, an item, or storage", target)
+
+    def _augmented(self, node: ast.AugAssign, target: ast.expr, operator: str,
+                   value: ast.expr) -> S.Statement:
+        at = place(node)
+        if isinstance(target, ast.Name):
+            old = self.expression(target)
+            if not isinstance(old, S.Variable):
+                raise self.refuse("one assigns to a variable, not to a constant", target)
+            return S.Assign(*at, old.name, S.Binary(*at, operator, old, self.expression(value)))
+        stored = self.stored(target)
+        if stored is not None:
+            return S.StorageWrite(*at, *stored, self.expression(value), operator)
+        if isinstance(target, ast.Subscript):
+            container, index = self._element(target)
+            return S.SetIndex(*at, container, index, self.expression(value), operator)
+        raise self.refuse("one assigns to a name, an item, or storage", target)
+
+    def _delete(self, target: ast.Subscript) -> S.Statement:
+        stored = self.stored(target)
+        if stored is not None:
+            return S.StorageDelete(*place(target), *stored)
+        return S.DeleteIndex(*place(target), *self._element(target))
+
+    def _element(self, target: ast.Subscript) -> tuple[S.Expression, S.Expression]:
+        if isinstance(target.slice, (ast.Slice, ast.Tuple)):
+            raise self.refuse("one assigns to a single item", target)
+        container = self.expression(target.value)
+        self.not_stored(container, target)
+        return container, self.expression(target.slice)
+
+    def _call_statement(self, call: ast.Call) -> S.Statement:
+        at = place(call)
+        match call:
+            case ast.Call(func=ast.Name(id="require"), args=[condition, message], keywords=[]):
+                return S.Require(*at, self.expression(condition), self.expression(message))
+            case ast.Call(func=ast.Name(id="emit"), args=[ast.Constant(value=str(event))]):
+                fields = sorted(call.keywords, key=lambda keyword: keyword.arg or "")
+                names = tuple(keyword.arg or "" for keyword in fields)
+                if "" in names or len(set(names)) < len(names):
+                    raise self.refuse("an event's fields are name=value, each name once", call)
+                values = tuple(self.expression(keyword.value) for keyword in fields)
+                return S.Emit(*at, event, names, values)
+            case ast.Call(func=ast.Name(id="require" | "emit" as name)):
+                form = {"require": 'require(condition, "message")',
+                        "emit": 'emit("name", field=value, …)'}[name]
+                raise self.refuse(f"the form is {form}", call)
+        return S.Evaluate(*at, self.expression(call))
+
     # --- expressions ----------------------------------------------------------------------------
 
     def constant(self, node: ast.expr) -> S.Expression:
@@ -96,8 +220,8 @@ class ExpressionLowering:
                 return self._literal(node, value)
             case ast.Name(id=name):
                 return self._name(node, name)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
-                return S.Binary(*at, BINARY[type(op)], self.expression(left),
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                return S.Binary(*at, _BINARY[type(op)], self.expression(left),
                                 self.expression(right))
             case ast.BinOp(op=ast.Div()):
                 raise self.refuse("there are no fractions: use // for whole division", node)
@@ -159,7 +283,7 @@ class ExpressionLowering:
 
     def _name(self, node: ast.expr, name: str) -> S.Expression:
         if name in self.scopes:
-            return S.Local(*place(node), self.scopes[name])
+            return S.Variable(*place(node), self.scopes[name])
         if name in self.names.constants:
             return S.Literal(*place(node), self.names.constants[name])
         for kind, group in (("a function", self.names.functions), ("a contract",
@@ -167,7 +291,7 @@ class ExpressionLowering:
                             ("a built-in", self.names.builtins | self.names.reserved)):
             if name in group:
                 raise self.refuse(f"{name} is {kind}, which is no value", node, ContractNameError)
-        return S.Local(*place(node), name)
+        return S.Variable(*place(node), name)
 
     def _compare(self, node: ast.Compare) -> S.Expression:
         at, first = place(node), node.left

@@ -2,12 +2,12 @@
 
 A statement's closure takes ``(m, f)``: the machine and the frame, a list of the function's
 variables by slot (slot 0 holds the result). It charges its static price, works, and returns
-nothing, or a signal: `BREAK`, `CONTINUE`, `RETURN`. Expressions are in `closure_expressions`.
+nothing, or a signal: `BREAK`, `CONTINUE`, `RETURN`. Expressions are in `expressions`.
 
-It must agree with the walker in result, gas, events and state for every program. What makes it
-fast: names are slots, prices are constants, statements that cannot signal are run without looking,
-and operands that are variables or literals are read in place. Everything that is not a small
-integer in a list or dict goes to the same operations as in the walker.
+It must agree with the walker in result, gas, events and state for every program. It is about four
+times as fast because names are slots, prices are constants, and statements that cannot signal are
+run without looking. The commonest operands, such as small integers, take a direct way
+(`shortcuts`); everything else goes to the same `operations` as in the walker.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bdn.chain.contracts import gas as pricing
-from bdn.chain.contracts import syntax as S  # noqa: N812 - short in a match
-from bdn.chain.contracts.analysis import may_leave, variable_slots
-from bdn.chain.contracts.closure_expressions import Compiled, Expressions
-from bdn.chain.contracts.errors import Failure, OutOfGas
-from bdn.chain.contracts.fast import Value, put
-from bdn.chain.contracts.machine import Machine
-from bdn.chain.contracts.operations import (
+from bdn.chain.contracts.compiled.expressions import Compiled, Expressions
+from bdn.chain.contracts.compiled.shortcuts import Code, put
+from bdn.chain.contracts.errors import CallFailure, OutOfGas
+from bdn.chain.contracts.front import syntax as S  # noqa: N812 - short in a match
+from bdn.chain.contracts.front.analysis import may_leave, variable_slots
+from bdn.chain.contracts.machine import CallMachine
+from bdn.chain.contracts.operations.operators import (
     BINARY,
     delete_index,
     get_index,
@@ -31,7 +31,7 @@ from bdn.chain.contracts.operations import (
 )
 from bdn.chain.contracts.walker import check_kinds
 
-Step = Callable[[Machine, list[Any]], Any]
+Step = Callable[[CallMachine, list[Any]], Any]
 """A statement's or block's closure."""
 
 BREAK, CONTINUE, RETURN = 1, 2, 3
@@ -52,7 +52,7 @@ class Closures:
         for name in module.functions:
             self.function(name)
 
-    def __call__(self, machine: Machine, function: str, args: Sequence[Any]) -> Any:
+    def __call__(self, machine: CallMachine, function: str, args: Sequence[Any]) -> Any:
         """The result of ``function(*args)``."""
         return self._functions[function](machine, args)
 
@@ -70,7 +70,7 @@ class Closures:
                   if p.kinds is not None]
         kinds, what = function.kinds, f"what {function.name} returns"
 
-        def run(m: Machine, args: Sequence[Any]) -> Any:
+        def run(m: CallMachine, args: Sequence[Any]) -> Any:
             for at, expected, name in checks:
                 if type(args[at]) not in expected:
                     check_kinds(expected, args[at], name)
@@ -83,7 +83,7 @@ class Closures:
         return run
 
 
-def _placed(contract: str, line: int, failure: Failure) -> Failure:
+def _placed(contract: str, line: int, failure: CallFailure) -> CallFailure:
     """``failure``, told where it happened unless a statement inside has done so."""
     if failure.line is None:
         failure.line, failure.contract = line, contract
@@ -94,7 +94,7 @@ class _Parts(NamedTuple):
     """What each statement's closure begins with."""
 
     price: int
-    placed: Callable[[Failure], Failure]
+    placed: Callable[[CallFailure], CallFailure]
 
 
 class _Statements:
@@ -128,13 +128,13 @@ class _Statements:
         price, placed = self.parts(node)
         slot, value = self.slots[node.name], self.value(node.value)
 
-        def run(m: Machine, f: list[Any]) -> None:
+        def run(m: CallMachine, f: list[Any]) -> None:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
                     raise OutOfGas("out of gas")
                 f[slot] = value(m, f)
-            except Failure as failure:
+            except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
 
         return run
@@ -143,7 +143,7 @@ class _Statements:
         slots, values = [self.slots[name] for name in node.names], self.values(node.values)
         count = len(slots)
 
-        def work(m: Machine, f: list[Any]) -> None:
+        def work(m: CallMachine, f: list[Any]) -> None:
             results = [value(m, f) for value in values]
             if len(results) == 1:
                 results = unpack(results[0], count)
@@ -158,7 +158,7 @@ class _Statements:
         if node.operator is not None:
             operation = BINARY[node.operator]
 
-            def update(m: Machine, f: list[Any]) -> None:
+            def update(m: CallMachine, f: list[Any]) -> None:
                 c, i = container(m, f), index(m, f)
                 old = get_index(m, c, i)
                 set_index(m, c, i, operation(m, old, value(m, f)))
@@ -166,14 +166,14 @@ class _Statements:
             return self.charged(node, update)
         price, placed = self.parts(node)
 
-        def run(m: Machine, f: list[Any]) -> None:
+        def run(m: CallMachine, f: list[Any]) -> None:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
                     raise OutOfGas("out of gas")
                 new = value(m, f)
                 put(m, container(m, f), index(m, f), new)
-            except Failure as failure:
+            except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
 
         return run
@@ -185,7 +185,7 @@ class _Statements:
     def storage_write(self, node: S.StorageWrite) -> Step:
         name, keys, value = node.name, self.values(node.keys), self.value(node.value)
 
-        def set_to(m: Machine, f: list[Any]) -> None:
+        def set_to(m: CallMachine, f: list[Any]) -> None:
             new = value(m, f)
             m.write(name, [key(m, f) for key in keys], new)
 
@@ -193,7 +193,7 @@ class _Statements:
             return self.charged(node, set_to)
         operation = BINARY[node.operator]
 
-        def update(m: Machine, f: list[Any]) -> None:
+        def update(m: CallMachine, f: list[Any]) -> None:
             places = [key(m, f) for key in keys]
             old = m.read(name, places)
             m.write(name, places, operation(m, old, value(m, f)))
@@ -208,13 +208,13 @@ class _Statements:
         price, placed = self.parts(node)
         value = self.value(node.value)
 
-        def run(m: Machine, f: list[Any]) -> None:
+        def run(m: CallMachine, f: list[Any]) -> None:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
                     raise OutOfGas("out of gas")
                 value(m, f)
-            except Failure as failure:
+            except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
 
         return run
@@ -222,7 +222,7 @@ class _Statements:
     def require(self, node: S.Require) -> Step:
         condition, message = self.value(node.condition), self.value(node.message)
 
-        def work(m: Machine, f: list[Any]) -> None:
+        def work(m: CallMachine, f: list[Any]) -> None:
             if not condition(m, f):
                 m.revert(message(m, f))
 
@@ -236,11 +236,11 @@ class _Statements:
         """``work`` after the statement's price: for statements that do much themselves."""
         price, placed = self.parts(node)
 
-        def run(m: Machine, f: list[Any]) -> Any:
+        def run(m: CallMachine, f: list[Any]) -> Any:
             try:
                 pricing.charge(m, price)
                 return work(m, f)
-            except Failure as failure:
+            except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
 
         return run
@@ -252,13 +252,13 @@ class _Statements:
         test, then = self.value(node.test), self.block(node.then)
         other = self.block(node.other) if node.other else _nothing
 
-        def run(m: Machine, f: list[Any]) -> Any:
+        def run(m: CallMachine, f: list[Any]) -> Any:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
                     raise OutOfGas("out of gas")
                 return then(m, f) if test(m, f) else other(m, f)
-            except Failure as failure:
+            except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
 
         return run
@@ -267,7 +267,7 @@ class _Statements:
         price, placed = self.parts(node)
         test, body = self.value(node.test), self.block(node.body)
 
-        def run(m: Machine, f: list[Any]) -> Any:
+        def run(m: CallMachine, f: list[Any]) -> Any:
             try:
                 while True:
                     m.gas = left = m.gas - price
@@ -281,7 +281,7 @@ class _Statements:
                             return RETURN
                         if signal == BREAK:
                             return None
-            except Failure as failure:
+            except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
 
         return run
@@ -297,7 +297,7 @@ class _Statements:
     def return_value(self, node: S.Return) -> Step:
         value = self.value(node.value)
 
-        def work(m: Machine, f: list[Any]) -> int:
+        def work(m: CallMachine, f: list[Any]) -> int:
             f[0] = value(m, f)
             return RETURN
 
@@ -311,14 +311,14 @@ class _Statements:
         return self.charged(node, _nothing)
 
 
-def _nothing(m: Machine, f: list[Any]) -> None:
+def _nothing(m: CallMachine, f: list[Any]) -> None:
     """An absent `else`."""
 
 
-def _plain_loop(iterable: Value, body: Step, each: int, slot: int) -> Step:
+def _plain_loop(iterable: Code, body: Step, each: int, slot: int) -> Step:
     """A `for` with one target whose body never leaves it."""
 
-    def loop(m: Machine, f: list[Any]) -> None:
+    def loop(m: CallMachine, f: list[Any]) -> None:
         for item in iterate(m, iterable(m, f)):
             m.gas = left = m.gas - each
             if left < 0:
@@ -329,11 +329,11 @@ def _plain_loop(iterable: Value, body: Step, each: int, slot: int) -> Step:
     return loop
 
 
-def _full_loop(iterable: Value, body: Step, each: int, slots: list[int]) -> Step:
+def _full_loop(iterable: Code, body: Step, each: int, slots: list[int]) -> Step:
     """Any `for`."""
     first, count = slots[0], len(slots)
 
-    def loop(m: Machine, f: list[Any]) -> Any:
+    def loop(m: CallMachine, f: list[Any]) -> Any:
         for item in iterate(m, iterable(m, f)):
             m.gas = left = m.gas - each
             if left < 0:
@@ -354,7 +354,7 @@ def _full_loop(iterable: Value, body: Step, each: int, slots: list[int]) -> Step
 
 
 def _pair(first: Step, second: Step) -> Step:
-    def run(m: Machine, f: list[Any]) -> None:
+    def run(m: CallMachine, f: list[Any]) -> None:
         first(m, f)
         second(m, f)
 
@@ -362,7 +362,7 @@ def _pair(first: Step, second: Step) -> Step:
 
 
 def _straight(steps: tuple[Step, ...]) -> Step:
-    def run(m: Machine, f: list[Any]) -> None:
+    def run(m: CallMachine, f: list[Any]) -> None:
         for step in steps:
             step(m, f)
 
@@ -370,7 +370,7 @@ def _straight(steps: tuple[Step, ...]) -> Step:
 
 
 def _watched(steps: tuple[Step, ...]) -> Step:
-    def run(m: Machine, f: list[Any]) -> Any:
+    def run(m: CallMachine, f: list[Any]) -> Any:
         for step in steps:
             signal = step(m, f)
             if signal:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bdn.chain.contracts import operations as op
-from bdn.chain.contracts import sizes
-from bdn.chain.contracts.errors import Failure
-from bdn.chain.contracts.gas import Meter, charge
+from bdn.chain.contracts.errors import CallFailure
+from bdn.chain.contracts.gas import GasMeter, charge
 from bdn.chain.contracts.limits import MAX_ITEMS
+from bdn.chain.contracts.operations import operators as op
+from bdn.chain.contracts.operations import sizes
 from bdn.chain.contracts.values import kind_of
 
-Body = Callable[[Meter, Any, Sequence[Any]], Any]
+Body = Callable[[GasMeter, Any, Sequence[Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,89 +22,89 @@ class Method:
     bodies: Mapping[type, Body]
 
 
-def call_method(m: Meter, receiver: Any, name: str, args: Sequence[Any]) -> Any:
+def call_method(m: GasMeter, receiver: Any, name: str, args: Sequence[Any]) -> Any:
     """``receiver.name(args)``."""
     body = METHODS[name].bodies.get(type(receiver))
     if body is None:
-        raise Failure(f"{kind_of(receiver)} has no method .{name}()")
+        raise CallFailure(f"{kind_of(receiver)} has no method .{name}()")
     return body(m, receiver, args)
 
 
 def _same(receiver: Any, *args: Any) -> None:
     for arg in args:
         if type(arg) is not type(receiver):
-            raise Failure(f"expected {kind_of(receiver)}, not {kind_of(arg)}")
+            raise CallFailure(f"expected {kind_of(receiver)}, not {kind_of(arg)}")
 
 
 # --- texts and bytes ----------------------------------------------------------------------------
 
 
-def _encode(m: Meter, text: Any, args: Sequence[Any]) -> bytes:  # noqa: ARG001 - one signature
+def _encode(m: GasMeter, text: Any, args: Sequence[Any]) -> bytes:  # noqa: ARG001 - one signature
     sizes.allocate(m, bytes, 4 * len(text))
     return text.encode()  # type: ignore[no-any-return]  # text is a str, by the table
 
 
-def _decode(m: Meter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - one signature
+def _decode(m: GasMeter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - one signature
     sizes.allocate(m, str, len(data))
     try:
         return data.decode()  # type: ignore[no-any-return]  # data is bytes, by the table
     except UnicodeDecodeError as error:
-        raise Failure("these bytes are not UTF-8") from error
+        raise CallFailure("these bytes are not UTF-8") from error
 
 
-def _hex(m: Meter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - one signature
+def _hex(m: GasMeter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - one signature
     sizes.allocate(m, str, 2 * len(data))
     return data.hex()  # type: ignore[no-any-return]  # data is bytes, by the table
 
 
-def _starts(m: Meter, text: Any, args: Sequence[Any]) -> bool:
+def _starts(m: GasMeter, text: Any, args: Sequence[Any]) -> bool:
     _same(text, args[0])
     charge(m, len(args[0]) >> 6)
     return bool(text.startswith(args[0]))
 
 
-def _ends(m: Meter, text: Any, args: Sequence[Any]) -> bool:
+def _ends(m: GasMeter, text: Any, args: Sequence[Any]) -> bool:
     _same(text, args[0])
     charge(m, len(args[0]) >> 6)
     return bool(text.endswith(args[0]))
 
 
-def _search(m: Meter, text: Any, part: Any) -> None:
+def _search(m: GasMeter, text: Any, part: Any) -> None:
     """Charge for looking for ``part`` everywhere in ``text``."""
     _same(text, part)
     charge(m, (len(text) + len(part)) >> 2)
 
 
-def _find(m: Meter, text: Any, args: Sequence[Any]) -> int:
+def _find(m: GasMeter, text: Any, args: Sequence[Any]) -> int:
     _search(m, text, args[0])
     return int(text.find(args[0]))
 
 
-def _replace(m: Meter, text: Any, args: Sequence[Any]) -> Any:
+def _replace(m: GasMeter, text: Any, args: Sequence[Any]) -> Any:
     old, new = args
     _search(m, text, old)
     _same(text, new)
     if not old:
-        raise Failure("replace takes something to look for")
+        raise CallFailure("replace takes something to look for")
     length = len(text) + text.count(old) * (len(new) - len(old))
     sizes.allocate(m, type(text), length)
     return text.replace(old, new)
 
 
-def _split(m: Meter, text: Any, args: Sequence[Any]) -> list[Any]:
+def _split(m: GasMeter, text: Any, args: Sequence[Any]) -> list[Any]:
     _search(m, text, args[0])
     if not args[0]:
-        raise Failure("split takes a separator")
+        raise CallFailure("split takes a separator")
     pieces = text.count(args[0]) + 1
     charge(m, 4 * pieces + (len(text) >> 4))
     sizes.allocate(m, list, pieces)
     return text.split(args[0])  # type: ignore[no-any-return]  # str and bytes give a list
 
 
-def _join(m: Meter, separator: Any, args: Sequence[Any]) -> Any:
+def _join(m: GasMeter, separator: Any, args: Sequence[Any]) -> Any:
     (items,) = args
     if type(items) is not list:
-        raise Failure(f"join takes a list, not {kind_of(items)}")
+        raise CallFailure(f"join takes a list, not {kind_of(items)}")
     charge(m, 3 * len(items))
     _same(separator, *items)
     length = sum(map(len, items)) + len(separator) * max(0, len(items) - 1)
@@ -117,19 +117,19 @@ def _join(m: Meter, separator: Any, args: Sequence[Any]) -> Any:
 
 def _room(items: Any, more: int) -> None:
     if len(items) + more > MAX_ITEMS:
-        raise Failure(f"a list has at most {MAX_ITEMS} items")
+        raise CallFailure(f"a list has at most {MAX_ITEMS} items")
 
 
-def _append(m: Meter, items: Any, args: Sequence[Any]) -> None:
+def _append(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
     _room(items, 1)
     sizes.link(m, items, args[0])
     items.append(args[0])
 
 
-def _extend(m: Meter, items: Any, args: Sequence[Any]) -> None:
+def _extend(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
     (more,) = args
     if type(more) is not list:
-        raise Failure(f"extend takes a list, not {kind_of(more)}")
+        raise CallFailure(f"extend takes a list, not {kind_of(more)}")
     _room(items, len(more))
     charge(m, 3 * len(more))
     for item in more:
@@ -137,43 +137,43 @@ def _extend(m: Meter, items: Any, args: Sequence[Any]) -> None:
     items.extend(more)
 
 
-def _insert(m: Meter, items: Any, args: Sequence[Any]) -> None:
+def _insert(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
     at, item = args
     if type(at) is not int or not 0 <= at <= len(items):
-        raise Failure("insert takes a position from 0 to the length")
+        raise CallFailure("insert takes a position from 0 to the length")
     _room(items, 1)
     charge(m, len(items) >> 5)
     sizes.link(m, items, item)
     items.insert(at, item)
 
 
-def _list_pop(m: Meter, items: Any, args: Sequence[Any]) -> Any:
+def _list_pop(m: GasMeter, items: Any, args: Sequence[Any]) -> Any:
     if len(args) > 1:
-        raise Failure("a list's pop takes at most one argument")
+        raise CallFailure("a list's pop takes at most one argument")
     at = op.position(items, args[0] if args else -1)
     charge(m, len(items) >> 5 if args else 0)
     return items.pop(at)
 
 
-def _index(m: Meter, items: Any, args: Sequence[Any]) -> int:
+def _index(m: GasMeter, items: Any, args: Sequence[Any]) -> int:
     for at, item in enumerate(items):
         charge(m, 8)
         if op.equal(m, item, args[0]):
             return at
-    raise Failure("the list does not hold it")
+    raise CallFailure("the list does not hold it")
 
 
-def _count(m: Meter, items: Any, args: Sequence[Any]) -> int:
+def _count(m: GasMeter, items: Any, args: Sequence[Any]) -> int:
     charge(m, 8 * len(items))
     return sum(1 for item in items if op.equal(m, item, args[0]))
 
 
-def _reverse(m: Meter, items: Any, args: Sequence[Any]) -> None:  # noqa: ARG001 - one signature
+def _reverse(m: GasMeter, items: Any, args: Sequence[Any]) -> None:  # noqa: ARG001 - one signature
     charge(m, len(items) >> 4)
     items.reverse()
 
 
-def _list_copy(m: Meter, items: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
+def _list_copy(m: GasMeter, items: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
     sizes.allocate(m, list, len(items))
     return list(items)
 
@@ -181,48 +181,48 @@ def _list_copy(m: Meter, items: Any, args: Sequence[Any]) -> list[Any]:  # noqa:
 # --- dicts --------------------------------------------------------------------------------------
 
 
-def _get(m: Meter, entries: Any, args: Sequence[Any]) -> Any:
+def _get(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
     sizes.check_key(m, args[0])
     return entries.get(args[0], args[1] if len(args) > 1 else None)
 
 
-def _dict_pop(m: Meter, entries: Any, args: Sequence[Any]) -> Any:
+def _dict_pop(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
     if not args:
-        raise Failure("a dict's pop takes a key")
+        raise CallFailure("a dict's pop takes a key")
     sizes.check_key(m, args[0])
     if args[0] in entries:
         return entries.pop(args[0])
     if len(args) < 2:
-        raise Failure("no such key")
+        raise CallFailure("no such key")
     return args[1]
 
 
-def _keys(m: Meter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
+def _keys(m: GasMeter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
     sizes.allocate(m, list, len(entries))
     return list(entries)
 
 
-def _values(m: Meter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
+def _values(m: GasMeter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
     sizes.allocate(m, list, len(entries))
     return list(entries.values())
 
 
-def _items(m: Meter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
+def _items(m: GasMeter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
     charge(m, 6 * len(entries))
     sizes.allocate(m, list, len(entries))
     return [[key, value] for key, value in entries.items()]
 
 
-def _update(m: Meter, entries: Any, args: Sequence[Any]) -> None:
+def _update(m: GasMeter, entries: Any, args: Sequence[Any]) -> None:
     (more,) = args
     if type(more) is not dict:
-        raise Failure(f"update takes a dict, not {kind_of(more)}")
+        raise CallFailure(f"update takes a dict, not {kind_of(more)}")
     charge(m, 8 * len(more))
     for key, value in list(more.items()):
         op.set_entry(m, entries, key, value)
 
 
-def _setdefault(m: Meter, entries: Any, args: Sequence[Any]) -> Any:
+def _setdefault(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
     key, value = args
     sizes.check_key(m, key)
     if key not in entries:
@@ -230,7 +230,7 @@ def _setdefault(m: Meter, entries: Any, args: Sequence[Any]) -> Any:
     return entries[key]
 
 
-def _dict_copy(m: Meter, entries: Any, args: Sequence[Any]) -> dict[Any, Any]:  # noqa: ARG001 - one signature
+def _dict_copy(m: GasMeter, entries: Any, args: Sequence[Any]) -> dict[Any, Any]:  # noqa: ARG001 - one signature
     charge(m, 2 * len(entries))
     return dict(entries)
 

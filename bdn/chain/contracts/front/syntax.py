@@ -1,6 +1,6 @@
 """The abstract syntax: what a checked contract consists of. Both engines read this and no source.
 
-Every node knows its line and column. Names are resolved: a `Local` is one of the function's own
+Every node knows its line and column. Names are resolved: a `Variable` is one of the function's own
 variables, constants have become `Literal`s, and a call says what kind of thing it calls.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class SyntaxNode:
     """A place in the source."""
 
     line: int
@@ -20,35 +20,35 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Literal(Node):
+class Literal(SyntaxNode):
     """An immutable value written in the source, or a constant's value."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Local(Node):
+class Variable(SyntaxNode):
     """A variable or parameter of the function. A comprehension's own has a ``#number`` suffix."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class ContextField(Node):
+class ContextField(SyntaxNode):
     """``context.name``."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class ListOf(Node):
+class ListOf(SyntaxNode):
     """``[a, b, …]``: a new list."""
 
     items: tuple["Expression", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class DictOf(Node):
+class DictOf(SyntaxNode):
     """``{k: v, …}``: a new dict."""
 
     keys: tuple["Expression", ...]
@@ -56,7 +56,7 @@ class DictOf(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Unary(Node):
+class Unary(SyntaxNode):
     """``-a``, ``+a``, ``~a``, ``not a``."""
 
     operator: str
@@ -64,7 +64,7 @@ class Unary(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Binary(Node):
+class Binary(SyntaxNode):
     """``a + b`` and the other arithmetic and bit operators."""
 
     operator: str
@@ -73,7 +73,7 @@ class Binary(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Compare(Node):
+class Compare(SyntaxNode):
     """``a < b``, ``a == b``, ``a in b`` … . A chain has become a `Chain` of these."""
 
     operator: str
@@ -82,7 +82,7 @@ class Compare(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Chain(Node):
+class Chain(SyntaxNode):
     """``a < b <= c``: each operand is evaluated once, and none after the first false link."""
 
     operators: tuple[str, ...]
@@ -90,7 +90,7 @@ class Chain(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class IsNone(Node):
+class IsNone(SyntaxNode):
     """``a is None`` or, negated, ``a is not None``."""
 
     operand: "Expression"
@@ -98,7 +98,7 @@ class IsNone(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Boolean(Node):
+class Boolean(SyntaxNode):
     """``a and b`` or ``a or b``: the operand that decided is the result."""
 
     operator: str
@@ -107,7 +107,7 @@ class Boolean(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Conditional(Node):
+class Conditional(SyntaxNode):
     """``then if test else other``."""
 
     test: "Expression"
@@ -116,7 +116,7 @@ class Conditional(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Index(Node):
+class Index(SyntaxNode):
     """``container[index]``."""
 
     container: "Expression"
@@ -124,7 +124,7 @@ class Index(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Slice(Node):
+class Slice(SyntaxNode):
     """``sequence[start:stop]``, either bound may be absent."""
 
     container: "Expression"
@@ -133,7 +133,7 @@ class Slice(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Comprehension(Node):
+class Comprehension(SyntaxNode):
     """``[element for targets in iterable if condition]``; with ``key``, a dict's."""
 
     targets: tuple[str, ...]
@@ -144,7 +144,7 @@ class Comprehension(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class CallBuiltin(Node):
+class CallBuiltin(SyntaxNode):
     """A function of the language: ``len(x)``."""
 
     name: str
@@ -152,7 +152,7 @@ class CallBuiltin(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class CallMethod(Node):
+class CallMethod(SyntaxNode):
     """A method of a value's type: ``xs.append(x)``."""
 
     receiver: "Expression"
@@ -161,7 +161,7 @@ class CallMethod(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class CallPrivate(Node):
+class CallPrivate(SyntaxNode):
     """A function of the same contract."""
 
     function: str
@@ -169,7 +169,7 @@ class CallPrivate(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class CallContract(Node):
+class CallContract(SyntaxNode):
     """A function of another contract."""
 
     contract: str
@@ -178,7 +178,7 @@ class CallContract(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class CallHost(Node):
+class CallHost(SyntaxNode):
     """A host function."""
 
     name: str
@@ -186,7 +186,7 @@ class CallHost(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class StorageRead(Node):
+class StorageRead(SyntaxNode):
     """``storage.cell`` or ``storage.map[keys]``; with ``default``, ``storage.map.get(…)``."""
 
     name: str
@@ -195,7 +195,7 @@ class StorageRead(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class StorageHas(Node):
+class StorageHas(SyntaxNode):
     """``keys in storage.map`` or, negated, ``keys not in storage.map``."""
 
     name: str
@@ -204,7 +204,7 @@ class StorageHas(Node):
 
 
 Expression = (
-    Literal | Local | ContextField | ListOf | DictOf | Unary | Binary | Compare | Chain | IsNone
+    Literal | Variable | ContextField | ListOf | DictOf | Unary | Binary | Compare | Chain | IsNone
     | Boolean | Conditional | Index | Slice | Comprehension | CallBuiltin | CallMethod
     | CallPrivate | CallContract | CallHost | StorageRead | StorageHas
 )
@@ -213,7 +213,7 @@ Expression = (
 
 
 @dataclass(frozen=True, slots=True)
-class Assign(Node):
+class Assign(SyntaxNode):
     """``name = value``."""
 
     name: str
@@ -221,7 +221,7 @@ class Assign(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Unpack(Node):
+class Unpack(SyntaxNode):
     """``a, b = x, y`` (two values or more) or ``a, b = pair`` (one value, a list)."""
 
     names: tuple[str, ...]
@@ -229,7 +229,7 @@ class Unpack(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class SetIndex(Node):
+class SetIndex(SyntaxNode):
     """``container[index] = value``; with an operator, ``container[index] += value``."""
 
     container: Expression
@@ -239,7 +239,7 @@ class SetIndex(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteIndex(Node):
+class DeleteIndex(SyntaxNode):
     """``del container[index]``."""
 
     container: Expression
@@ -247,7 +247,7 @@ class DeleteIndex(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class StorageWrite(Node):
+class StorageWrite(SyntaxNode):
     """``storage.cell = value`` or ``storage.map[keys] = value``; with an operator, ``+=``."""
 
     name: str
@@ -257,7 +257,7 @@ class StorageWrite(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class StorageDelete(Node):
+class StorageDelete(SyntaxNode):
     """``del storage.map[keys]``."""
 
     name: str
@@ -265,14 +265,14 @@ class StorageDelete(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluate(Node):
+class Evaluate(SyntaxNode):
     """A call whose result is not used."""
 
     value: Expression
 
 
 @dataclass(frozen=True, slots=True)
-class Require(Node):
+class Require(SyntaxNode):
     """``require(condition, message)``; the message is evaluated only when it is needed."""
 
     condition: Expression
@@ -280,7 +280,7 @@ class Require(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Emit(Node):
+class Emit(SyntaxNode):
     """``emit("event", name=value, …)``; the names are sorted."""
 
     event: str
@@ -289,7 +289,7 @@ class Emit(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class If(Node):
+class If(SyntaxNode):
     """``if test: … else: …``; an ``elif`` is an `If` in ``other``."""
 
     test: Expression
@@ -298,7 +298,7 @@ class If(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class While(Node):
+class While(SyntaxNode):
     """``while test: …``."""
 
     test: Expression
@@ -306,7 +306,7 @@ class While(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class For(Node):
+class For(SyntaxNode):
     """``for targets in iterable: …``."""
 
     targets: tuple[str, ...]
@@ -315,24 +315,24 @@ class For(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Return(Node):
+class Return(SyntaxNode):
     """``return value``."""
 
     value: Expression
 
 
 @dataclass(frozen=True, slots=True)
-class Break(Node):
+class Break(SyntaxNode):
     """``break``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Continue(Node):
+class Continue(SyntaxNode):
     """``continue``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pass(Node):
+class Pass(SyntaxNode):
     """``pass``."""
 
 
@@ -348,7 +348,7 @@ Kinds = frozenset[type] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Storage(Node):
+class Storage(SyntaxNode):
     """``name: map[bytes, int]`` (two key types or more: a composite key) or ``name: int``.
 
     Attributes:
@@ -362,7 +362,7 @@ class Storage(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter(Node):
+class Parameter(SyntaxNode):
     """A function's parameter."""
 
     name: str
@@ -370,7 +370,7 @@ class Parameter(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Function(Node):
+class Function(SyntaxNode):
     """A function with who may call it.
 
     Attributes:

@@ -3,40 +3,40 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bdn.chain.contracts import operations as op
-from bdn.chain.contracts import sizes
-from bdn.chain.contracts.errors import Failure
-from bdn.chain.contracts.gas import Meter, charge
+from bdn.chain.contracts.errors import CallFailure
+from bdn.chain.contracts.gas import GasMeter, charge
 from bdn.chain.contracts.limits import MAX_DIGITS, MAX_INT_BITS
+from bdn.chain.contracts.operations import operators as op
+from bdn.chain.contracts.operations import sizes
 from bdn.chain.contracts.values import kind_of
 
 _TOO_LONG = 10**MAX_DIGITS
 """The least number with more digits than `str` converts."""
 
-Builtin = Callable[[Meter, Sequence[Any]], Any]
+Builtin = Callable[[GasMeter, Sequence[Any]], Any]
 
 
 def _kind(value: Any, kinds: tuple[type, ...], function: str) -> None:
     """Fail unless ``value`` is of one of ``kinds``."""
     if type(value) not in kinds:
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise Failure(f"{function} takes {wanted}, not {kind_of(value)}")
+        raise CallFailure(f"{function} takes {wanted}, not {kind_of(value)}")
 
 
-def _len(m: Meter, args: Sequence[Any]) -> int:  # noqa: ARG001 - one signature for all built-ins
+def _len(m: GasMeter, args: Sequence[Any]) -> int:  # noqa: ARG001 - one signature for all built-ins
     (value,) = args
     _kind(value, (str, bytes, list, dict), "len")
     return len(value)
 
 
 def _extreme(name: str, better: op.Operation) -> Builtin:
-    def extreme(m: Meter, args: Sequence[Any]) -> Any:
+    def extreme(m: GasMeter, args: Sequence[Any]) -> Any:
         items = args
         if len(args) == 1:
             (items,) = args
             _kind(items, (list,), name)
         if not items:
-            raise Failure(f"{name} of nothing")
+            raise CallFailure(f"{name} of nothing")
         best = items[0]
         _kind(best, (int, str, bytes), name)
         for item in items:
@@ -48,7 +48,7 @@ def _extreme(name: str, better: op.Operation) -> Builtin:
     return extreme
 
 
-def _sum(m: Meter, args: Sequence[Any]) -> int:
+def _sum(m: GasMeter, args: Sequence[Any]) -> int:
     (items,) = args
     _kind(items, (list,), "sum")
     total = 0
@@ -58,7 +58,7 @@ def _sum(m: Meter, args: Sequence[Any]) -> int:
     return total
 
 
-def _sorted(m: Meter, args: Sequence[Any]) -> list[Any]:
+def _sorted(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     items, reverse = args
     _kind(items, (list, dict), "sorted")
     count = len(items)
@@ -66,7 +66,7 @@ def _sorted(m: Meter, args: Sequence[Any]) -> list[Any]:
     keys = list(items)
     kinds = set(map(type, keys))
     if not kinds <= {int} and not kinds <= {str} and not kinds <= {bytes}:
-        raise Failure("sorted takes ints only, strings only, or bytes only")
+        raise CallFailure("sorted takes ints only, strings only, or bytes only")
     longest = max((words_of(key) for key in keys), default=0)
     charge(m, count * count.bit_length() * (1 + longest))
     return sorted(keys, reverse=reverse)
@@ -77,50 +77,50 @@ def words_of(value: Any) -> int:
     return value.bit_length() >> 9 if type(value) is int else len(value) >> 6
 
 
-def _range(m: Meter, args: Sequence[Any]) -> range:  # noqa: ARG001 - one signature
+def _range(m: GasMeter, args: Sequence[Any]) -> range:  # noqa: ARG001 - one signature
     for arg in args:
         _kind(arg, (int,), "range")
         if not -sizes.SMALL < arg < sizes.SMALL:
-            raise Failure("range takes numbers of less than 64 bits")
+            raise CallFailure("range takes numbers of less than 64 bits")
     if len(args) == 3 and args[2] == 0:
-        raise Failure("a range's step is not zero")
+        raise CallFailure("a range's step is not zero")
     return range(*args)
 
 
-def _abs(m: Meter, args: Sequence[Any]) -> int:
+def _abs(m: GasMeter, args: Sequence[Any]) -> int:
     _kind(args[0], (int,), "abs")
     return sizes.keep(m, abs(args[0]))
 
 
-def _pow(m: Meter, args: Sequence[Any]) -> int:
+def _pow(m: GasMeter, args: Sequence[Any]) -> int:
     if len(args) == 2:
         return op.power(m, *args)
     base, exponent, modulus = args
     for arg in args:
         _kind(arg, (int,), "pow")
     if exponent < 0 or modulus < 1:
-        raise Failure("pow(b, e, m) takes e ≥ 0 and m ≥ 1")
+        raise CallFailure("pow(b, e, m) takes e ≥ 0 and m ≥ 1")
     width = 1 + sizes.words(modulus)
     charge(m, sizes.words(base) * width)
     charge(m, (1 + exponent.bit_length()) * (1 + width * width // 4))
     return sizes.keep(m, pow(base, exponent, modulus))
 
 
-def _int(m: Meter, args: Sequence[Any]) -> int:
+def _int(m: GasMeter, args: Sequence[Any]) -> int:
     (value,) = args
     _kind(value, (int, bool, str), "int")
     if type(value) is not str:
         return int(value)
     digits = value[1:] if value[:1] == "-" else value
     if not digits or not (digits.isascii() and digits.isdigit()):
-        raise Failure("int takes decimal digits, with a minus sign or without")
+        raise CallFailure("int takes decimal digits, with a minus sign or without")
     if len(digits) > MAX_DIGITS:
-        raise Failure(f"int converts at most {MAX_DIGITS} digits")
+        raise CallFailure(f"int converts at most {MAX_DIGITS} digits")
     charge(m, (len(digits) >> 3) * (len(digits) >> 5))
     return sizes.keep(m, int(value))
 
 
-def _str(m: Meter, args: Sequence[Any]) -> str:
+def _str(m: GasMeter, args: Sequence[Any]) -> str:
     (value,) = args
     _kind(value, (int, bool, str), "str")
     if type(value) is str:
@@ -128,16 +128,16 @@ def _str(m: Meter, args: Sequence[Any]) -> str:
     if type(value) is bool:
         return "True" if value else "False"
     if abs(value) >= _TOO_LONG:
-        raise Failure(f"str converts at most {MAX_DIGITS} digits")
+        raise CallFailure(f"str converts at most {MAX_DIGITS} digits")
     charge(m, sizes.words(value) * (1 + sizes.words(value)))
     return str(value)
 
 
-def _bool(m: Meter, args: Sequence[Any]) -> bool:  # noqa: ARG001 - one signature
+def _bool(m: GasMeter, args: Sequence[Any]) -> bool:  # noqa: ARG001 - one signature
     return bool(args[0])
 
 
-def _list(m: Meter, args: Sequence[Any]) -> list[Any]:
+def _list(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     if not args:
         return []
     _kind(args[0], (list, dict, str, bytes), "list")
@@ -145,7 +145,7 @@ def _list(m: Meter, args: Sequence[Any]) -> list[Any]:
     return list(args[0])
 
 
-def _dict(m: Meter, args: Sequence[Any]) -> dict[Any, Any]:
+def _dict(m: GasMeter, args: Sequence[Any]) -> dict[Any, Any]:
     if not args:
         return {}
     _kind(args[0], (dict,), "dict")
@@ -153,7 +153,7 @@ def _dict(m: Meter, args: Sequence[Any]) -> dict[Any, Any]:
     return dict(args[0])
 
 
-def _enumerate(m: Meter, args: Sequence[Any]) -> list[Any]:
+def _enumerate(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     (items,) = args
     _kind(items, (list, dict, str, bytes), "enumerate")
     charge(m, 6 * len(items))
@@ -161,7 +161,7 @@ def _enumerate(m: Meter, args: Sequence[Any]) -> list[Any]:
     return [[index, item] for index, item in enumerate(items)]
 
 
-def _zip(m: Meter, args: Sequence[Any]) -> list[Any]:
+def _zip(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     for arg in args:
         _kind(arg, (list, dict, str, bytes), "zip")
     count = min(map(len, args))
@@ -170,46 +170,46 @@ def _zip(m: Meter, args: Sequence[Any]) -> list[Any]:
     return [list(items) for items in zip(*args, strict=False)]
 
 
-def _reversed(m: Meter, args: Sequence[Any]) -> list[Any]:
+def _reversed(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     _kind(args[0], (list,), "reversed")
     sizes.allocate(m, list, len(args[0]))
     return args[0][::-1]  # type: ignore[no-any-return]  # a list, as was checked
 
 
-def _any(m: Meter, args: Sequence[Any]) -> bool:
+def _any(m: GasMeter, args: Sequence[Any]) -> bool:
     _kind(args[0], (list,), "any")
     charge(m, len(args[0]))
     return any(args[0])
 
 
-def _all(m: Meter, args: Sequence[Any]) -> bool:
+def _all(m: GasMeter, args: Sequence[Any]) -> bool:
     _kind(args[0], (list,), "all")
     charge(m, len(args[0]))
     return all(args[0])
 
 
-def _to_bytes(m: Meter, args: Sequence[Any]) -> bytes:
+def _to_bytes(m: GasMeter, args: Sequence[Any]) -> bytes:
     value, length = args
     if type(value) is not int or type(length) is not int:
         raise sizes.mismatch("to_bytes", value, length)
     if not 0 <= length <= MAX_INT_BITS // 8:
-        raise Failure(f"to_bytes makes 0 to {MAX_INT_BITS // 8} bytes")
+        raise CallFailure(f"to_bytes makes 0 to {MAX_INT_BITS // 8} bytes")
     if value < 0 or value.bit_length() > 8 * length:
-        raise Failure("the number is negative or does not fit the length")
+        raise CallFailure("the number is negative or does not fit the length")
     charge(m, length >> 4)
     return value.to_bytes(length, "big")
 
 
-def _from_bytes(m: Meter, args: Sequence[Any]) -> int:
+def _from_bytes(m: GasMeter, args: Sequence[Any]) -> int:
     (data,) = args
     _kind(data, (bytes,), "from_bytes")
     if len(data) > MAX_INT_BITS // 8:
-        raise Failure(f"from_bytes takes at most {MAX_INT_BITS // 8} bytes")
+        raise CallFailure(f"from_bytes takes at most {MAX_INT_BITS // 8} bytes")
     charge(m, len(data) >> 4)
     return sizes.keep(m, int.from_bytes(data, "big"))
 
 
-def _from_hex(m: Meter, args: Sequence[Any]) -> bytes:
+def _from_hex(m: GasMeter, args: Sequence[Any]) -> bytes:
     (text,) = args
     _kind(text, (str,), "from_hex")
     charge(m, len(text) >> 3)
@@ -218,7 +218,7 @@ def _from_hex(m: Meter, args: Sequence[Any]) -> bytes:
     except ValueError:
         data = b""
     if data.hex() != text:  # Python's own reader also takes spaces and capitals
-        raise Failure("from_hex takes pairs of the digits 0-9 a-f")
+        raise CallFailure("from_hex takes pairs of the digits 0-9 a-f")
     return data
 
 

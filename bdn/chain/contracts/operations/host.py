@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from bdn.chain.contracts.errors import Failure
+from bdn.chain.contracts.errors import CallFailure
 from bdn.chain.contracts.gas import GasTable
 from bdn.chain.contracts.machine import HostFunction
 from bdn.chain.contracts.values import kind_of
@@ -65,21 +65,21 @@ NAMES = frozenset(
 
 def _typed(args: Sequence[Any], *kinds: type) -> None:
     if len(args) != len(kinds):
-        raise Failure(f"{len(kinds)} argument(s) are needed, not {len(args)}")
+        raise CallFailure(f"{len(kinds)} argument(s) are needed, not {len(args)}")
     for number, (arg, kind) in enumerate(zip(args, kinds, strict=True), 1):
         if type(arg) is not kind:
-            raise Failure(f"argument {number} is {kind.__name__}, not {kind_of(arg)}")
+            raise CallFailure(f"argument {number} is {kind.__name__}, not {kind_of(arg)}")
 
 
 def _all_of(items: list[Any], kind: type, what: str) -> None:
     for item in items:
         if type(item) is not kind:
-            raise Failure(f"{what} are {kind.__name__}, not {kind_of(item)}")
+            raise CallFailure(f"{what} are {kind.__name__}, not {kind_of(item)}")
 
 
 def _width(modulus: int) -> int:
     if modulus < 2:
-        raise Failure("a modulus is at least 2")
+        raise CallFailure("a modulus is at least 2")
     return (modulus.bit_length() + 7) // 8
 
 
@@ -87,14 +87,15 @@ def _length(vector: bytes, modulus: int) -> int:
     """How many residues ``vector`` holds."""
     count, rest = divmod(len(vector), _width(modulus))
     if rest:
-        raise Failure(f"a vector's length is a multiple of the modulus' {_width(modulus)} bytes")
+        raise CallFailure(
+            f"a vector's length is a multiple of the modulus' {_width(modulus)} bytes")
     return count
 
 
 def _exponent(exponent: int) -> int:
     """The bits of an exponent."""
     if exponent < 0 or exponent.bit_length() > MAX_EXPONENT_BITS:
-        raise Failure(f"an exponent has 0 to {MAX_EXPONENT_BITS} bits and is not negative")
+        raise CallFailure(f"an exponent has 0 to {MAX_EXPONENT_BITS} bits and is not negative")
     return exponent.bit_length()
 
 
@@ -103,7 +104,7 @@ def _residues(vector: bytes, modulus: int) -> list[int]:
     numbers = [int.from_bytes(vector[at:at + width], "big")
                for at in range(0, len(vector), width)]
     if any(number >= modulus for number in numbers):
-        raise Failure("a vector holds residues smaller than the modulus")
+        raise CallFailure("a vector holds residues smaller than the modulus")
     return numbers
 
 
@@ -135,7 +136,7 @@ class _Prices:
         _typed(args, bytes, int, int, list, bytes)
         _all_of(args[3], bytes, "the steps of a proof")
         if any(len(step) != 32 for step in args[3]) or len(args[0]) != 32 or len(args[4]) != 32:
-            raise Failure("hashes have 32 bytes")
+            raise CallFailure("hashes have 32 bytes")
         return (1 + len(args[3])) * (self.table.sha256 + 2 * self.table.sha256_block)
 
     def signature(self, args: Sequence[Any]) -> int:
@@ -163,7 +164,8 @@ class _Prices:
         _all_of(vectors, bytes, "vectors")
         _all_of(weights, int, "weights")
         if not vectors or len(vectors) != len(weights):
-            raise Failure("weighted_product takes one weight for each of its vectors, at least one")
+            raise CallFailure(
+                "weighted_product takes one weight for each of its vectors, at least one")
         one = self._modular(modulus)
         return 1 + sum(_length(vector, modulus) * (3 + 3 * _exponent(weight) // 2) * one
                        for vector, weight in zip(vectors, weights, strict=True))
@@ -204,7 +206,7 @@ def _vector_product(args: Sequence[Any]) -> bytes:
 
     a, b, m = _residues(args[0], args[2]), _residues(args[1], args[2]), mpz(args[2])
     if len(a) != len(b):
-        raise Failure(f"the vectors hold {len(a)} and {len(b)} residues")
+        raise CallFailure(f"the vectors hold {len(a)} and {len(b)} residues")
     return _packed([x * y % m for x, y in zip(map(mpz, a), b, strict=True)], args[2])
 
 
@@ -220,7 +222,7 @@ def _vector_inverse(args: Sequence[Any]) -> bytes:
     try:
         return _packed([invert(x, args[1]) for x in _residues(args[0], args[1])], args[1])
     except ZeroDivisionError as error:
-        raise Failure("a residue has no inverse") from error
+        raise CallFailure("a residue has no inverse") from error
 
 
 def _weighted_product(args: Sequence[Any]) -> bytes:
@@ -229,7 +231,7 @@ def _weighted_product(args: Sequence[Any]) -> bytes:
     vectors, weights, modulus = args
     columns = [_residues(vector, modulus) for vector in vectors]
     if len(set(map(len, columns))) > 1:
-        raise Failure("the vectors have different lengths")
+        raise CallFailure("the vectors have different lengths")
     m = mpz(modulus)
     total = [mpz(1)] * len(columns[0])
     for residues, weight in zip(columns, weights, strict=True):

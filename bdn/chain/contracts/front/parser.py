@@ -9,18 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bdn.chain.contracts import analysis
 from bdn.chain.contracts.errors import (
     ContractError,
     ContractLimitError,
     ContractNameError,
     ContractSyntaxError,
 )
-from bdn.chain.contracts.lexical import check_tokens
+from bdn.chain.contracts.front import analysis
+from bdn.chain.contracts.front.lowering import Lowering, Names
+from bdn.chain.contracts.front.syntax import Expression, Function, Kinds, Module, Parameter, Storage
+from bdn.chain.contracts.front.tokens import check_tokens
 from bdn.chain.contracts.limits import MAX_ELIF, MAX_NODES
-from bdn.chain.contracts.lowering import Lowering
-from bdn.chain.contracts.lowering_expressions import Names
-from bdn.chain.contracts.syntax import Expression, Function, Kinds, Module, Parameter, Storage
 from bdn.chain.contracts.values import KINDS
 
 Evaluate = Callable[[Expression], Any]

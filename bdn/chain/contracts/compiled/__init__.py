@@ -1,0 +1,1 @@
+"""The engine that runs: one Python closure for each node of a contract."""

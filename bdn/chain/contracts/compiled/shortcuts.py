@@ -1,0 +1,276 @@
+"""Direct ways through the commonest operations, for operands on which no dynamic gas is due.
+
+A shortcut takes the closures of its operands and returns one closure. When the operands are small
+integers (magnitude below 2^63), short keys or single items, `operations` would charge nothing and
+refuse nothing, so the closure applies Python's own operator. In every other case it calls the
+operation that the walker calls, with the same operands. Charges and failures are therefore equal by
+construction, which the differential test checks.
+
+They are the only place where the two engines differ in more than dispatch.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bdn.chain.contracts.errors import OutOfGas
+from bdn.chain.contracts.limits import MAX_ENTRIES, MAX_ITEMS, MAX_TEXT
+from bdn.chain.contracts.machine import CallMachine
+from bdn.chain.contracts.operations import operators as op
+from bdn.chain.contracts.operations.builtins import Builtin
+from bdn.chain.contracts.operations.methods import call_method
+from bdn.chain.contracts.operations.sizes import SMALL
+
+Code = Callable[[CallMachine, list[Any]], Any]
+"""An expression's closure: (machine, frame) -> value."""
+
+Native = Callable[[Any, Any], Any]
+"""One of Python's own operators."""
+
+MINUS = -SMALL
+
+SHORT = 32
+"""Keys shorter than this cost nothing to hash (`sizes.check_key`)."""
+
+_LINEAR: Mapping[str, Native] = {
+    "+": operator.add, "-": operator.sub, "&": operator.and_, "|": operator.or_,
+    "^": operator.xor, "*": operator.mul,
+}
+"""On integers, priced by nothing when the result is small."""
+
+_DIVISION: Mapping[str, Native] = {"//": operator.floordiv, "%": operator.mod}
+"""On integers, priced by nothing when the left operand is small."""
+
+_ORDER: Mapping[str, Native] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq, "!=": operator.ne,
+}
+
+_SIZED = frozenset({str, bytes, list, dict})
+_CONTAINERS = frozenset({list, dict})
+
+
+# --- operators ----------------------------------------------------------------------------------
+
+
+def binary(name: str, left: Code, right: Code, literal: Any) -> Code:
+    """Return the closure of ``left name right``; ``literal`` is the right operand if it is one."""
+    full = op.BINARY[name]
+    if name in _LINEAR:
+        if _small(literal):
+            return _linear_by(_LINEAR[name], full, left, literal)
+        if name == "+":
+            return _plus(left, right)
+        return _linear(_LINEAR[name], full, left, right)
+    if name in _DIVISION:
+        if _small(literal) and literal:
+            return _division_by(_DIVISION[name], full, left, literal)
+        return _division(_DIVISION[name], full, left, right)
+    return lambda m, f: full(m, left(m, f), right(m, f))
+
+
+def _small(value: Any) -> bool:
+    return type(value) is int and MINUS < value < SMALL
+
+
+def _plus(left: Code, right: Code) -> Code:
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        a, b = left(m, f), right(m, f)
+        kind = type(a)
+        if kind is type(b):
+            if kind is int:
+                result = a + b
+                if MINUS < result < SMALL:
+                    return result
+            elif kind is bytes and len(a) + len(b) <= MAX_TEXT:  # charged as `sizes.allocate` does
+                m.gas = gas = m.gas - ((len(a) + len(b)) >> 4)
+                if gas < 0:
+                    raise OutOfGas("out of gas")
+                return a + b
+        return op.add(m, a, b)
+
+    return run
+
+
+def _linear(native: Native, full: op.Operation, left: Code, right: Code) -> Code:
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        a, b = left(m, f), right(m, f)
+        if type(a) is int and type(b) is int:
+            result = native(a, b)
+            if MINUS < result < SMALL:
+                return result
+        return full(m, a, b)
+
+    return run
+
+
+def _linear_by(native: Native, full: op.Operation, left: Code, literal: int) -> Code:
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        a = left(m, f)
+        if type(a) is int:
+            result = native(a, literal)
+            if MINUS < result < SMALL:
+                return result
+        return full(m, a, literal)
+
+    return run
+
+
+def _division(native: Native, full: op.Operation, left: Code, right: Code) -> Code:
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        a, b = left(m, f), right(m, f)
+        if type(a) is int and type(b) is int and MINUS < a < SMALL and b:
+            return native(a, b)
+        return full(m, a, b)
+
+    return run
+
+
+def _division_by(native: Native, full: op.Operation, left: Code, literal: int) -> Code:
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        a = left(m, f)
+        if type(a) is int and MINUS < a < SMALL:
+            return native(a, literal)
+        return full(m, a, literal)
+
+    return run
+
+
+def compare(name: str, left: Code, right: Code, literal: Any) -> Code:
+    """Return the closure of a comparison or of ``in``; ``literal`` is as in `binary`."""
+    full = op.COMPARE[name]
+    if name not in _ORDER:
+        return lambda m, f: full(m, left(m, f), right(m, f))
+    native = _ORDER[name]
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        a, b = left(m, f), right(m, f)
+        kind = type(a)
+        if kind is type(b) and (kind is int or ((kind is bytes or kind is str) and len(a) < 64)):
+            return native(a, b)
+        return full(m, a, b)
+
+    def against(m: CallMachine, f: list[Any]) -> Any:
+        a = left(m, f)
+        return native(a, literal) if type(a) is int else full(m, a, literal)
+
+    return against if type(literal) is int else run
+
+
+# --- items --------------------------------------------------------------------------------------
+
+
+def index(container: Code, position: Code) -> Code:
+    """Return the closure of ``container[position]``."""
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        c, i = container(m, f), position(m, f)
+        kind, by = type(c), type(i)
+        if (kind is list or kind is bytes) and by is int:
+            try:
+                return c[i]
+            except IndexError:
+                pass
+        elif kind is dict and (by is str or by is bytes) and len(i) < SHORT:
+            try:
+                return c[i]
+            except KeyError:
+                pass
+        return op.get_index(m, c, i)
+
+    return run
+
+
+def part(container: Code, start: Any, stop: Any) -> Code:
+    """Return the closure of ``container[start:stop]``, the bounds being literals or absent."""
+    bounds = slice(start, stop)
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        c = container(m, f)
+        if type(c) is not bytes:
+            return op.get_slice(m, c, start, stop)
+        result = c[bounds]  # at most a copy of c, which was paid; charged as `sizes.allocate` does
+        m.gas = left = m.gas - (len(result) >> 4)
+        if left < 0:
+            raise OutOfGas("out of gas")
+        return result
+
+    return run
+
+
+def put(m: CallMachine, container: Any, position: Any, value: Any) -> None:
+    """Do ``container[position] = value``."""
+    if type(value) not in _CONTAINERS:
+        kind, by = type(container), type(position)
+        if kind is list and by is int:
+            try:
+                container[position] = value
+                return
+            except IndexError:
+                pass
+        elif (kind is dict and (by is str or by is bytes) and len(position) < SHORT
+              and len(container) < MAX_ENTRIES):
+            container[position] = value
+            return
+    op.set_index(m, container, position, value)
+
+
+def get(receiver: Code, key: Code, default: Code) -> Code:
+    """Return the closure of ``receiver.get(key, default)``."""
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        entries, k, other = receiver(m, f), key(m, f), default(m, f)
+        kind = type(k)
+        if type(entries) is dict and (kind is str or kind is bytes) and len(k) < SHORT:
+            return entries.get(k, other)
+        return call_method(m, entries, "get", (k, other))
+
+    return run
+
+
+def append(receiver: Code, item: Code) -> Code:
+    """Return the closure of ``receiver.append(item)``."""
+
+    def run(m: CallMachine, f: list[Any]) -> None:
+        items, value = receiver(m, f), item(m, f)
+        if type(items) is list and type(value) not in _CONTAINERS and len(items) < MAX_ITEMS:
+            items.append(value)
+        else:
+            call_method(m, items, "append", (value,))
+
+    return run
+
+
+def length(argument: Code, full: Builtin) -> Code:
+    """Return the closure of ``len(argument)``."""
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        value = argument(m, f)
+        return len(value) if type(value) in _SIZED else full(m, (value,))
+
+    return run
+
+
+def to_bytes(value: Code, width: int, full: Builtin) -> Code:
+    """Return the closure of ``to_bytes(value, width)`` with a literal width of less than 16."""
+    bound = 1 << (8 * width)
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        v = value(m, f)
+        if type(v) is int and 0 <= v < bound:
+            return v.to_bytes(width, "big")
+        return full(m, (v, width))
+
+    return run
+
+
+def text(argument: Code, full: Builtin) -> Code:
+    """Return the closure of ``str(argument)``."""
+
+    def run(m: CallMachine, f: list[Any]) -> Any:
+        value = argument(m, f)
+        if type(value) is int and MINUS < value < SMALL:
+            return str(value)
+        return full(m, (value,))
+
+    return run

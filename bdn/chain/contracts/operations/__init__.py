@@ -1,0 +1,1 @@
+"""What both engines do to values: check the arguments, charge gas, then work."""
