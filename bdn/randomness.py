@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from bdn.arguments import as_integer
 from bdn.encoding import transcript
 from bdn.errors import UsageError
 
@@ -83,7 +84,9 @@ class SeededRandomness(ByteStream):
     """Bytes a hash call gives; always the same, so the stream does not depend on how it is cut."""
 
     def __init__(self, seed: int | bytes) -> None:
-        self._seed = seed if isinstance(seed, bytes) else str(seed).encode()
+        if not isinstance(seed, bytes):
+            seed = str(as_integer(seed, "a seed")).encode()
+        self._seed = seed
         self._counter = 0
         self._buffer = b""
 

@@ -29,6 +29,9 @@ from bdn.learning import detect as find_objects
 SMALLEST = 20
 """Side of the smallest window, where nothing is said of the objects' sizes."""
 
+THRESHOLD = 0.5
+"""Least confidence of an object on a picture, where none is asked for."""
+
 
 @click.command()
 @click.option("--model", "source", required=True, metavar="RUN",
@@ -42,8 +45,9 @@ SMALLEST = 20
               help="For --evaluate: scenes or voc:DIR  [default: what the run trained on]")
 @click.option("--pictures", default=0, show_default=True, type=click.IntRange(min=0),
               help="For --evaluate: so many of them; 0: all.")
-@click.option("--threshold", default=0.5, show_default=True, type=click.FloatRange(0, 1),
-              help="Least confidence of an answer.")
+@click.option("--threshold", type=click.FloatRange(0, 1),
+              help=f"Least confidence of an object  [default: {THRESHOLD}; for --evaluate 0, since "
+                   "average precision looks at every answer]")
 @click.option("--smallest", type=click.IntRange(min=4),
               help=f"Side of the smallest window, in pixels  [default: {SMALLEST}; for --evaluate "
                    "what fits the training objects]")
@@ -53,8 +57,8 @@ SMALLEST = 20
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def detect(
     source: Path, images: tuple[Path, ...], target: Path | None, evaluated: bool,
-    data: str | None, pictures: int, threshold: float, smallest: int | None, largest: int | None,
-    as_json: bool,
+    data: str | None, pictures: int, threshold: float | None, smallest: int | None,
+    largest: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Find objects in each IMAGE and write it, with boxes over them, to DIR.
 
@@ -66,13 +70,15 @@ def detect(
     if evaluated:
         if images or target is not None:
             raise UsageError("--evaluate takes the held-out pictures: leave out IMAGE and --out")
-        _evaluate(source, data, pictures or None, (threshold, smallest, largest), as_json)
+        _evaluate(source, data, pictures or None, (threshold or 0.0, smallest, largest), as_json)
         return
     if not images or target is None:
         raise UsageError("give pictures and --out DIR, or --evaluate to judge the model")
     if data is not None or pictures:
         raise UsageError("--data and --pictures belong to --evaluate")
-    settings = DetectorSettings(smallest or SMALLEST, largest or 0, threshold=threshold)
+    threshold = THRESHOLD if threshold is None else threshold
+    settings = DetectorSettings(smallest or SMALLEST, largest or 0,
+                                window=min(THRESHOLD, threshold), threshold=threshold)
     found = _find(source, images, target, settings)
     for image, detections in found.items():
         draw(image, detections, target / f"{image.stem}.png")

@@ -84,8 +84,9 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 def print_classes(history: dict[str, Any], console: Console) -> None:
     """The best model by class, as a classifier and, on whole pictures, as a detector."""
     found = history.get("detection")
-    console.print(f"\nBy class: mean precision (mPA) [bold]{history['mean_precision']:.4f}[/bold] "
-                  f"on {history['held_out']} held-out samples", highlight=False)
+    console.print("\nBy class: mean precision (mPA) over the classes that occur "
+                  f"[bold]{history['mean_precision']:.4f}[/bold] on {history['held_out']} "
+                  "held-out samples", highlight=False)
     table = _class_table(found, ("precision", "recall"))
     for row in history["by_class"]:
         judged = found["classes"].get(row["name"]) if found else None

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
+from bdn.arguments import as_integer
 from bdn.learning import fast, plain
 from bdn.learning.errors import ModelError
 from bdn.learning.shapes import (
@@ -49,12 +50,11 @@ class PaperCNN:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.classes < 2:
-            raise ModelError(f"a classifier needs at least 2 classes, not {self.classes}")
+        for name, least in (("classes", 2), ("seed", None), ("threads", 1)):
+            number = as_integer(getattr(self, name), f"{name} of a network", least)
+            object.__setattr__(self, name, number)  # NumPy's scalars become plain integers
         if self.kernel not in KERNELS:
             raise ModelError(f"kernel must be one of {', '.join(KERNELS)}, not {self.kernel!r}")
-        if self.threads < 1:
-            raise ModelError(f"at least one thread is needed, not {self.threads}")
 
     @property
     def size(self) -> int:

@@ -22,7 +22,7 @@ from bdn.learning.imaging import (
     areas,
     load_pillow,
     overlap,
-    read_grey,
+    read_colour,
     resize,
     shared_areas,
 )
@@ -40,7 +40,8 @@ class DetectorSettings:
         largest: of the largest; the picture's shorter side at most. 0: that side.
         ratio: between one window size and the next.
         stride: pixels between windows, in the shrunken picture (whose windows are 28×28).
-        threshold: least confidence of an answer.
+        window: least probability at which a window counts as an answer and may vote.
+        threshold: least confidence of an object that is reported, after the votes are counted.
         suppress: answers of one class that overlap a better one by more than this are merged in it.
         suppress_across: likewise for answers of different classes, which are dropped.
         suppress_inside: an answer that lies to this part inside one with more votes is dropped; a
@@ -52,6 +53,7 @@ class DetectorSettings:
     largest: int = 0
     ratio: float = 1.15
     stride: int = 3
+    window: float = 0.5
     threshold: float = 0.5
     suppress: float = 0.3
     suppress_across: float = 0.5
@@ -69,6 +71,8 @@ def detect(
 ) -> list[Detection]:  # fmt: skip
     """The objects on a grey picture (height, width), the most confident first.
 
+    The confidence of an object is the best window's probability times v / (v + 1), where v is the
+    sum of the probabilities of all windows that voted for it; none is below ``settings.threshold``.
     Raises `UsageError` where names and model do not fit, or the picture is smaller than a window.
     """
     settings = settings if settings is not None else DetectorSettings()
@@ -77,7 +81,8 @@ def detect(
     found: list[Detection] = []
     for side in window_sizes(picture, settings):
         found += _at_size(cnn, w, class_names, picture, side, settings)
-    return suppress(found, settings)
+    return [answer for answer in suppress(found, settings)
+            if answer.confidence >= settings.threshold]
 
 
 def window_sizes(picture: Floats, settings: DetectorSettings) -> Iterator[float]:
@@ -97,7 +102,7 @@ def _at_size(
     cnn: PaperCNN, w: Floats, class_names: Sequence[str], picture: Floats, side: float,
     settings: DetectorSettings,
 ) -> Iterator[Detection]:  # fmt: skip
-    """Answers above the threshold from windows of one size."""
+    """Answers of windows of one size that may vote."""
     height, width = (max(SIDE, round(extent * SIDE / side)) for extent in picture.shape)
     small = resize(picture, height, width)
     step = settings.stride
@@ -108,7 +113,7 @@ def _at_size(
     for start in range(0, rows * columns, CHUNK):
         odds = cnn.probabilities(w, np.ascontiguousarray(flat[start : start + CHUNK]))
         best = odds.argmax(axis=1)
-        for offset in np.flatnonzero(odds.max(axis=1) >= settings.threshold):
+        for offset in np.flatnonzero(odds.max(axis=1) >= settings.window):
             name = class_names[best[offset]]
             if name == BACKGROUND:
                 continue
@@ -174,9 +179,7 @@ def draw(source: Path, detections: Sequence[Detection], target: Path) -> None:
 
     Raises `DataError` for an unreadable picture, `UsageError` without Pillow.
     """
-    read_grey(source)  # the one place that judges whether a file is a picture
-    with load_pillow().open(source) as image:
-        canvas = image.convert("RGB")
+    canvas = read_colour(source)
     pen = load_pillow("ImageDraw").Draw(canvas)
     for number, answer in enumerate(detections):
         colour = COLOURS[number % len(COLOURS)]

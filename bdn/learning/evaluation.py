@@ -1,7 +1,8 @@
 """Judging a model: accuracy, precision by class, and the paper's "mean precision accuracy".
 
-The paper does not define its mPA. We report the classifier's precision, averaged over the classes;
-the detector's mean average precision is in `bdn.learning.average_precision`.
+The paper does not define its mPA. We report the classifier's precision, averaged over the classes
+that occur in the judged samples: a class without samples has nothing to be right about. The
+detector's mean average precision is in `bdn.learning.average_precision`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Evaluation:
 
     Attributes:
         accuracy: images that got their label, over all images.
-        mean_precision: precision averaged over the classes.
+        mean_precision: precision averaged over the classes that have images.
         precision: by class: right answers "c" over answers "c"; 0 where "c" was never answered.
         recall: by class: right answers "c" over images of c; 0 where there is none.
         loss: mean cross-entropy in nats.
@@ -40,10 +41,11 @@ def evaluate(cnn: PaperCNN, w: Floats, dataset: Dataset) -> Evaluation:
     predicted = np.concatenate([cnn.predict(w, X) for X, _ in dataset.stream()])
     table = confusion(dataset.labels, predicted, cnn.classes)
     right = np.diagonal(table)
+    present = table.sum(axis=1) > 0
     precision = _ratio(right, table.sum(axis=0))
     recall = _ratio(right, table.sum(axis=1))
     return Evaluation(
-        float(right.sum() / table.sum()), float(precision.mean()),
+        float(right.sum() / table.sum()), float(precision[present].mean()),
         tuple(precision.tolist()), tuple(recall.tolist()),
         local_loss(cnn, w, dataset), len(dataset),
     )  # fmt: skip

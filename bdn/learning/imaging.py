@@ -20,6 +20,9 @@ from bdn.learning.types import Doubles, Floats
 MAX_PIXELS = 64_000_000
 """A larger picture is refused before it is decoded."""
 
+DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+"""Pillow's modes for pictures with more than 8 bits per sample, which its ``convert`` clips."""
+
 
 class Box(NamedTuple):
     """A rectangle by VOC's rule: 1-based, both corners inside. Fractions are allowed."""
@@ -107,23 +110,83 @@ def crop(picture: Floats, box: Box, side: int = SIDE) -> Floats:
     return resize(picture[top:bottom, left:right], side, side)
 
 
-def read_grey(path: Path) -> Floats:
-    """A picture file as grey (ITU-R 601 luma, by Pillow).
+def read_grey(path: Path, size: tuple[int, int] | None = None) -> Floats:
+    """Read a picture file as grey (ITU-R 601 luma, by Pillow), the way up that its EXIF tag says.
 
-    Raises `DataError` for a file that is missing, broken or larger than `MAX_PIXELS`, `UsageError`
-    without Pillow.
+    Samples of 16 bits are scaled by 65,535; floating-point samples must lie in [0, 1].
+
+    Args:
+        path: the file, in any format that Pillow reads.
+        size: (width, height) in pixels that an annotation states. The picture must have it, either
+            upright or as it is stored: some annotations were drawn on the stored picture.
+
+    Raises:
+        DataError: the file is missing, broken, larger than `MAX_PIXELS`, of another size than
+            ``size``, or holds samples whose range is not known.
+        UsageError: Pillow is missing.
     """
-    pillow = load_pillow()
+    image, upright = _open_upright(path)
+    if size is not None and size != upright.size:
+        if size != image.size:
+            width, height = upright.size
+            raise DataError(f"{path}: the picture has {width}×{height} pixels, but its annotation "
+                            f"says {size[0]}×{size[1]}; correct the one that is wrong")
+        upright = image
+    return _grey(path, upright)
+
+
+def _open_upright(path: Path) -> tuple[Any, Any]:
+    """The decoded picture as it is stored, and turned as its EXIF orientation says."""
+    pillow, operations = load_pillow(), load_pillow("ImageOps")
     if not path.is_file():
         raise DataError(f"no picture {path}")
     try:
         with pillow.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path}: {image.width}×{image.height} pixels are too many")
-            grey = np.asarray(image.convert("L"), np.float32)
-    except (OSError, ValueError, SyntaxError, EOFError, pillow.DecompressionBombError) as error:
+            image.load()
+            return image, operations.exif_transpose(image)
+    except DataError:
+        raise
+    except Exception as error:
         raise DataError(f"{path}: no readable picture ({error})") from error
-    return grey / np.float32(255)
+
+
+def _grey(path: Path, image: Any) -> Floats:
+    """The samples of a decoded picture, scaled to [0, 1]."""
+    if image.mode in DEEP_MODES:
+        samples = np.asarray(image, np.float64)
+        if samples.min() < 0 or samples.max() > 65535:
+            raise DataError(f"{path}: samples of {samples.min():.0f} to {samples.max():.0f}; those "
+                            "of a deep picture are read as 16 bits, 0 to 65535")
+        return (samples / 65535).astype(np.float32)
+    if image.mode == "F":
+        grey: Floats = np.asarray(image, np.float32)
+        if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= 1):
+            raise DataError(f"{path}: floating-point samples must lie in [0, 1]; scale the picture")
+        return grey
+    return np.asarray(_on_white(image).convert("L"), np.float32) / np.float32(255)
+
+
+def _on_white(image: Any) -> Any:
+    """A picture with transparent parts as a viewer shows it; others as they are.
+
+    Pillow would show the colour that a transparent pixel happens to store, which is often black.
+    """
+    if not image.has_transparency_data:
+        return image
+    pixels = image.convert("RGBA")
+    white = load_pillow().new("RGBA", pixels.size, "white")
+    return load_pillow().alpha_composite(white, pixels).convert("RGB")
+
+
+def read_colour(path: Path) -> Any:
+    """Return a picture as an 8-bit RGB Pillow image, upright; raises as `read_grey` does."""
+    _, image = _open_upright(path)
+    if image.mode == "F" or image.mode in DEEP_MODES:
+        pixels = np.rint(_grey(path, image) * 255).astype(np.uint8)
+        return load_pillow().fromarray(pixels).convert("RGB")
+    return _on_white(image).convert("RGB")
 
 
 def write_grey(path: Path, picture: Floats) -> None:

@@ -67,8 +67,12 @@ class DetectorFigures:
         }
 
 
-def fitting_windows(data: Data, threshold: float = 0.5) -> DetectorSettings:
-    """Windows for the objects that ``data``'s training part holds."""
+def fitting_windows(data: Data, threshold: float = 0.0) -> DetectorSettings:
+    """Windows for the objects that ``data``'s training part holds.
+
+    Average precision looks at every answer in the order of its confidence, so none is cut off by
+    default.
+    """
     smallest, largest = data.object_sides
     return DetectorSettings(max(4, round(smallest / MARGIN)), round(largest * MARGIN),
                             threshold=threshold)

@@ -1,17 +1,19 @@
 """Who takes part: our CNN with a data set, or anything of Flower's NumPyClient shape.
 
 Algorithm 1 asks a device for three things, `Learner`. `CnnLearner` answers with the paper's rules.
-`ClientLearner` passes the question to a client that has ``get_parameters``, ``fit`` and
+`ClientLearner` passes the question to a client that has ``fit`` and
 ``evaluate`` as Flower defines them (flower.ai, ``flwr.client.NumPyClient``); neither Flower nor the
 client's framework is imported here. `CnnClient` is the way back: our device for a Flower server.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from bdn.arguments import as_integer
 from bdn.errors import BdnError, UsageError
 from bdn.learning.cnn import PaperCNN
 from bdn.learning.dataset import Dataset
@@ -53,10 +55,11 @@ class Learner(Protocol):
 
 @runtime_checkable
 class NumPyClient(Protocol):
-    """The shape of Flower's NumPyClient; ``config`` holds plain numbers and text."""
+    """The shape of Flower's NumPyClient; ``config`` holds plain numbers and text.
 
-    def get_parameters(self, config: dict[str, Any]) -> Arrays:
-        """The client's present parameters."""
+    A client may also have ``get_parameters(config)``, which returns its present parameters;
+    Flower's own templates leave it out.
+    """
 
     def fit(self, parameters: Arrays, config: dict[str, Any]) -> tuple[Arrays, int, dict[str, Any]]:
         """Train from ``parameters``: (new parameters, samples used, figures)."""
@@ -111,9 +114,13 @@ class ClientLearner:
     shapes: tuple[tuple[int, ...], ...]
 
     def loss(self, w: Floats) -> float:
-        """What ``evaluate`` says of ``w``."""
-        loss = self.client.evaluate(unflatten(w, self.shapes), {})[0]
-        return float(loss)
+        """Return what ``evaluate`` says of ``w``; raises `DeviceError` where that is no number."""
+        answer = self._ask("evaluate", w, {})
+        loss = _number(answer[0])
+        if loss is None:
+            raise DeviceError(f"evaluate returned {_kind(answer[0])} as the loss, not a finite "
+                              "number")
+        return loss
 
     def gradient(self, w: Floats) -> Floats:  # noqa: ARG002 - Learner's signature
         """Raises `UsageError`: a NumPyClient gives no gradients."""
@@ -126,31 +133,105 @@ class ClientLearner:
         """What ``fit`` makes of ``w``.
 
         Its config holds ``epoch``, ``iterations``, ``step_size``, ``batch_size`` and a ``seed`` of
-        the epoch's own. Raises `DeviceError` for parameters of another shape or an impossible
-        sample count.
+        the epoch's own. Raises `DeviceError`, saying why, for a client that raises, or that returns
+        anything but (parameters of the given shapes, `sample_count`, figures).
         """
         config = {"epoch": epoch, "iterations": rules.iterations, "step_size": rules.step_size,
                   "batch_size": rules.batch_size, "seed": int(rng.integers(2**31))}
         before = self.loss(w)
-        fitted, samples, _figures = self.client.fit(unflatten(w, self.shapes), config)
-        if tuple(np.shape(array) for array in fitted) != self.shapes:
-            raise DeviceError("fit returned parameters of other shapes than it was given")
-        if samples != self.sample_count:
-            raise DeviceError(f"fit trained on {samples} samples; {self.sample_count} are declared")
-        local = flatten(fitted)
+        fitted, samples, _figures = self._ask("fit", w, config)
+        local = self._flat(fitted)
+        if _number(samples) != self.sample_count:
+            said = samples if _number(samples) is not None else _kind(samples)
+            raise DeviceError(f"fit trained on {said} samples; {self.sample_count} are declared")
         reason = "" if np.isfinite(local).all() else "parameters are not finite"
         return LocalResult(local, before, self.sample_count, bool(reason), reason)
 
+    def _ask(self, method: str, w: Floats, config: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """The client's answer, once it is a triple; whatever the client raises is its fault."""
+        try:
+            answer = getattr(self.client, method)(unflatten(w, self.shapes), config)
+        except ModelError:
+            raise  # w does not fit the client; that is the caller's
+        except Exception as error:
+            said = str(error)[:MAX_REASON]
+            raise DeviceError(f"{method} raised {type(error).__name__}: {said}") from error
+        if not (isinstance(answer, (tuple, list)) and len(answer) == 3):
+            raise DeviceError(f"{method} returned {_kind(answer)}; it must return "
+                              f"{RETURNS[method]}")
+        return answer[0], answer[1], answer[2]
 
-def client_learner(client: NumPyClient, sample_count: int) -> ClientLearner:
-    """``client`` as a device with ``sample_count`` training samples; raises `UsageError` if it
-    has not the three methods.
+    def _flat(self, fitted: Any) -> Floats:
+        """The client's arrays as one vector; `DeviceError` where they are not what it was given."""
+        if not isinstance(fitted, (list, tuple)):
+            raise DeviceError(f"fit returned {_kind(fitted)} as its parameters, not a list of "
+                              "arrays")
+        try:
+            shapes = tuple(np.shape(array) for array in fitted)
+            if shapes == self.shapes:
+                return flatten(fitted)
+        except (TypeError, ValueError) as error:
+            raise DeviceError("fit returned parameters that are not arrays of numbers") from error
+        raise DeviceError(f"fit returned {len(fitted)} arrays of other shapes than the "
+                          f"{len(self.shapes)} that it was given")
+
+
+MAX_REASON = 300
+"""Characters of a client's own error text that are passed on."""
+
+RETURNS = {"fit": "(parameters, sample count, figures)", "evaluate": "(loss, count, figures)"}
+"""What a client's method must return, for the message where it does not."""
+
+
+def _number(value: Any) -> float | None:
+    """``value`` as a float where it is one finite real number (NumPy's scalars too), else None."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _kind(value: Any) -> str:
+    """What ``value`` is, in a few words."""
+    if value is None or _number(value) is not None:
+        return str(value)[:30]
+    size = f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
+    return f"a {type(value).__name__}{size}"
+
+
+def client_learner(
+    client: NumPyClient, sample_count: int, parameters: Arrays | None = None
+) -> ClientLearner:
+    """Return ``client`` as a device.
+
+    Args:
+        client: anything with ``fit`` and ``evaluate`` as Flower defines them.
+        sample_count: s_k, how many samples ``fit`` trains on; at least 1.
+        parameters: arrays of the model's shapes; needed where the client has no
+            ``get_parameters``, or one that returns nothing, as in Flower's templates.
+
+    Raises:
+        UsageError: a method or the shapes are missing, or ``sample_count`` is no positive integer.
     """
     if not isinstance(client, NumPyClient):
-        raise UsageError(f"a {type(client).__name__} is no NumPyClient: it needs get_parameters, "
-                         "fit and evaluate")
-    arrays = client.get_parameters({})
-    return ClientLearner(client, sample_count, tuple(np.shape(array) for array in arrays))
+        raise UsageError(f"a {type(client).__name__} is no NumPyClient: it needs fit and evaluate")
+    count = as_integer(sample_count, "a client's sample count", least=1)
+    if parameters is None:
+        parameters = _own_parameters(client)
+    return ClientLearner(client, count, tuple(np.shape(array) for array in parameters))
+
+
+def _own_parameters(client: NumPyClient) -> Arrays:
+    """What the client's ``get_parameters`` returns, where it has one that returns arrays."""
+    ask = getattr(client, "get_parameters", None)
+    try:
+        arrays = list(ask({})) if ask is not None else []
+    except Exception as error:
+        raise UsageError(f"get_parameters of a {type(client).__name__} raised "
+                         f"{type(error).__name__}: {str(error)[:MAX_REASON]}") from error
+    if not arrays:
+        raise UsageError(f"a {type(client).__name__} does not say what its parameters look like: "
+                         "pass client_learner(…, parameters=[arrays of the model])")
+    return arrays
 
 
 def flatten(arrays: Sequence[np.ndarray[Any, np.dtype[Any]]]) -> Floats:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bdn.arguments import as_integer
 from bdn.errors import UsageError
 from bdn.learning.dataset import Dataset
 from bdn.learning.types import Integers
@@ -34,6 +35,8 @@ def split(
     Raises:
         UsageError: an unknown kind, too many devices, or an α that leaves nothing to share.
     """
+    devices = as_integer(devices, "the number of devices")
+    seed = as_integer(seed, "the seed of a split")
     if kind not in KINDS:
         raise UsageError(f"a split is one of {', '.join(KINDS)}, not {kind!r}")
     if not 1 <= devices <= len(dataset):

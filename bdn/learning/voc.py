@@ -4,7 +4,7 @@ The paper trains on 27,450 and validates on 13,841 instances; these are the coun
 objects in VOC2012's trainval and val, so its validation lies inside its training set. Here `train`
 trains and `val` judges, which share no picture.
 
-Objects are cut out by their boxes, made grey and 28×28 (DESIGN section 3). Pictures are decoded
+Objects are cut out by their boxes, made grey and 28×28. Pictures are decoded
 one at a time and only the crops stay, as bytes: 784 an object. What a detector is judged on stays
 on disk until it is looked at.
 """
@@ -74,8 +74,13 @@ def load_voc(
 
 def pictures(pages: Sequence[Annotation]) -> tuple[Picture, ...]:
     """Whole pictures with what is to be found on them; each is decoded when it is read."""
-    return tuple(Picture(page.identity, page.objects, partial(read_grey, page.picture))
+    return tuple(Picture(page.identity, page.objects, partial(_read, page))
                  for page in pages)
+
+
+def _read(page: Annotation) -> Floats:
+    """The page's picture, in the frame that its boxes were drawn in."""
+    return read_grey(page.picture, (page.width, page.height))
 
 
 def object_sides(pages: Sequence[Annotation], rarest: float = 0.05) -> tuple[int, int]:
@@ -115,7 +120,7 @@ def _crops(
     labels: list[int] = []
     for page in pages:
         counted = [thing for thing in page.objects if not thing.difficult and thing.name in names]
-        picture = read_grey(page.picture)  # also where nothing is cut out: a broken file shows now
+        picture = _read(page)  # also where nothing is cut out: a broken file shows now
         boxes = [thing.box for thing in counted]
         labels += [names.index(thing.name) for thing in counted]
         empty = empty_boxes([thing.box for thing in page.objects], picture, background, rng)

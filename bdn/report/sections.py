@@ -197,9 +197,9 @@ def judged(history: History) -> str:
                 cells += [str(one["objects"]), _percent(one[key])] if one else ["", ""]
             rows.append(cells)
         mean = _percent(history["mean_precision"])
-        parts.append(f"<details><summary>By class: mean precision (mPA) {mean} on "
-                     f"{history['held_out']} held-out samples</summary>{table(names, rows)}"
-                     "</details>")
+        parts.append(f"<details><summary>By class: mean precision (mPA) {mean} over the classes "
+                     f"that occur, on {history['held_out']} held-out samples</summary>"
+                     f"{table(names, rows)}</details>")
     parts += [f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>'
               for note in history.get("notes") or []]
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""Clients of Flower's NumPyClient shape train over the real ledger (DESIGN section 11)."""
+"""Clients of Flower's NumPyClient shape train over the real ledger."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def judge(w: np.ndarray) -> Evaluation:
 
 
 def test_a_pytorch_model_trains_through_the_ledger_without_flower() -> None:
-    """Issue 7: the three clients' model is sealed, agreed on and opened like any other."""
+    """The three clients' model is sealed, agreed on and opened like any other."""
     clients = [torch_client(k, 40 + k) for k in range(3)]
     people = Participants(
         tuple(client_learner(client, len(client.y)) for client in clients),

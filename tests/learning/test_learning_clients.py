@@ -126,11 +126,51 @@ class Odd(CnnClient):
                 return arrays, samples + 1, figures
             case "nan":
                 return [array * np.nan for array in arrays], samples, figures
+            case "none":
+                return None
+            case "pair":
+                return arrays, samples
+            case "dict":
+                return {"parameters": arrays, "samples": samples, "figures": figures}
+            case "text":
+                return [["a"] * 3 for _ in arrays], samples, figures
+            case "array":
+                return arrays[0], samples, figures
+            case "no count":
+                return arrays, None, figures
+            case "nan count":
+                return arrays, float("nan"), figures
+            case "shout":
+                raise ValueError("x" * 100_000)
+            case "NumPy count":
+                return arrays, np.int64(samples), figures
         raise RuntimeError("out of memory")
 
+    def evaluate(self, parameters: Any, config: Any) -> Any:
+        match self.how:
+            case "evaluate raises":
+                raise KeyError("loss")
+            case "evaluate none":
+                return None
+            case "loss nan":
+                return float("nan"), 20, {}
+            case "loss text":
+                return "low", 20, {}
+        return super().evaluate(parameters, config)
 
-@pytest.mark.parametrize(("how", "why"), [("shape", "shapes"), ("count", "declared"),
-                                          ("nan", "finite"), ("raise", "out of memory")])
+
+BROKEN = [
+    ("shape", "shapes"), ("count", "declared"), ("nan", "finite"), ("raise", "out of memory"),
+    ("none", "returned None"), ("pair", "a tuple of 2"), ("dict", "a dict of 3"),
+    ("text", "shapes"), ("array", "not a list of arrays"), ("no count", "None samples"),
+    ("nan count", "float samples"), ("shout", "xxx"),
+    ("evaluate raises", "evaluate raised KeyError"), ("evaluate none", "evaluate returned None"),
+    ("loss nan", "as the loss"), ("loss text", "a str as the loss"),
+]
+"""How a client breaks its promise, and what the refusal says."""
+
+
+@pytest.mark.parametrize(("how", "why"), BROKEN)
 def test_a_client_that_breaks_its_promise_is_named(digits: Data, how: str, why: str) -> None:
     part = digits.train.subset(np.arange(20))
     learners = {"good": client_learner(CnnClient(PaperCNN(), part), 20),
@@ -138,13 +178,61 @@ def test_a_client_that_breaks_its_promise_is_named(digits: Data, how: str, why: 
     result = train(None, learners, replace(RULES, epochs=1), w=PaperCNN().parameters())[0]
     assert result.contributors == ("good",)
     assert why in result.refused["odd"]
+    assert len(result.refused["odd"]) < 500
     with pytest.raises(TooFewDevicesError, match="odd"):
         train(None, learners, RULES, w=PaperCNN().parameters(), minimum_contributors=2)
 
 
 def test_what_is_no_client_and_svrg_are_refused(digits: Data) -> None:
-    with pytest.raises(UsageError, match="get_parameters"):
+    with pytest.raises(UsageError, match="needs fit and evaluate"):
         client_learner(object(), 3)  # type: ignore[arg-type] - the claim is that it is refused
+    for count in (0, -1, 3.0, "3", None, True):
+        with pytest.raises(UsageError, match="sample count"):
+            client_learner(CnnClient(PaperCNN(), digits.test), count)  # type: ignore[arg-type] - as above
     learner = client_learner(CnnClient(PaperCNN(), digits.test), len(digits.test))
     with pytest.raises(UsageError, match="gradients"):
         train(None, [learner], TrainingSettings("svrg"), w=PaperCNN().parameters())
+
+
+def test_numpy_scalars_count_as_integers(digits: Data) -> None:
+    part = digits.train.subset(np.arange(20))
+    learner = client_learner(Odd(part, "NumPy count"), np.int64(20))  # type: ignore[arg-type] - NumPy's integers are accepted at run time
+    result = train(None, {"odd": learner}, replace(RULES, epochs=1), w=PaperCNN().parameters())[0]
+    assert result.contributors == ("odd",)
+    assert PaperCNN(np.int32(10), np.uint8(3)) == PaperCNN(10, 3)  # type: ignore[arg-type] - as above
+    ours = split(digits.train, 3, seed=1)
+    by_numpy = split(digits.train, np.int64(3), seed=np.int64(1))  # type: ignore[arg-type] - as above
+    assert all(np.array_equal(a.labels, b.labels) for a, b in zip(ours, by_numpy, strict=True))
+
+
+class Template:
+    """What Flower's templates produce: ``fit`` and ``evaluate``, and no ``get_parameters``."""
+
+    def __init__(self, part: Dataset) -> None:
+        self._cnn = CnnClient(PaperCNN(), part)
+
+    def fit(self, parameters: Any, config: Any) -> Any:
+        return self._cnn.fit(parameters, config)
+
+    def evaluate(self, parameters: Any, config: Any) -> Any:
+        return self._cnn.evaluate(parameters, config)
+
+
+class Unsaid(Template):
+    """As Flower's base class answers where a template does not override it."""
+
+    def get_parameters(self, config: Any) -> Any:
+        return []
+
+
+@pytest.mark.parametrize("kind", [Template, Unsaid])
+def test_a_client_without_get_parameters_is_told_the_shapes(digits: Data, kind: Any) -> None:
+    client = kind(digits.train.subset(np.arange(20)))
+    with pytest.raises(UsageError, match="parameters=") as refused:
+        client_learner(client, 20)
+    assert "\n" not in str(refused.value)
+    cnn = PaperCNN()
+    layers = unflatten(cnn.parameters(), list(cnn.shapes.values()))
+    learner = client_learner(client, 20, layers)
+    result = train(None, {"k": learner}, replace(RULES, epochs=1), w=cnn.parameters())[0]
+    assert result.contributors == ("k",)

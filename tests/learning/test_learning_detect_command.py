@@ -47,6 +47,23 @@ def test_boxes_are_written_and_told_as_json(model: Path, image: Path, tmp_path: 
     assert not np.array_equal(read_grey(out / "camera.png"), read_grey(image))
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.7, 0.9, 0.95])
+def test_no_answer_is_below_the_threshold(
+    model: Path, image: Path, tmp_path: Path, threshold: float
+) -> None:
+    """Votes lower a confidence; the threshold applies to the confidence that is told."""
+    def told(least: float) -> list[float]:
+        arguments = ["--model", str(model), str(image), "--out", str(tmp_path / "out"),
+                     "--smallest", "38", "--json", "--threshold", str(least)]
+        result = CliRunner().invoke(detect, arguments)
+        assert result.exit_code == 0, result.output
+        return [answer["confidence"] for answer in json.loads(result.output)[str(image)]]
+
+    everything = told(0)
+    assert everything
+    assert told(threshold) == [value for value in everything if value >= threshold]
+
+
 @pytest.mark.parametrize("case", ["no model", "no image", "overwrite", "same names", "broken"])
 def test_bad_input_leaves_nothing(model: Path, image: Path, tmp_path: Path, case: str) -> None:
     out = tmp_path / "out"

@@ -108,5 +108,17 @@ def test_evaluation_agrees_with_counting(digits: Data) -> None:
         answered = predicted == c
         right = (digits.test.labels[answered] == c).mean() if answered.any() else 0.0
         assert figures.precision[c] == pytest.approx(right)
-    assert figures.mean_precision == pytest.approx(np.mean(figures.precision))
+    assert figures.mean_precision == pytest.approx(np.mean(figures.precision))  # all ten occur
     assert figures.loss == pytest.approx(cnn.loss(w, digits.test.images, digits.test.labels))
+
+
+def test_mean_precision_is_over_the_classes_that_occur(digits: Data) -> None:
+    """A perfect model on samples of three classes has precision 1, and not 0.3."""
+    cnn = PaperCNN()
+    w = train(cnn, [digits.train], TrainingSettings(epochs=2))[-1].w
+    predicted = cnn.predict(w, digits.test.images)
+    rows = np.flatnonzero((predicted == digits.test.labels) & np.isin(predicted, (0, 1, 9)))
+    some = digits.test.subset(rows)
+    assert set(some.labels) == {0, 1, 9}
+    figures = evaluate(cnn, w, some)
+    assert (figures.accuracy, figures.mean_precision) == (1.0, 1.0)

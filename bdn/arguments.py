@@ -1,0 +1,37 @@
+"""Checks of what a caller passes in, so that a wrong type is refused where it is given.
+
+Python's own integers and NumPy's are both counts; a float, a text or a truth value is not, even
+where it would compare equal.
+"""
+
+import operator
+from typing import Any
+
+from bdn.errors import UsageError
+
+
+def as_integer(value: Any, what: str, least: int | None = None) -> int:
+    """Return ``value`` as a Python integer.
+
+    Args:
+        value: an integer of any library (it has ``__index__``); truth values are refused.
+        what: what the caller calls it, for the message: "a client's sample count".
+        least: the smallest value allowed.
+
+    Raises:
+        UsageError: it is no integer, or too small.
+    """
+    try:
+        if isinstance(value, bool) or type(value).__name__ == "bool_":
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise UsageError(f"{what} must be an integer, not a value of type {kind}") from None
+    if least is not None and number < least:
+        shown = number if number.bit_length() <= 64 else "a large negative number"
+        raise UsageError(f"{what} must be at least {least}, not {shown}")
+    return number
+
+
+__all__ = ["as_integer"]
