@@ -8,7 +8,7 @@ holds t − 1 key shares, one fewer than opening takes:
 - *t − 1 shares, interpolated*: Lagrange through the shares that there are;
 - *t − 1 shares and a guess*: the missing partial decryption replaced by a random power of c;
 - *an opened sum's secrets, shared out*: after a sum of m updates was opened, S = Σ σ_k is known;
-  the attacker takes S/m for the device's σ_k (`bdn.paillier.ring_attack`).
+  the attacker takes S/m for the device's σ_k (`bdn.paillier.vector.ring_attack`).
 
 Two controls show that the attacks could succeed: t shares, and the same attack on S against the
 form in which the edge server applies the weights, which this project does not use.
@@ -16,7 +16,7 @@ form in which the edge server applies the weights, which this project does not u
 | letter | meaning |
 |---|---|
 | N, L, Δ, θ, λ_i, c_i | as in `bdn.paillier.threshold` |
-| σ_k, S, D | as in `bdn.paillier.ring_masked` |
+| σ_k, S, D | as in `bdn.paillier.vector.ring_masked` |
 """
 
 from collections.abc import Sequence
@@ -28,17 +28,19 @@ from gmpy2 import mpz
 
 from bdn.learning.types import Doubles
 from bdn.learning.types import Floats as Updates
-from bdn.paillier import KeyShare, PackedCipher, RingMaskedCipher, deal, ring
-from bdn.paillier import ring_attack as attack_on_sums
-from bdn.paillier.fixedpoint import FixedPoint, Floats, Integers
-from bdn.paillier.numbers import lagrange_at_zero, signed
-from bdn.paillier.sealed import SealedVector
+from bdn.paillier import KeyShare, PackedCipher, RingMaskedCipher, deal
+from bdn.paillier.numbers import signed
+from bdn.paillier.threshold import lagrange_at_zero
+from bdn.paillier.vector import ring
+from bdn.paillier.vector import ring_attack as attack_on_sums
+from bdn.paillier.vector.fixedpoint import FixedPoint, Floats, Integers
+from bdn.paillier.vector.sealed import SealedVector
 from bdn.randomness import SeededRandomness
 
 Cipher = RingMaskedCipher | PackedCipher
 
 EDGE_WEIGHTS = (1372, 1373)
-"""For the control: as in `bdn.paillier.ring_attack`, with the paper's subset cut in two."""
+"""For the control: as in `bdn.paillier.vector.ring_attack`, with the paper's subset cut in two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def _secret(cipher: RingMaskedCipher, plaintexts: Sequence[int]) -> Integers:
 
 
 def _digits(plaintexts: Sequence[int], width: int, slots: int, length: int) -> Integers:
-    """The slots of any plaintexts, honest or not (`bdn.paillier.slots` refuses the latter)."""
+    """The slots of any plaintexts, honest or not; `unpack_slots` refuses the latter."""
     numbers: list[int] = []
     for plaintext in plaintexts:
         digits = gmpy2.unpack(mpz(plaintext) % (mpz(1) << (width * slots)), width)

@@ -16,7 +16,7 @@ import gmpy2
 import harness
 from gmpy2 import mpz
 
-from bdn.paillier import batch, deal, generate_jointly, proofs
+from bdn.paillier import batch, deal, generate_jointly, threshold
 from bdn.paillier.keys import PublicKey, djn_table
 from bdn.paillier.numbers import power_each, safe_prime
 from bdn.paillier.threshold import KeyShare, combine, open_shares
@@ -80,8 +80,8 @@ def partial_decryption(report: harness.Report, key: PublicKey, share: KeyShare) 
     ciphertexts, _ = batch.encrypt_many(key, range(count))
     repeats = 3
     one, two = harness.paired(
-        lambda: batch.partially_decrypt_many(share, ciphertexts, threads=1),
-        lambda: batch.partially_decrypt_many(share, ciphertexts, threads=2), repeats, 0)
+        lambda: threshold.partially_decrypt_many(share, ciphertexts, threads=1),
+        lambda: threshold.partially_decrypt_many(share, ciphertexts, threads=2), repeats, 0)
     bare_one, bare_two = harness.paired(
         lambda: power_each(ciphertexts, share.exponent, key.N2, 1),
         lambda: power_each(ciphertexts, share.exponent, key.N2, 2), repeats, 0)
@@ -122,14 +122,14 @@ def share_proofs(report: harness.Report, key: PublicKey, share: KeyShare) -> Non
     rng = SeededRandomness(4)
 
     def make() -> Any:
-        C, D, seed = proofs.combined_statement(key, share.index, ciphertexts, values, b"")
-        return proofs.prove_share(key, share.index, share.secret, C, D, seed, rng)
+        C, D, seed = threshold.combination(key, share.index, ciphertexts, values, b"")
+        return threshold.prove_share(key, share.index, share.secret, C, D, seed, rng)
 
     proof = make()
 
     def check() -> None:
-        C, D, seed = proofs.combined_statement(key, share.index, ciphertexts, values, b"")
-        proofs.verify_share(key, share.index, C, D, seed, proof)
+        C, D, seed = threshold.combination(key, share.index, ciphertexts, values, b"")
+        threshold.check_proof(key, share.index, C, D, seed, proof)
 
     a, b = harness.paired(make, check, 3)
     both = a.median + b.median
@@ -170,9 +170,9 @@ def keys(report: harness.Report) -> None:
     bits, repeats = (1024, 3) if report.quick else (BITS, 5)
     _key_row(report, f"dealer key of {bits} bits", lambda: deal(5, 3, bits), repeats, 10)
     repeats = 2 if report.quick else 3
-    for parties, threshold, limit in ((3, 2, 60), (5, 3, 120)):
+    for parties, needed, limit in ((3, 2, 60), (5, 3, 120)):
         _key_row(report, f"joint key of {bits} bits, {parties} parties",
-                 lambda p=parties, t=threshold: generate_jointly(p, t, bits), repeats, limit)
+                 lambda p=parties, t=needed: generate_jointly(p, t, bits), repeats, limit)
 
 
 def _key_row(
@@ -325,7 +325,7 @@ def _vector_rows(report: harness.Report, length: int) -> None:
     proof = batch.prove_plaintexts(key, ciphertexts, plain, nonces, b"")
     part_times, parts = [], []
     for share in shares[:2]:
-        seconds, part = _once(lambda s=share: batch.partially_decrypt_many(s, ciphertexts))
+        seconds, part = _once(lambda s=share: threshold.partially_decrypt_many(s, ciphertexts))
         part_times.append(seconds)
         parts.append(part)
     rows = {
@@ -335,9 +335,9 @@ def _vector_rows(report: harness.Report, length: int) -> None:
         "verify plaintexts":
             _each(lambda: batch.verify_plaintexts(key, ciphertexts, proof, b""), 3),
         "partial decryption with proof, all cores": statistics.median(part_times),
-        "verify shares": _each(lambda: batch.verify_vector(key, ciphertexts, parts[0]), 3),
+        "verify shares": _each(lambda: threshold.verify_vector(key, ciphertexts, parts[0]), 3),
         "combine 2 of 3, proofs checked":
-            _each(lambda: batch.combine_many(key, ciphertexts, parts), 3),
+            _each(lambda: threshold.combine_many(key, ciphertexts, parts), 3),
     }
     for operation, seconds in rows.items():
         report.add(**{"vector length": length, "operation": operation,

@@ -33,8 +33,8 @@ from harness import Report, Timing, duration, main, paired, timed
 from bdn.paillier import KeyShare, PackedCipher, PublicKey, RingMaskedCipher, deal
 from bdn.paillier.batch import weighted_product
 from bdn.paillier.numbers import power_each
-from bdn.paillier.ring import public_cache
-from bdn.paillier.sealed import SealedSum
+from bdn.paillier.vector.ring import public_cache
+from bdn.paillier.vector.sealed import SealedSum
 
 PARAMETERS = 252_398
 SAMPLES, DEVICES = 2745, 10

@@ -35,7 +35,7 @@ from bdn.experiments.run import opened_run
 from bdn.learning import Learner, apply_update, open_executor
 from bdn.learning.local import LocalResult, TrainingRules
 from bdn.learning.types import Doubles, Floats
-from bdn.paillier.fixedpoint import FixedPoint
+from bdn.paillier.vector.fixedpoint import FixedPoint
 
 SUBSETS = 40
 """Sums of each size that are looked at, drawn at random where there are more."""

@@ -51,7 +51,6 @@ from bdn.nodes.messages import (
 from bdn.nodes.requests import decode_request, sign_request
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS
 from bdn.nodes.tasks import SealedUpdate
-from bdn.paillier.spoiling import seal_spoiled
 from bdn.randomness import SeededRandomness
 from bdn.report import spoiled_epochs
 
@@ -378,7 +377,9 @@ def seal_beyond_the_slots(
 ) -> Any:
     """As `bdn.nodes.tasks.seal_local`, with one entry far beyond its clip."""
     excess = (cipher.code.total_weight * (1 << cipher.code.value_bits)) // weight
-    sealed = seal_spoiled(cipher, 0, excess, weight, rng, context)
+    levels = np.full(cipher.length, cipher.code.offset, dtype=np.int64)
+    levels[0] += excess
+    sealed = cipher.seal_encoded(levels, weight, rng, context)
     return local, SealedUpdate(pack_blob(sealed.leaves()), 1.0)
 
 

@@ -51,7 +51,7 @@ from bdn.nodes.tasks import (
     seal_local,
 )
 from bdn.paillier import VectorCipher
-from bdn.paillier.vector_errors import SpoiledSumError
+from bdn.paillier.errors import SpoiledSumError
 
 __all__ = ["SHARE_TURN", "Aggregate", "Device", "Stage"]
 

@@ -2,7 +2,7 @@
 
 `deal` or `generate_jointly` make one public key and n shares; whoever has the public key encrypts
 integers and computes weighted sums of ciphertexts; any t holders of shares open a result, each with
-a proof that its part is right. DESIGN.md sections 6 and 7; paper section 4.2, Eq. (5).
+a proof that its part is right. Paper section 4.2, Eq. (5).
 
     >>> from bdn.paillier import combine, deal
     >>> public_key, shares = deal(parties=3, threshold=2, bits=256)    # 2048 outside of examples
@@ -13,7 +13,7 @@ a proof that its part is right. DESIGN.md sections 6 and 7; paper section 4.2, E
     >>> combine(public_key, c, parts, session=b"epoch 2")
     Traceback (most recent call last):
         ...
-    bdn.paillier.errors.WrongSessionError: ...
+    bdn.paillier.errors.ShareError: ...
 
 **Keys.** A `PublicKey` holds N, θ, v, the verification keys, t, the seed of h and the bound on the
 shares, and nothing else. A `KeyShare` is one party's secret; `lock_share` encrypts it for disk.
@@ -29,14 +29,14 @@ powers of h, which everybody derives from the key's seed; ``encrypt(m, r=…)`` 
 **Opening.** `combine` checks every share's proof against the caller's own key and ciphertext. Bad
 shares are named by party, and left out where t good ones remain.
 
-**Vectors.** `bdn.paillier.batch` works on lists: sealing with one proof that the sealer knows every
-plaintext, weighted products by one addition sequence, partial decryptions on every core with one
-proof for all. What each proof shows, and what is heuristic, stands in `bdn.paillier.proofs`.
-`PackedCipher` and `RingMaskedCipher` seal vectors of floats on top of it (`bdn.paillier.vector`).
-The first is the paper's; in the second Paillier carries only a short secret, and a ring masks the
-model at memory speed (docs/ring-masked.md; `ring_attack` and `spoiling` show what goes wrong how).
+**Vectors.** `bdn.paillier.batch` seals lists of integers with one proof that the sealer knows every
+plaintext, and computes weighted products by one addition sequence. `bdn.paillier.threshold` opens
+lists on every core with one proof per party. Both modules say what their proofs show, and what is
+heuristic. `bdn.paillier.vector` builds on them: `PackedCipher` and `RingMaskedCipher` seal vectors
+of floats. The first is the paper's. In the second, Paillier carries only a short secret, and a ring
+masks the model at memory speed (docs/ring-masked.md).
 
-**Refusals.** Every cause has its own class in `bdn.paillier.errors`.
+**Errors** are in `bdn.paillier.errors`.
 
 Where we differ
 ---------------
@@ -50,7 +50,7 @@ Where we differ
 - *Jointly made keys* have primes that are not safe. A share that is wrong by an element of small
   order d passes its proof with chance 1/d: robustness degrades, correctness does not, since
   combining checks N | c′ − 1. That gcd(p − 1, q − 1) = 2, which the fast mode asks for, is tested
-  by the parties; DESIGN.md left it open.
+  by the parties.
 - *Not constant time*: Python's big integers take a time that depends on their values. Do not hold a
   key share where an attacker can time you.
 """
@@ -58,12 +58,17 @@ Where we differ
 from bdn.paillier.dealer import deal, deal_from_primes
 from bdn.paillier.joint import generate_jointly
 from bdn.paillier.keys import Ciphertext, PublicKey
-from bdn.paillier.packed import PackedCipher
-from bdn.paillier.ring_masked import RingMaskedCipher
-from bdn.paillier.sealed import SealedSum, SealedVector, VectorShare
 from bdn.paillier.storage import lock_share, unlock_share
 from bdn.paillier.threshold import KeyShare, PartialDecryption, combine, verify_share
-from bdn.paillier.vector import VectorCipher, vector_cipher
+from bdn.paillier.vector import (
+    PackedCipher,
+    RingMaskedCipher,
+    SealedSum,
+    SealedVector,
+    VectorCipher,
+    VectorShare,
+    vector_cipher,
+)
 
 __all__ = [
     "Ciphertext",

@@ -1,8 +1,37 @@
-"""Vectors of ciphertexts: what the vector ciphers are built on.
+"""Vectors of ciphertexts: sealing with a proof of plaintext knowledge, and weighted products.
 
-Plain integers and `mpz` in lists, no objects per ciphertext. Powers run on every core through
-threads (``threads`` arguments, all cores by default); the rest is single products, for which
-Python holds its lock.
+Plaintexts and ciphertexts are plain integers and `mpz` in lists, without an object per ciphertext.
+Opening a vector is in `bdn.paillier.threshold`.
+
+| letter | meaning |
+|---|---|
+| N, c_j | the modulus, the ciphertexts |
+| M_j, a_j | their plaintexts, and the exponents of the fast mode |
+| h | the base of the fast mode |
+| A | a commitment |
+| y, w | its plaintext and its exponent |
+| ρ_j | combiners of 128 bits |
+| z, u | responses |
+
+**The proof of plaintext knowledge** is a Σ-protocol for the n-dimensional linear form.
+A = (1 + N)^y h^w; ρ_1 … ρ_n are hashed from all ciphertexts, the context and A; the answers are
+z = y + Σ ρ_j M_j mod N and u = w + Σ ρ_j a_j; the check is (1 + N)^z h^u = A ∏ c_j^{ρ_j}.
+
+- *What is proven*: knowledge of **every** M_j modulo N, in the random-oracle model, with knowledge
+  error 2^−128 per hash call. Decryption is a homomorphism from *all* units modulo N² to Z_N that
+  sends h, and −1, and every other N-th residue to 0; applied to the equation it gives
+  z = Dec(A) + Σ ρ_j·Dec(c_j) mod N, whatever the ciphertexts are made of. A prover who answers
+  more than 2^−128 of the combiner vectors can be rewound to n + 1 affinely independent ones (a
+  hyperplane modulo p or q holds at most 2^−128 of them), and the linear system modulo N is solved
+  for all Dec(c_j). Nothing is extracted over the rationals and no roots are taken, so the strong
+  RSA assumption is not needed and elements of small order play no role.
+- *What is not*: that c_j lies in the group of h, that the prover knows a_j, or that M_j is small
+  or well packed. Opening needs none of the first two; the last needs range proofs.
+- *Zero knowledge*: y is uniform modulo N and hides ΣρM perfectly; w has 128 bits more than
+  Σ ρ_j a_j can, so u hides it statistically.
+- *Heuristic*: the random oracle (SHA-256 and SHAKE-256); and the rewinding of n + 1 transcripts is
+  polynomial but not tight, as for every batched Schnorr proof. On toy keys whose primes are
+  shorter than 128 bits the error is 1/min(p, q) instead.
 """
 
 from collections.abc import Sequence
@@ -11,77 +40,23 @@ from dataclasses import dataclass
 
 from gmpy2 import mpz
 
-from bdn.encoding import decode_record, encode_record
-from bdn.errors import EncodingError
-from bdn.paillier import proofs
-from bdn.paillier.errors import PlaintextRangeError, ShareError, WeightError
-from bdn.paillier.keys import PublicKey, check_ciphertexts, djn_table, signed_plaintext
-from bdn.paillier.numbers import PIECES_PER_THREAD, default_threads, pieces, power_each
-from bdn.paillier.powers import addition_sequence, run_sequence
-from bdn.paillier.proofs import PlaintextProof, ShareProof
-from bdn.paillier.threshold import (
-    KeyShare,
-    Label,
-    check_index,
-    check_indices,
-    check_values,
-    open_shares,
-    raise_if_too_few,
+from bdn.encoding import decode_record, digest, encode_record
+from bdn.paillier.errors import ParameterError, ProofError
+from bdn.paillier.keys import PublicKey, check_ciphertexts, djn_table, pack_values
+from bdn.paillier.numbers import (
+    COMBINER_BITS,
+    PIECES_PER_THREAD,
+    addition_sequence,
+    combiners,
+    default_threads,
+    pieces,
+    product_of_powers,
+    run_sequence,
 )
 from bdn.randomness import Randomness, as_randomness
 
-
-@dataclass(frozen=True, slots=True)
-class PartialVector:
-    """One party's shares of a vector of ciphertexts, with one proof for all.
-
-    Attributes:
-        index: the party i.
-        values: c_{i,j} in [1, N²), in the order of the ciphertexts.
-        proof: of the random combination of all of them.
-        label: which key, ciphertexts and session it is for.
-    """
-
-    index: int
-    values: tuple[mpz, ...]
-    proof: ShareProof
-    label: Label
-
-    def to_bytes(self, public_key: PublicKey) -> bytes:
-        """The strict encoding, the values in the key's fixed width."""
-        packed = proofs.fixed_width(public_key, self.values)
-        return encode_record(_PartialVectorRecord(self.index, packed, self.proof, self.label))
-
-    @classmethod
-    def from_bytes(cls, public_key: PublicKey, data: bytes) -> "PartialVector":
-        """Decode; raises `bdn.errors.EncodingError`. The proof is checked by `combine_many`."""
-        record = decode_record(_PartialVectorRecord, data)
-        values = unpack_values(public_key, record.values)
-        return cls(record.index, tuple(values), record.proof, record.label)
-
-
-@dataclass(frozen=True, slots=True)
-class _PartialVectorRecord:
-    index: int
-    values: bytes
-    proof: ShareProof
-    label: Label
-
-
-# --- the wire -----------------------------------------------------------------------------------
-
-
-def pack_values(public_key: PublicKey, values: Sequence[mpz]) -> bytes:
-    """Values modulo N², big-endian, ``public_key.width`` bytes each."""
-    return proofs.fixed_width(public_key, values)
-
-
-def unpack_values(public_key: PublicKey, data: bytes) -> list[mpz]:
-    """What `pack_values` wrote; raises `bdn.errors.EncodingError` for a broken length."""
-    width = public_key.width
-    if len(data) % width:
-        raise EncodingError(f"{len(data)} bytes are no whole number of {width}-byte ciphertexts")
-    return [mpz(int.from_bytes(data[k : k + width], "big")) for k in range(0, len(data), width)]
+STATISTICAL_BITS = 128
+"""By how much a nonce is longer than what it hides."""
 
 
 # --- sealing ------------------------------------------------------------------------------------
@@ -96,7 +71,7 @@ def encrypt_many(
     """Fast-mode ciphertexts of ``plaintexts``, and the nonces a_j that `prove_plaintexts` needs.
 
     A plaintext may be signed or a residue: −N/2 < M < N; anything else raises
-    `PlaintextRangeError`. The nonces are as secret as the plaintexts.
+    `ParameterError`. The nonces are as secret as the plaintexts.
 
     Table products hold Python's lock, so threads do not help here. An ``executor`` of processes
     does: each builds the table once and then takes its share of every list.
@@ -104,7 +79,7 @@ def encrypt_many(
     N, source = public_key.N, as_randomness(rng)
     wrong = [j for j, M in enumerate(plaintexts) if not -N // 2 < M < N]
     if wrong:
-        raise PlaintextRangeError(f"plaintext {wrong[0]} lies outside (−N/2, N)")
+        raise ParameterError(f"plaintext {wrong[0]} lies outside (−N/2, N)")
     bits = public_key.nonce_bits
     nonces = [source.bits(bits) for _ in plaintexts]
     if executor is None:
@@ -123,6 +98,27 @@ def _encrypt_piece(
     return [table.power(a, M) for a, M in zip(nonces, plaintexts, strict=True)]
 
 
+# --- proving plaintexts -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextProof:
+    """(A, z, u): commitment in [1, N²), z in [0, N), u an integer."""
+
+    commitment: int
+    z: int
+    u: int
+
+    def to_bytes(self) -> bytes:
+        """The strict encoding."""
+        return encode_record(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "PlaintextProof":
+        """Decode; raises `bdn.errors.EncodingError`."""
+        return decode_record(cls, data)
+
+
 def prove_plaintexts(
     public_key: PublicKey,
     ciphertexts: Sequence[mpz],
@@ -131,24 +127,53 @@ def prove_plaintexts(
     context: bytes,
     rng: Randomness | None = None,
 ) -> PlaintextProof:
-    """One proof that its maker knows all ``plaintexts``, bound to ``context``.
-
-    What it proves and what it does not: `bdn.paillier.proofs`.
-    """
-    return proofs.prove_plaintexts(
-        public_key, ciphertexts, plaintexts, nonces, context, as_randomness(rng)
-    )
+    """Prove knowledge of all M_j with c_j = (1 + N)^{M_j} h^{a_j}; see the module's docstring."""
+    N, source = public_key.N, as_randomness(rng)
+    y, w = source.below(N), source.bits(_mask_bits(public_key, len(ciphertexts)))
+    A = _commitment(public_key, y, w)
+    rho = combiners(_plaintext_seed(public_key, ciphertexts, context, A), len(ciphertexts))
+    z, u = mpz(y), mpz(w)
+    for e, M, a in zip(rho, plaintexts, nonces, strict=True):
+        z += e * M
+        u += e * a
+    return PlaintextProof(int(A), int(z % N), int(u))
 
 
 def verify_plaintexts(
     public_key: PublicKey, ciphertexts: Sequence[mpz], proof: PlaintextProof, context: bytes
 ) -> None:
-    """Raise unless every ciphertext is a unit in [1, N²) and the prover knew every plaintext.
+    """Raise `ProofError` unless the prover knows every plaintext, in this context.
 
-    Raises `CiphertextRangeError`, `CiphertextUnitError`, `PlaintextProofError`.
+    Raises `CiphertextError` unless every ciphertext is a unit in [1, N²).
     """
-    check_ciphertexts(public_key, list(ciphertexts))
-    proofs.verify_plaintexts(public_key, ciphertexts, proof, context)
+    check_ciphertexts(public_key, ciphertexts)
+    N, N2 = public_key.N, mpz(public_key.N2)
+    A, z, u = proof.commitment, proof.z, proof.u
+    if not (0 < A < N2 and 0 <= z < N):
+        raise ProofError("the commitment or the response is out of range")
+    if u < 0 or u.bit_length() > _mask_bits(public_key, len(ciphertexts)) + 1:
+        raise ProofError("the response for the nonces is out of range")
+    rho = combiners(_plaintext_seed(public_key, ciphertexts, context, A), len(ciphertexts))
+    if _commitment(public_key, z, u) != A * product_of_powers(ciphertexts, rho, N) % N2:
+        raise ProofError("the proof does not hold for these ciphertexts and context")
+
+
+def _mask_bits(public_key: PublicKey, count: int) -> int:
+    """The length of w: 128 bits more than Σ ρ_j a_j can have."""
+    return public_key.nonce_bits + COMBINER_BITS + count.bit_length() + STATISTICAL_BITS
+
+
+def _commitment(public_key: PublicKey, y: int, w: int) -> mpz:
+    """(1 + N)^y h^w mod N², by the table of h."""
+    return djn_table(public_key).power(w, y)
+
+
+def _plaintext_seed(
+    public_key: PublicKey, ciphertexts: Sequence[mpz], context: bytes, A: int
+) -> bytes:
+    return digest("bdn/paillier/plaintext-proof", public_key.digest, context,
+                  len(ciphertexts).to_bytes(8, "big"), pack_values(public_key, ciphertexts),
+                  pack_values(public_key, [A]))
 
 
 # --- aggregating --------------------------------------------------------------------------------
@@ -159,82 +184,14 @@ def weighted_product(
 ) -> list[mpz]:
     """∏_k c_{k,j}^{w_k} mod N² for every position j: Eq. (5)'s product.
 
-    ``vectors`` holds one list of ciphertexts per weight, all of one length. Raises `WeightError`
+    ``vectors`` holds one list of ciphertexts per weight, all of one length. Raises `ParameterError`
     for a negative weight, for lists of different lengths, or for none at all.
     """
     if not vectors or len(vectors) != len(weights):
-        raise WeightError(f"{len(vectors)} vectors for {len(weights)} weights")
+        raise ParameterError(f"{len(vectors)} vectors for {len(weights)} weights")
     if min(weights) < 0:
-        raise WeightError(f"weight {min(weights)} is negative")
+        raise ParameterError(f"weight {min(weights)} is negative")
     if len({len(vector) for vector in vectors}) != 1:
-        raise WeightError("the vectors have different lengths")
+        raise ParameterError("the vectors have different lengths")
     program, N2 = addition_sequence(weights), mpz(public_key.N2)
     return [run_sequence(program, bases, N2) for bases in zip(*vectors, strict=True)]
-
-
-# --- opening ------------------------------------------------------------------------------------
-
-
-def partially_decrypt_many(
-    share: KeyShare,
-    ciphertexts: Sequence[mpz],
-    session: bytes = b"",
-    rng: Randomness | None = None,
-    threads: int | None = None,
-) -> PartialVector:
-    """One party's shares c_j^(2Δ s_i), with one proof for the whole vector.
-
-    Raises `CiphertextRangeError` or `CiphertextUnitError` for values that are no ciphertexts.
-    """
-    key = share.public_key
-    check_ciphertexts(key, list(ciphertexts))
-    values = power_each(ciphertexts, share.exponent, key.N2, threads)
-    C, D, seed = proofs.combined_statement(key, share.index, ciphertexts, values, session)
-    proof = proofs.prove_share(key, share.index, share.secret, C, D, seed, as_randomness(rng))
-    return PartialVector(share.index, tuple(values), proof, Label.of(key, ciphertexts, session))
-
-
-def verify_vector(
-    public_key: PublicKey, ciphertexts: Sequence[mpz], part: PartialVector, session: bytes = b""
-) -> None:
-    """Raise a `ShareError` unless ``part`` holds a right share of every ciphertext.
-
-    Raises a `CiphertextError` if one of ``ciphertexts`` is none.
-    """
-    check_ciphertexts(public_key, list(ciphertexts))
-    check_index(public_key, part.index)
-    part.label.check(Label.of(public_key, ciphertexts, session), part.index)
-    if len(part.values) != len(ciphertexts):
-        message = f"party {part.index} gives {len(part.values)} of {len(ciphertexts)} shares"
-        raise ShareError(message, [part.index])
-    check_values(public_key, part.index, list(part.values))
-    C, D, seed = proofs.combined_statement(
-        public_key, part.index, ciphertexts, part.values, session
-    )
-    proofs.verify_share(public_key, part.index, C, D, seed, part.proof)
-
-
-def combine_many(
-    public_key: PublicKey,
-    ciphertexts: Sequence[mpz],
-    parts: Sequence[PartialVector],
-    session: bytes = b"",
-    as_signed: bool = False,
-    threads: int | None = None,
-) -> list[int]:
-    """Open a vector with any t right parts: plaintexts in [0, N), or signed if ``as_signed``.
-
-    Raises as `bdn.paillier.combine`.
-    """
-    check_indices(public_key, [part.index for part in parts])
-    right, errors = [], []
-    for part in parts:
-        try:
-            verify_vector(public_key, ciphertexts, part, session)
-        except ShareError as error:
-            errors.append(error)
-        else:
-            right.append(part)
-    raise_if_too_few(public_key, len(right), errors)
-    opened = open_shares(public_key, {part.index: part.values for part in right}, threads)
-    return [signed_plaintext(public_key, M) for M in opened] if as_signed else opened

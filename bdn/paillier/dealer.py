@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import gmpy2
 
-from bdn.paillier.errors import KeyParameterError
+from bdn.paillier.errors import ParameterError
 from bdn.paillier.keys import SEED_BYTES, PublicKey
 from bdn.paillier.numbers import PRIME_ROUNDS, safe_prime
-from bdn.paillier.proofs import challenge_bits
-from bdn.paillier.threshold import KeyShare
+from bdn.paillier.threshold import KeyShare, challenge_bits
 from bdn.randomness import Randomness, as_randomness
 
 MIN_BITS = 24
@@ -30,11 +29,11 @@ def deal(
     """A key of exactly ``bits`` bits from safe primes, with the shares of parties 1 … ℓ.
 
     About two seconds at 2048 bits; toy keys from 24 bits are for tests. Raises
-    `KeyParameterError` for parameters from which no key can be made.
+    `ParameterError` for parameters from which no key can be made.
     """
     _check_sharing(parties, threshold)
     if bits < MIN_BITS or bits % 2:
-        raise KeyParameterError(f"bits must be even and at least {MIN_BITS}, not {bits}")
+        raise ParameterError(f"bits must be even and at least {MIN_BITS}, not {bits}")
     source = as_randomness(rng)
     while True:
         p, q = safe_prime(bits // 2, source), safe_prime(bits // 2, source)
@@ -52,7 +51,7 @@ def deal_from_primes(
 ) -> tuple[PublicKey, list[KeyShare]]:
     """A key from given primes; m = φ(N)/4, which is p′q′ for safe primes.
 
-    Raises `KeyParameterError` unless p ≠ q are odd primes (safe ones if so required) above ℓ with
+    Raises `ParameterError` unless p ≠ q are odd primes (safe ones if so required) above ℓ with
     gcd(N, φ(N)) = 1 and, at 2048 bits and more, (p − 1)/2 and (q − 1)/2 longer than the challenge
     of the share proofs.
     """
@@ -75,27 +74,27 @@ def deal_from_primes(
         share_bits=(delta * N * N).bit_length(),
     )
     if public_key.bits >= PRODUCTION_BITS and min(p, q) >> 1 < 1 << challenge_bits(public_key):
-        raise KeyParameterError("a prime is too short: (p − 1)/2 must exceed every challenge")
+        raise ParameterError("a prime is too short: (p − 1)/2 must exceed every challenge")
     return public_key, [KeyShare(public_key, i, s) for i, s in enumerate(secrets, 1)]
 
 
 def _check_sharing(parties: int, threshold: int) -> None:
     if not 1 <= threshold <= parties:
-        raise KeyParameterError(f"a threshold of {threshold} with {parties} parties; 1 ≤ t ≤ ℓ")
+        raise ParameterError(f"a threshold of {threshold} with {parties} parties; 1 ≤ t ≤ ℓ")
 
 
 def _check_primes(p: int, q: int, parties: int, require_safe_primes: bool) -> None:
     for prime in (p, q):
         if prime < 3 or not gmpy2.is_prime(prime, PRIME_ROUNDS):
-            raise KeyParameterError(f"a factor of {prime.bit_length()} bits is no odd prime")
+            raise ParameterError(f"a factor of {prime.bit_length()} bits is no odd prime")
         if require_safe_primes and not gmpy2.is_prime((prime - 1) // 2, PRIME_ROUNDS):
-            raise KeyParameterError("a prime is not safe; require_safe_primes=False accepts it")
+            raise ParameterError("a prime is not safe; require_safe_primes=False accepts it")
     if p == q:
-        raise KeyParameterError("the two primes are equal")
+        raise ParameterError("the two primes are equal")
     if min(p, q) <= parties:
-        raise KeyParameterError(f"both primes must exceed the number of parties, {parties}")
+        raise ParameterError(f"both primes must exceed the number of parties, {parties}")
     if math.gcd(p * q, (p - 1) * (q - 1)) != 1:
-        raise KeyParameterError("gcd(N, φ(N)) ≠ 1: the plaintext could not be read off")
+        raise ParameterError("gcd(N, φ(N)) ≠ 1: the plaintext could not be read off")
 
 
 def _unit(modulus: int, rng: Randomness) -> int:

@@ -1,7 +1,7 @@
-"""What this package refuses, one class for each cause (DESIGN.md section 6).
+"""What this package refuses.
 
-The two roots of `bdn.errors` are kept apart: the caller's misuse (`UsageError`) and a peer's
-misbehaviour (`PeerError`). Errors about shares of a decryption name the parties by index.
+The caller's mistakes, a peer's misbehaviour and damaged files are different branches, as in
+`bdn.errors`. Errors about shares, parties and entries carry the numbers of those at fault.
 """
 
 from collections.abc import Sequence
@@ -13,65 +13,47 @@ class PaillierError(BdnError):
     """Root of this package's errors."""
 
 
-# --- keys ---------------------------------------------------------------------------------------
+# --- the caller's mistakes ----------------------------------------------------------------------
 
 
-class KeyParameterError(PaillierError, UsageError):
-    """Parties, threshold, length or primes from which no key can be made."""
+class ParameterError(PaillierError, UsageError):
+    """Arguments with which the operation is impossible.
+
+    For example a threshold above the number of parties, a plaintext outside (−N/2, N/2), a vector
+    of another shape, a weight beyond the declared total, or ciphertexts of two different keys.
+    """
 
 
-class ModulusLengthError(PaillierError, PeerError, ValueError):
-    """A modulus N that is not of the demanded length."""
+class OutOfRangeError(ParameterError):
+    """A vector with an entry beyond its clip, or one that is not a finite number.
+
+    Attributes:
+        index: the worst entry: the first that is not finite, else the largest |value| / clip.
+        value: its value.
+        clip: its clip.
+    """
+
+    def __init__(self, index: int, value: float, clip: float) -> None:
+        super().__init__(
+            f"entry {index} is {value!r}, but its clip is ±{clip!r}; "
+            "scale the vector down or declare a larger clip"
+        )
+        self.index, self.value, self.clip = index, value, clip
 
 
-class ModulusParityError(PaillierError, PeerError, ValueError):
-    """An even modulus: no product of two odd primes."""
+# --- a peer's misbehaviour ----------------------------------------------------------------------
 
 
 class PublicKeyError(PaillierError, PeerError, ValueError):
-    """A public key whose other fields contradict its modulus."""
-
-
-class KeyMismatchError(PaillierError, UsageError):
-    """Two ciphertexts, or a ciphertext and a share, of different keys."""
-
-
-class StoredShareError(PaillierError, IntegrityError):
-    """An encrypted key share that does not open: wrong passphrase, or changed bytes."""
-
-
-class KeyGenerationError(PaillierError, PeerError):
-    """A party of the joint key generation sent something that the protocol forbids."""
-
-
-# --- plaintexts and ciphertexts -----------------------------------------------------------------
-
-
-class PlaintextRangeError(PaillierError, UsageError):
-    """A plaintext outside the signed range (−N/2, N/2)."""
-
-
-class WeightError(PaillierError, UsageError):
-    """A weight that no weighted product takes: negative, or none at all."""
+    """A public key that no dealer and no joint generation can have made."""
 
 
 class CiphertextError(PaillierError, PeerError, ValueError):
-    """A value that is no ciphertext under this key."""
+    """A value outside [1, N²), or one that has a factor in common with N."""
 
 
-class CiphertextRangeError(CiphertextError):
-    """A ciphertext outside [1, N²)."""
-
-
-class CiphertextUnitError(CiphertextError):
-    """A ciphertext that shares a factor with N."""
-
-
-class PlaintextProofError(PaillierError, PeerError):
+class ProofError(PaillierError, PeerError):
     """A proof of plaintext knowledge that does not hold for these ciphertexts and context."""
-
-
-# --- shares of a decryption ---------------------------------------------------------------------
 
 
 class ShareError(PaillierError, PeerError):
@@ -86,45 +68,28 @@ class ShareError(PaillierError, PeerError):
         self.indices = tuple(sorted(set(indices)))
 
 
-class DuplicateShareError(ShareError):
-    """Two shares of one party."""
+class SealedFormError(PaillierError, PeerError):
+    """A sealed vector, sum or share that is not canonical, or not of this cipher's shape."""
 
 
-class ForeignShareError(ShareError):
-    """A share whose index belongs to none of the key's parties."""
+class SpoiledSumError(PaillierError, PeerError):
+    """An opened sum that honest senders cannot have produced.
+
+    Attributes:
+        entries: the entries of the vector that are out of range, or the chunks whose noise is.
+    """
+
+    def __init__(self, message: str, entries: Sequence[int]) -> None:
+        super().__init__(message)
+        self.entries = tuple(entries)
 
 
-class ZeroIndexError(ShareError):
-    """A share with index 0, where the secret itself lies."""
+class KeyGenerationError(PaillierError, PeerError):
+    """A message that the joint key generation does not allow, or a key that does not work."""
 
 
-class TooFewSharesError(ShareError):
-    """Fewer than t shares."""
+# --- stored data --------------------------------------------------------------------------------
 
 
-class WrongCiphertextError(ShareError):
-    """A share of another ciphertext."""
-
-
-class WrongKeyError(ShareError):
-    """A share under another key."""
-
-
-class WrongSessionError(ShareError):
-    """A share that was made for another session."""
-
-
-class ShareProofError(ShareError):
-    """A share whose proof does not hold."""
-
-
-class ShareRangeError(ShareError):
-    """A share outside [1, N²), or one that has a factor in common with N."""
-
-
-class BadSharesError(ShareError):
-    """Shares refused for several different reasons, so that fewer than t remain."""
-
-
-class CombinationError(ShareError):
-    """No subset of the shares opens: N does not divide c′ − 1."""
+class StoredShareError(PaillierError, IntegrityError):
+    """An encrypted key share that does not open: wrong passphrase, or changed bytes."""

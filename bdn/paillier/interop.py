@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 from bdn.paillier.dealer import deal_from_primes
-from bdn.paillier.errors import KeyMismatchError, KeyParameterError
+from bdn.paillier.errors import ParameterError
 from bdn.paillier.keys import Ciphertext, PublicKey
 from bdn.paillier.threshold import KeyShare
 from bdn.randomness import Randomness
@@ -18,11 +18,11 @@ from bdn.randomness import Randomness
 def public_key_from_phe(key: Any) -> PublicKey:
     """An encryption-only key with the modulus of a ``phe.PaillierPublicKey``.
 
-    Raises `KeyParameterError` unless its g is N + 1.
+    Raises `ParameterError` unless its g is N + 1.
     """
     N = int(key.n)
     if int(key.g) != N + 1:
-        raise KeyParameterError("this key's g is not N + 1")
+        raise ParameterError("this key's g is not N + 1")
     return PublicKey.encryption_only(N)
 
 
@@ -37,7 +37,7 @@ def deal_from_phe(
     """Turn a ``phe.PaillierPrivateKey`` into shares: old ciphertexts open under the threshold key.
 
     phe's primes are not safe, so a wrong share may pass its proof more easily; see
-    `bdn.paillier.proofs`. Raises `KeyParameterError` as `deal_from_primes`.
+    `bdn.paillier.threshold`. Raises `ParameterError` as `deal_from_primes`.
     """
     p, q = int(private_key.p), int(private_key.q)
     return deal_from_primes(p, q, parties, threshold, require_safe_primes=False, rng=rng)
@@ -46,12 +46,12 @@ def deal_from_phe(
 def ciphertext_from_phe(public_key: PublicKey, number: Any) -> Ciphertext:
     """A ``phe.EncryptedNumber`` of exponent 0 under our key, checked.
 
-    Raises `KeyMismatchError`, `KeyParameterError` (a float's exponent), `CiphertextError`.
+    Raises `ParameterError`, `ParameterError` (a float's exponent), `CiphertextError`.
     """
     if int(number.public_key.n) != public_key.N:
-        raise KeyMismatchError("the phe ciphertext is of another modulus")
+        raise ParameterError("the phe ciphertext is of another modulus")
     if number.exponent != 0:
-        raise KeyParameterError(f"exponent {number.exponent}: only integers can be exchanged")
+        raise ParameterError(f"exponent {number.exponent}: only integers can be exchanged")
     return public_key.ciphertext(int(number.ciphertext()))
 
 
@@ -59,7 +59,7 @@ def ciphertext_to_phe(c: Ciphertext, phe_key: Any | None = None) -> Any:
     """Our ciphertext as a ``phe.EncryptedNumber`` of exponent 0."""
     key = public_key_to_phe(c.public_key) if phe_key is None else phe_key
     if int(key.n) != c.public_key.N:
-        raise KeyMismatchError("the phe key has another modulus")
+        raise ParameterError("the phe key has another modulus")
     return _phe().EncryptedNumber(key, c.value, 0)
 
 
@@ -68,4 +68,4 @@ def _phe() -> Any:
     try:
         return importlib.import_module("phe")
     except ImportError as error:
-        raise KeyParameterError("python-paillier is not installed: pip install phe") from error
+        raise ParameterError("python-paillier is not installed: pip install phe") from error

@@ -18,7 +18,7 @@ import functools
 import hashlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import SupportsIndex
 
@@ -28,16 +28,11 @@ from gmpy2 import mpz
 from bdn.encoding import decode_record, digest, encode_record, transcript
 from bdn.errors import EncodingError
 from bdn.paillier.errors import (
-    CiphertextRangeError,
-    CiphertextUnitError,
-    KeyMismatchError,
-    ModulusLengthError,
-    ModulusParityError,
-    PlaintextRangeError,
+    CiphertextError,
+    ParameterError,
     PublicKeyError,
 )
-from bdn.paillier.numbers import signed
-from bdn.paillier.powers import FixedBase, fixed_base
+from bdn.paillier.numbers import FixedBase, fixed_base, signed
 from bdn.randomness import Randomness, as_randomness
 
 MASK_BITS = 2 * 128 + 34
@@ -73,9 +68,9 @@ class PublicKey:
     def __post_init__(self) -> None:
         N = self.N
         if N % 2 == 0:
-            raise ModulusParityError("N is even; it must be a product of two odd primes")
+            raise PublicKeyError("N is even; it must be a product of two odd primes")
         if N < 15:
-            raise ModulusLengthError(f"N = {N} is no product of two odd primes")
+            raise PublicKeyError(f"N = {N} is no product of two odd primes")
         encryption_only = self.threshold == 0 == self.parties
         if not encryption_only and not 1 <= self.threshold <= self.parties:
             raise PublicKeyError(
@@ -145,25 +140,25 @@ class PublicKey:
         """The ciphertext of ``m`` in (−N/2, N/2).
 
         With ``r`` (a unit modulo N), exactly (1 + N)^m r^N mod N²; without, the fast mode with an
-        exponent drawn from ``rng``. Raises `PlaintextRangeError`, `CiphertextUnitError`.
+        exponent drawn from ``rng``. Raises `ParameterError`, `CiphertextError`.
         """
         m = operator.index(m)  # also numpy's integers; a float raises TypeError
         if abs(m) > self.N // 2:
-            raise PlaintextRangeError(
+            raise ParameterError(
                 f"a plaintext of {m.bit_length()} bits lies outside (−N/2, N/2), |N| = {self.bits}"
             )
         if r is None:
             a = as_randomness(rng).bits(self.nonce_bits)
             return Ciphertext(self, int(djn_table(self).power(a, m)))
         if math.gcd(r, self.N) != 1:
-            raise CiphertextUnitError("the nonce r is no unit modulo N")
+            raise CiphertextError("the nonce r is no unit modulo N")
         N2 = self.N2
         return Ciphertext(self, int((1 + m * self.N) * gmpy2.powmod(r, self.N, N2) % N2))
 
     def ciphertext(self, value: int) -> "Ciphertext":
         """A received value as a ciphertext, after checking that it is a unit in [1, N²).
 
-        Raises `CiphertextRangeError`, `CiphertextUnitError`.
+        Raises `CiphertextError`, `CiphertextError`.
         """
         value = int(value)
         check_ciphertexts(self, [mpz(value)])
@@ -180,17 +175,17 @@ class PublicKey:
         """Decode a key and check it; with ``bits``, demand that length of N.
 
         Raises `bdn.errors.EncodingError` for other bytes than `to_bytes` writes, and
-        `ModulusLengthError`, `ModulusParityError` or `PublicKeyError` for a key that is none.
+        `PublicKeyError`, `PublicKeyError` or `PublicKeyError` for a key that is none.
         """
         try:
             key = decode_record(cls, data)
         except EncodingError as error:
-            if isinstance(error.__cause__, (ModulusLengthError, ModulusParityError,
+            if isinstance(error.__cause__, (PublicKeyError, PublicKeyError,
                                             PublicKeyError)):
                 raise error.__cause__ from None
             raise
         if bits is not None and key.bits != bits:
-            raise ModulusLengthError(f"N has {key.bits} bits; {bits} are demanded")
+            raise PublicKeyError(f"N has {key.bits} bits; {bits} are demanded")
         return key
 
 
@@ -214,7 +209,7 @@ class Ciphertext:
         N, N2 = self.public_key.N, self.public_key.N2
         if isinstance(other, Ciphertext):
             if other.public_key != self.public_key:
-                raise KeyMismatchError("ciphertexts of two different keys cannot be added")
+                raise ParameterError("ciphertexts of two different keys cannot be added")
             factor = mpz(other.value)
         elif isinstance(other, SupportsIndex):
             factor = mpz(1 + N * (operator.index(other) % N))
@@ -260,19 +255,36 @@ class Ciphertext:
 # --- predicates ---------------------------------------------------------------------------------
 
 
-def check_ciphertexts(public_key: PublicKey, values: list[mpz]) -> None:
+def check_ciphertexts(public_key: PublicKey, values: Sequence[mpz]) -> None:
     """Raise unless every value is in [1, N²) and coprime to N.
 
     One gcd serves the whole list, since N shares a factor with a product exactly when it shares
-    one with some member. Raises `CiphertextRangeError`, `CiphertextUnitError`, naming positions.
+    one with some member. Raises `CiphertextError`, `CiphertextError`, naming positions.
     """
     N, N2 = mpz(public_key.N), public_key.N2
     outside = [k for k, value in enumerate(values) if not 0 < value < N2]
     if outside:
-        raise CiphertextRangeError(f"ciphertexts outside [1, N²) at {_some(outside)}")
+        raise CiphertextError(f"ciphertexts outside [1, N²) at {_some(outside)}")
     if gmpy2.gcd(_product_mod(values, N), N) != 1:
         shared = [k for k, value in enumerate(values) if gmpy2.gcd(value, N) != 1]
-        raise CiphertextUnitError(f"ciphertexts with a factor of N at {_some(shared)}")
+        raise CiphertextError(f"ciphertexts with a factor of N at {_some(shared)}")
+
+
+# --- values on the wire --------------------------------------------------------------------------
+
+
+def pack_values(public_key: PublicKey, values: Iterable[int | mpz]) -> bytes:
+    """Values modulo N², big-endian, ``public_key.width`` bytes each."""
+    width = public_key.width
+    return b"".join([int(value).to_bytes(width, "big") for value in values])
+
+
+def unpack_values(public_key: PublicKey, data: bytes) -> list[mpz]:
+    """What `pack_values` wrote; raises `bdn.errors.EncodingError` for a broken length."""
+    width = public_key.width
+    if len(data) % width:
+        raise EncodingError(f"{len(data)} bytes are no whole number of {width}-byte ciphertexts")
+    return [mpz(int.from_bytes(data[k : k + width], "big")) for k in range(0, len(data), width)]
 
 
 def _product_mod(values: Sequence[int], N: int) -> int:

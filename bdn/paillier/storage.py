@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from bdn.encoding import decode, decode_record, encode, encode_record, transcript
 from bdn.errors import EncodingError
-from bdn.paillier.errors import KeyParameterError, PublicKeyError, StoredShareError
+from bdn.paillier.errors import ParameterError, PublicKeyError, StoredShareError
 from bdn.paillier.keys import PublicKey
 from bdn.paillier.threshold import KeyShare
 from bdn.randomness import Randomness, as_randomness
@@ -55,12 +55,12 @@ def lock_share(
 ) -> bytes:
     """``share`` locked by ``passphrase``: bytes for a file.
 
-    Raises `KeyParameterError` for an empty passphrase or a cost outside 1 … 20.
+    Raises `ParameterError` for an empty passphrase or a cost outside 1 … 20.
     """
     if not passphrase:
-        raise KeyParameterError("an empty passphrase protects nothing")
+        raise ParameterError("an empty passphrase protects nothing")
     if not 1 <= cost <= MAX_SCRYPT_COST:
-        raise KeyParameterError(f"scrypt's cost must be 1 … {MAX_SCRYPT_COST}, not {cost}")
+        raise ParameterError(f"scrypt's cost must be 1 … {MAX_SCRYPT_COST}, not {cost}")
     source = as_randomness(rng)
     salt, nonce = source.bytes(SALT_BYTES), source.bytes(NONCE_BYTES)
     header = StoredShare(share.public_key.to_bytes(), share.index, cost, salt, nonce, b"")

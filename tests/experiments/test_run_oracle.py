@@ -11,7 +11,7 @@ from bdn.experiments.run import opened_run
 from bdn.learning import federated
 from bdn.nodes.device import Device
 from bdn.nodes.sealing import clips
-from bdn.paillier.fixedpoint import FixedPoint
+from bdn.paillier.vector.fixedpoint import FixedPoint
 from bdn.randomness import SeededRandomness
 
 Tiny = Callable[..., RunConfig]

@@ -16,7 +16,7 @@ import pytest
 from bdn.errors import UsageError
 from bdn.learning import DeviceError, WorkerLostError, open_executor
 from bdn.learning.executors import Dask, Processes, Serial
-from bdn.paillier.vector_errors import OutOfRangeError
+from bdn.paillier.errors import OutOfRangeError
 
 COMPARE = """
 import sys

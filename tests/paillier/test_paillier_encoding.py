@@ -16,26 +16,29 @@ from bdn.paillier import (
     combine,
     deal,
     errors,
+    keys,
     lock_share,
+    threshold,
     unlock_share,
 )
-from bdn.paillier.proofs import PlaintextProof, ShareProof
+from bdn.paillier.batch import PlaintextProof
 from bdn.paillier.storage import StoredShare
+from bdn.paillier.threshold import ShareProof
 from bdn.randomness import SeededRandomness
 
 KEY, SHARES = deal(3, 2, 128, SeededRandomness("encoding"))
 C = KEY.encrypt(3)
 PART = SHARES[0].partially_decrypt(C)
 VECTOR, NONCES = batch.encrypt_many(KEY, [1, 2, 3])
-PART_VECTOR = batch.partially_decrypt_many(SHARES[0], VECTOR)
+PART_VECTOR = threshold.partially_decrypt_many(SHARES[0], VECTOR)
 LOCKED = lock_share(SHARES[1], "correct horse", SeededRandomness(1), cost=4)
 
 
 def test_public_objects_survive_the_wire():
     assert PublicKey.from_bytes(KEY.to_bytes()) == KEY
     assert PartialDecryption.from_bytes(PART.to_bytes()) == PART
-    assert batch.PartialVector.from_bytes(KEY, PART_VECTOR.to_bytes(KEY)) == PART_VECTOR
-    assert batch.unpack_values(KEY, batch.pack_values(KEY, VECTOR)) == VECTOR
+    assert threshold.PartialVector.from_bytes(KEY, PART_VECTOR.to_bytes(KEY)) == PART_VECTOR
+    assert keys.unpack_values(KEY, keys.pack_values(KEY, VECTOR)) == VECTOR
     proof = batch.prove_plaintexts(KEY, VECTOR, [1, 2, 3], NONCES, b"")
     assert PlaintextProof.from_bytes(proof.to_bytes()) == proof
     assert ShareProof.from_bytes(PART.proof.to_bytes()) == PART.proof
@@ -66,14 +69,14 @@ def test_any_changed_byte_of_a_public_key_is_refused_or_another_key(position, fl
 def test_bytes_that_are_no_object_are_refused(data):
     for decode in (PublicKey.from_bytes, PartialDecryption.from_bytes, ShareProof.from_bytes,
                    PlaintextProof.from_bytes,
-                   lambda b: batch.PartialVector.from_bytes(KEY, b)):
+                   lambda b: threshold.PartialVector.from_bytes(KEY, b)):
         with pytest.raises(EncodingError):
             decode(data)
 
 
 def test_a_broken_list_of_ciphertexts_is_refused():
     with pytest.raises(EncodingError):
-        batch.unpack_values(KEY, bytes(KEY.width + 1))
+        keys.unpack_values(KEY, bytes(KEY.width + 1))
 
 
 # --- what public objects hold -------------------------------------------------------------------
@@ -111,7 +114,7 @@ def test_a_share_never_prints_its_secret_and_has_no_plain_encoding():
 
 @pytest.mark.parametrize("index", [0, -1, 4])
 def test_a_share_of_nobody_is_refused(index):
-    with pytest.raises(errors.KeyParameterError):
+    with pytest.raises(errors.ParameterError):
         KeyShare(KEY, index, 1)
 
 
@@ -162,5 +165,5 @@ def test_limits_on_what_is_stored():
         with pytest.raises(errors.StoredShareError):
             unlock_share(data, "correct horse")
     for passphrase, cost in (("", 4), ("x", 0), ("x", 21)):
-        with pytest.raises(errors.KeyParameterError):
+        with pytest.raises(errors.ParameterError):
             lock_share(SHARES[0], passphrase, cost=cost)

@@ -54,19 +54,19 @@ def test_a_phe_public_key_can_be_imported_without_its_private_key():
     assert PUBLIC.n == key.N
     c = key.encrypt(20) * 2 + 2
     assert PRIVATE.raw_decrypt(c.value) == 42
-    with pytest.raises(errors.TooFewSharesError):
+    with pytest.raises(errors.ShareError, match=r"are needed|only encrypts"):
         combine(key, c, [])
     assert interop.public_key_to_phe(KEY) == PUBLIC
 
 
 def test_what_cannot_be_exchanged_is_refused(small):
-    with pytest.raises(errors.KeyParameterError):
+    with pytest.raises(errors.ParameterError):
         interop.ciphertext_from_phe(KEY, PUBLIC.encrypt(0.5))
-    with pytest.raises(errors.KeyMismatchError):
+    with pytest.raises(errors.ParameterError, match=r"another key|different keys|modulus"):
         interop.ciphertext_from_phe(small[0], PUBLIC.encrypt(1))
-    with pytest.raises(errors.KeyMismatchError):
+    with pytest.raises(errors.ParameterError, match=r"another key|different keys|modulus"):
         interop.ciphertext_to_phe(small[0].encrypt(1), PUBLIC)
     broken = phe.PaillierPublicKey(PUBLIC.n)
     broken.g = 2
-    with pytest.raises(errors.KeyParameterError):
+    with pytest.raises(errors.ParameterError):
         interop.public_key_from_phe(broken)

@@ -20,7 +20,7 @@ from bdn.paillier.joint.public import (
     passes_test,
     trial_ciphertext,
 )
-from bdn.paillier.numbers import lagrange_at_zero
+from bdn.paillier.threshold import lagrange_at_zero
 from bdn.randomness import SeededRandomness
 
 PARAMETERS = Parameters(3, 2, 256)
@@ -102,7 +102,7 @@ def test_generation_repeats_with_its_seed_and_tells_its_progress():
 ])
 def test_impossible_parameters_are_refused(parties, threshold, bits):
     """t ≥ 2 and ℓ ≥ 2t − 1 (section 6)."""
-    with pytest.raises(errors.KeyParameterError):
+    with pytest.raises(errors.ParameterError):
         generate_jointly(parties, threshold, bits)
 
 
@@ -343,7 +343,7 @@ def test_fields_are_prime_and_large_enough():
         field = field_above(bits)
         assert field.bit_length() > bits
         assert bits > 5000 or gmpy2.is_prime(field, 5)
-    with pytest.raises(errors.KeyParameterError):
+    with pytest.raises(errors.ParameterError):
         field_above(50000)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.paillier import Ciphertext, combine, deal, deal_from_primes, errors, verify_share
-from bdn.paillier.numbers import lagrange_at_zero, safe_prime
-from bdn.paillier.threshold import open_shares
+from bdn.paillier.numbers import safe_prime
+from bdn.paillier.threshold import lagrange_at_zero, open_shares
 from bdn.randomness import SeededRandomness
 
 
@@ -38,19 +38,19 @@ def test_too_few_duplicate_foreign_and_zero_shares_are_refused(small):
     key = small[0]
     c = key.encrypt(5)
     parts = parts_of(small, c)
-    with pytest.raises(errors.TooFewSharesError):
+    with pytest.raises(errors.ShareError, match=r"are needed|only encrypts"):
         combine(key, c, parts[:2])
-    with pytest.raises(errors.TooFewSharesError):
+    with pytest.raises(errors.ShareError, match=r"are needed|only encrypts"):
         combine(key, c, [])
-    with pytest.raises(errors.DuplicateShareError) as caught:
+    with pytest.raises(errors.ShareError, match="two shares of party") as caught:
         combine(key, c, [parts[0], parts[1], parts[1], parts[2]])
     assert caught.value.indices == (2,)
-    with pytest.raises(errors.ForeignShareError) as caught:
+    with pytest.raises(errors.ShareError, match="is none of") as caught:
         combine(key, c, [*parts[:2], replace(parts[2], index=6)])
     assert caught.value.indices == (6,)
-    with pytest.raises(errors.ForeignShareError):
+    with pytest.raises(errors.ShareError, match="is none of"):
         combine(key, c, [*parts[:2], replace(parts[2], index=-1)])
-    with pytest.raises(errors.ZeroIndexError) as caught:
+    with pytest.raises(errors.ShareError, match="index 0") as caught:
         combine(key, c, [*parts[:2], replace(parts[2], index=0)])
     assert caught.value.indices == (0,)
 
@@ -59,14 +59,14 @@ def test_a_share_for_another_ciphertext_key_or_session_is_refused(small, other):
     key = small[0]
     c, d = key.encrypt(5), key.encrypt(5)
     good = parts_of(small, c, b"here")
-    with pytest.raises(errors.WrongCiphertextError) as caught:
+    with pytest.raises(errors.ShareError, match="of another ciphertext") as caught:
         combine(key, c, [*good[:2], parts_of(small, d, b"here")[3]], b"here")
     assert caught.value.indices == (4,)
-    with pytest.raises(errors.WrongSessionError) as caught:
+    with pytest.raises(errors.ShareError, match="another session") as caught:
         combine(key, c, [*good[:2], parts_of(small, c, b"there")[4]], b"here")
     assert caught.value.indices == (5,)
     foreign = parts_of(other, other[0].encrypt(5), b"here")
-    with pytest.raises(errors.WrongKeyError) as caught:
+    with pytest.raises(errors.ShareError, match="another key") as caught:
         combine(key, c, [*good[:2], foreign[2]], b"here")
     assert caught.value.indices == (3,)
 
@@ -77,7 +77,7 @@ def test_wrong_labels_are_not_what_a_share_is_judged_by(small):
     c, d = key.encrypt(5), key.encrypt(5)
     good, stray = parts_of(small, c), parts_of(small, d)[2]
     relabelled = replace(stray, label=good[2].label)
-    with pytest.raises(errors.ShareProofError) as caught:
+    with pytest.raises(errors.ShareError, match=r"(proof|challenge|response) of") as caught:
         combine(key, c, [*good[:2], relabelled])
     assert caught.value.indices == (3,)
 
@@ -90,7 +90,7 @@ def test_bad_shares_are_left_out_while_enough_good_ones_remain(small):
     assert combine(key, c, [bad, *parts[1:]]) == -5
     outside = replace(parts[1], value=0)
     assert combine(key, c, [bad, outside, *parts[2:]]) == -5
-    with pytest.raises(errors.BadSharesError) as caught:
+    with pytest.raises(errors.ShareError, match="right shares") as caught:
         combine(key, c, [bad, outside, *parts[2:4]])
     assert caught.value.indices == (1, 2)
 
@@ -100,7 +100,7 @@ def test_two_shares_that_fail_alike_give_their_own_class(small):
     c = key.encrypt(-5)
     parts = parts_of(small, c)
     bad = [replace(part, value=part.value * 4 % key.N2) for part in parts[:2]]
-    with pytest.raises(errors.ShareProofError) as caught:
+    with pytest.raises(errors.ShareError, match=r"(proof|challenge|response) of") as caught:
         combine(key, c, [*bad, parts[2]])
     assert caught.value.indices == (1, 2)
 
@@ -111,7 +111,7 @@ def test_a_share_outside_the_group_is_refused(small, value):
     c = key.encrypt(1)
     part = parts_of(small, c)[0]
     for wrong in (value, key.N2, key.N * 2):
-        with pytest.raises(errors.ShareRangeError) as caught:
+        with pytest.raises(errors.ShareError, match=r"share of party .*(outside|factor)") as caught:
             verify_share(key, c, replace(part, value=wrong))
         assert caught.value.indices == (1,)
 
@@ -122,8 +122,8 @@ def test_shares_that_do_not_fit_together_raise_even_if_proofs_hold(small, monkey
     c = key.encrypt(321)
     parts = parts_of(small, c)
     bad = replace(parts[0], value=parts[0].value * 4 % key.N2)
-    monkeypatch.setattr("bdn.paillier.threshold.proofs.verify_share", lambda *_: None)
-    with pytest.raises(errors.CombinationError) as caught:
+    monkeypatch.setattr("bdn.paillier.threshold.check_proof", lambda *_: None)
+    with pytest.raises(errors.ShareError, match="of the shares open") as caught:
         combine(key, c, [bad, *parts[1:3]])
     assert caught.value.indices == (1, 2, 3)
     assert combine(key, c, [bad, *parts[1:]]) == 321
@@ -199,6 +199,6 @@ def test_t_minus_1_shares_open_nothing(small):
     weak = replace(key, threshold=2)
     label = parts_of(small, c)
     parts = [replace(part, label=replace(part.label, key=weak.digest)) for part in label[:2]]
-    with pytest.raises(errors.CombinationError):
+    with pytest.raises(errors.ShareError, match="of the shares open"):
         combine(weak, weak.ciphertext(c.value), parts)
     assert shares[0].public_key == key

@@ -13,21 +13,13 @@ from bdn.errors import PeerError, UsageError
 from bdn.paillier import deal, vector_cipher
 from bdn.paillier.errors import (
     CiphertextError,
-    KeyMismatchError,
-    PlaintextProofError,
-    ShareError,
-    TooFewSharesError,
-    WrongSessionError,
-)
-from bdn.paillier.packed import PIECE
-from bdn.paillier.spoiling import seal_spoiled
-from bdn.paillier.vector_errors import (
-    BudgetError,
+    ParameterError,
+    ProofError,
     SealedFormError,
-    SealedWeightError,
-    ShareFormError,
+    ShareError,
     SpoiledSumError,
 )
+from bdn.paillier.vector.packed import PIECE
 from bdn.randomness import SeededRandomness
 
 NAMES = ("packed", "ring-masked")
@@ -53,6 +45,17 @@ def aggregate(cipher, vectors, weights, session=b"epoch 1"):
     return sealed, total, [cipher.partially_decrypt(share, total, session) for share in keys()[1]]
 
 
+def seal_spoiled(cipher, entry, excess, weight, context=b""):
+    """A vector of zeros whose ``entry`` holds ``excess`` levels more than zero, unchecked.
+
+    It verifies like any other, because the sender knows what it seals: form, membership and proof
+    are right.
+    """
+    levels = np.full(cipher.length, cipher.code.offset, dtype=np.int64)
+    levels[entry] += excess
+    return cipher.seal_encoded(levels, weight, None, context)
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -63,7 +66,7 @@ def test_a_sealed_vector_verifies_for_its_own_context_only(name):
     sealed = cipher.seal([0.1, 0.2, 0.3], 2, context=b"device 1, epoch 1")
     cipher.verify(sealed, b"device 1, epoch 1")
     for other in (b"device 2, epoch 1", b"", b"device 1, epoch 11"):
-        with pytest.raises(PlaintextProofError):
+        with pytest.raises(ProofError):
             cipher.verify(sealed, other)
 
 
@@ -117,7 +120,7 @@ def test_a_sealed_vector_of_another_shape_is_refused(name, change):
     if "proof" not in change:
         with pytest.raises(SealedFormError):
             cipher.sealed_from_bytes(wrong.to_bytes())
-        with pytest.raises((SealedFormError, BudgetError)):
+        with pytest.raises((SealedFormError, ParameterError)):
             cipher.weighted_sum([wrong], [wrong.weight or 1])
 
 
@@ -140,19 +143,19 @@ def test_a_share_for_another_sum_session_or_party_is_refused(name):
     cipher = make(name, 3)
     _, total, shares = aggregate(cipher, [[0.1, 0.2, 0.3]], [4])
     _, other, _ = aggregate(cipher, [[0.1, 0.2, 0.3], [0.0, 0.0, 0.1]], [4, 1])
-    with pytest.raises(WrongSessionError):
+    with pytest.raises(ShareError, match="another session"):
         cipher.verify_share(total, shares[0], b"epoch 2")
     with pytest.raises(ShareError) as caught:
         cipher.verify_share(other, shares[1], b"epoch 1")
     assert caught.value.indices == (2,)
     renamed = dataclasses.replace(shares[1], index=3)
-    with pytest.raises(ShareFormError) as caught:
+    with pytest.raises(ShareError, match=r"decode|under the name") as caught:
         cipher.verify_share(total, renamed, b"epoch 1")
     assert caught.value.indices == (3,)
-    with pytest.raises(TooFewSharesError):
+    with pytest.raises(ShareError, match=r"are needed|only encrypts"):
         cipher.open(total, shares[:1], b"epoch 1")
     stranger = deal(parties=3, threshold=2, bits=512, rng=SeededRandomness(9))[1][0]
-    with pytest.raises(KeyMismatchError):
+    with pytest.raises(ParameterError, match=r"another key|different keys|modulus"):
         cipher.partially_decrypt(stranger, total)
 
 
@@ -203,12 +206,12 @@ def test_a_declared_weight_must_be_the_sealed_one(name):
     sealed = cipher.seal([0.1, 0.2], 3, context=b"x")
     cipher.verify(sealed, b"x", weight=3)
     if cipher.applies_weight == "device":
-        with pytest.raises(SealedWeightError):
+        with pytest.raises(SealedFormError, match="weight"):
             cipher.verify(sealed, b"x", weight=4)
-        with pytest.raises(SealedWeightError):
+        with pytest.raises(SealedFormError, match="weight"):
             cipher.weighted_sum([sealed], [4])
         relabelled = dataclasses.replace(sealed, weight=4)
-        with pytest.raises(PlaintextProofError):
+        with pytest.raises(ProofError):
             cipher.verify(relabelled, b"x", weight=4)
     else:
         cipher.verify(sealed, b"x", weight=4)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.errors import UsageError
-from bdn.paillier import ring, sampling
-from bdn.paillier.ring_parameters import RINGS, SIGMA
+from bdn.paillier.vector import ring, sampling
+from bdn.paillier.vector.ring_masked import RINGS, SIGMA
 from bdn.randomness import Randomness
 
 B = int(sampling.TAIL * SIGMA)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bdn.errors import UsageError
 from bdn.paillier import RingMaskedCipher, deal
-from bdn.paillier.ring_attack import attack, recover_secrets
+from bdn.paillier.vector.ring_attack import attack, recover_secrets
 from bdn.randomness import SeededRandomness
 
 WEIGHTS = [(1, 2745), (2745, 1), (1372, 1373), (2744, 2745), (100, 101), (137, 143)]

@@ -10,23 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.paillier import RingMaskedCipher, deal, ring, sampling, slots
-from bdn.paillier.errors import WrongSessionError
-from bdn.paillier.fixedpoint import FixedPoint
-from bdn.paillier.ring_masked import noise_limit
-from bdn.paillier.ring_parameters import (
+from bdn.paillier import RingMaskedCipher, deal
+from bdn.paillier.errors import (
+    ParameterError,
+    SealedFormError,
+    ShareError,
+    SpoiledSumError,
+)
+from bdn.paillier.vector import ring, ring_masked, sampling
+from bdn.paillier.vector.fixedpoint import FixedPoint, pack_signed_slots
+from bdn.paillier.vector.ring_masked import (
     RINGS,
     SIGMA,
     RingParameters,
     choose_parameters,
     contributors_for,
     largest_D_bits,
-)
-from bdn.paillier.vector_errors import (
-    BudgetError,
-    NoiseError,
-    SealedFormError,
-    SpoiledSumError,
+    noise_limit,
 )
 from bdn.randomness import SeededRandomness
 
@@ -59,12 +59,12 @@ def secret_of(cipher, sealed):
         seen.append(unpack(plaintexts, *rest))
         return seen[-1]
 
-    unpack = slots.unpack_signed
-    slots.unpack_signed = spy
+    unpack = ring_masked.unpack_signed_slots
+    ring_masked.unpack_signed_slots = spy
     try:
         opened(cipher, [sealed])
     finally:
-        slots.unpack_signed = unpack
+        ring_masked.unpack_signed_slots = unpack
     return seen[0]
 
 
@@ -85,12 +85,12 @@ budgets = st.tuples(st.integers(2, 24), st.integers(1, 1 << 24), st.integers(1, 
 
 @given(budget=budgets)
 def test_chosen_parameters_obey_both_rules(budget):
-    """(W(2^v − 1) + 1)·D ≤ q and D ≥ 20σ√n, by the formulas; else `BudgetError`."""
+    """(W(2^v − 1) + 1)·D ≤ q and D ≥ 20σ√n, by the formulas; else `ParameterError`."""
     value_bits, total_weight, contributors = budget
     code = FixedPoint(1, 1.0, value_bits, total_weight)
     try:
         p = choose_parameters(code, 3, contributors)
-    except BudgetError:
+    except ParameterError:
         largest = RINGS[-1][1]
         D = 2 ** math.ceil(math.log2(20 * SIGMA * math.sqrt(contributors)))
         assert (total_weight * (2**value_bits - 1) + 1) * D > 2**largest
@@ -135,16 +135,16 @@ def test_one_contributor_more_than_the_noise_budget_raises():
     assert contributors_for(9, 8.0) == 10
     cipher = make(3, contributors=2)
     sealed = [cipher.seal(np.zeros(3), 1) for _ in range(3)]
-    with pytest.raises(BudgetError, match="3 contributors"):
+    with pytest.raises(ParameterError, match="3 contributors"):
         cipher.weighted_sum(sealed, [1, 1, 1])
-    with pytest.raises(BudgetError):
+    with pytest.raises(ParameterError):
         make(3, contributors=1000, value_bits=32)
 
 
 @pytest.mark.parametrize("shape", [(0, 40, 9), (3, 40, 9), (8, 57, 9), (8, 9, 9), (8, 20, 0)])
 def test_impossible_rings_are_refused(shape):
     """N a power of two, 0 < D < q ≤ 2^56."""
-    with pytest.raises(BudgetError):
+    with pytest.raises(ParameterError):
         RingParameters(*shape, 1.0, 1)
 
 
@@ -264,7 +264,7 @@ def test_a_replaced_chunk_shows_as_noise(chunk):
     cipher = make()
     sealed = [cipher.seal(np.full(LENGTH, 0.5), 2745) for _ in range(2)]
     total = cipher.weighted_sum(sealed, [2745, 2745])
-    with pytest.raises(NoiseError) as caught:
+    with pytest.raises(SpoiledSumError, match="too noisy") as caught:
         opened(cipher, sealed, replaced_noise(cipher, total, chunk))
     assert caught.value.entries == (chunk,)
 
@@ -276,14 +276,14 @@ def test_a_share_is_bound_to_the_ring_part_too():
     total = cipher.weighted_sum(sealed, [5, 5])
     altered = dataclasses.replace(total, ring=bytes([total.ring[0] ^ 1]) + total.ring[1:])
     share = cipher.partially_decrypt(keys()[1][0], altered)
-    with pytest.raises(WrongSessionError):
+    with pytest.raises(ShareError, match="another session"):
         cipher.verify_share(total, share)
 
 
 def with_secret(cipher, sealed, change):
     """``sealed`` with its encrypted secret changed; unproven, as `verify` would notice."""
     secret = change(secret_of(cipher, sealed))
-    plaintexts = slots.pack_signed(secret, cipher.slot_bits, cipher.slots)
+    plaintexts = pack_signed_slots(secret, cipher.slot_bits, cipher.slots)
     values = [keys()[0].encrypt(int(p)).value for p in plaintexts]
     width = cipher.ciphertext_bytes
     return dataclasses.replace(
@@ -305,7 +305,7 @@ def test_encrypting_another_secret_than_the_one_that_masks_shows_as_noise(by):
     cipher = make()
     sealed = [cipher.seal(np.zeros(LENGTH), 5) for _ in range(2)]
     sealed[1] = with_secret(cipher, sealed[1], bump(77, by))
-    with pytest.raises(NoiseError) as caught:
+    with pytest.raises(SpoiledSumError, match="too noisy") as caught:
         opened(cipher, sealed)
     assert caught.value.entries == (0, 1, 2)
 
@@ -315,13 +315,13 @@ def test_an_inner_slot_overflow_shows_only_as_noise_and_is_noticed():
     cipher = make(contributors=10)
     sealed = [cipher.seal(np.zeros(LENGTH), 5) for _ in range(10)]
     secret = secret_of(cipher, sealed[0])
-    plaintext = slots.pack_signed(secret, cipher.slot_bits, cipher.slots)[0]
+    plaintext = pack_signed_slots(secret, cipher.slot_bits, cipher.slots)[0]
     one_slot_full = (1 << cipher.slot_bits) << (3 * cipher.slot_bits)  # carries 1 into slot 4
     value = keys()[0].encrypt(int(plaintext + one_slot_full)).value
     width = cipher.ciphertext_bytes
     sealed[0] = dataclasses.replace(
         sealed[0], ciphertexts=value.to_bytes(width, "big") + sealed[0].ciphertexts[width:])
-    with pytest.raises(NoiseError):
+    with pytest.raises(SpoiledSumError, match="too noisy"):
         opened(cipher, sealed)
 
 

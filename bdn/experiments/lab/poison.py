@@ -35,7 +35,7 @@ from bdn.nodes.events import Compute, Effect
 from bdn.nodes.settings import WEIGHTS
 from bdn.nodes.tasks import LocalResult as Sealable
 from bdn.nodes.tasks import SealedUpdate
-from bdn.paillier.vector_base import VectorCipherBase
+from bdn.paillier.vector.cipher import VectorCipher
 from bdn.randomness import Randomness
 
 GROUP = "devices that poison"
@@ -233,7 +233,7 @@ class SealBeyond:
     levels: int
 
     def __call__(
-        self, cipher: VectorCipherBase, local: Sealable, _clips: object, _with_loss: bool,
+        self, cipher: VectorCipher, local: Sealable, _clips: object, _with_loss: bool,
         weight: int, context: bytes, rng: Randomness,
     ) -> tuple[Sealable, SealedUpdate]:
         """As `bdn.nodes.tasks.seal_local`, unchecked; form, membership and proof are right."""

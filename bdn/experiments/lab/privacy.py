@@ -28,10 +28,10 @@ from bdn.nodes.group import GROUP_KEY_BYTES, HeldShare
 from bdn.nodes.messages import Blob, Share, Submit, decode_message
 from bdn.nodes.tasks import Floats, open_aggregate
 from bdn.paillier import KeyShare, PublicKey, RingMaskedCipher, SealedSum, deal
-from bdn.paillier.batch import partially_decrypt_many, unpack_values
 from bdn.paillier.errors import PaillierError
-from bdn.paillier.ring_attack import attack
-from bdn.paillier.threshold import open_shares
+from bdn.paillier.keys import unpack_values
+from bdn.paillier.threshold import open_shares, partially_decrypt_many
+from bdn.paillier.vector.ring_attack import attack
 from bdn.randomness import SeededRandomness
 
 GROUP = "who tries to read"

@@ -23,7 +23,7 @@ sockets. `run_parties` is the postman of one process; its public transcript can 
 anybody with `audit`.
 
 What is given up against a dealer: the primes are not safe, so share proofs are weaker (see
-`bdn.paillier.proofs`), and p ≡ q ≡ −1 modulo 4 and the odd primes up to ℓ is public (as it is
+`bdn.paillier.threshold`), and p ≡ q ≡ −1 modulo 4 and the odd primes up to ℓ is public (as it is
 modulo 12 for safe primes). A party that lies can spoil the key or learn about it; only the shape of
 its messages is checked.
 """

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import gmpy2
 from gmpy2 import mpz
 
-from bdn.paillier.errors import KeyParameterError
+from bdn.paillier.errors import ParameterError
 from bdn.randomness import Randomness
 
 MERSENNE_EXPONENTS = (127, 521, 1279, 2203, 3217, 4253, 9689, 19937, 44497)
@@ -25,7 +25,7 @@ def field_above(bits: int) -> mpz:
     for exponent in MERSENNE_EXPONENTS:
         if exponent > bits:
             return mpz((1 << exponent) - 1)
-    raise KeyParameterError(f"no field for {bits} bits; the longest has {MERSENNE_EXPONENTS[-1]}")
+    raise ParameterError(f"no field for {bits} bits; the longest has {MERSENNE_EXPONENTS[-1]}")
 
 
 def uniform(count: int, modulus: int, rng: Randomness) -> list[mpz]:

@@ -46,7 +46,7 @@ def generate_jointly(
 
     For semi-honest parties, of whom up to t − 1 may collude; needs t ≥ 2 and ℓ ≥ 2t − 1. How many
     candidates it takes is chance: the time is distributed about exponentially, and ``progress``
-    tells how far it got. Raises `KeyParameterError`, `KeyGenerationError`.
+    tells how far it got. Raises `ParameterError`, `KeyGenerationError`.
     """
     source = as_randomness(rng)
     parameters = Parameters(parties, threshold, bits)

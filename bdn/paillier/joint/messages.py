@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bdn.paillier.errors import KeyParameterError
+from bdn.paillier.errors import ParameterError
 from bdn.paillier.joint.arithmetic import field_above
 from bdn.paillier.numbers import small_primes
 
@@ -86,12 +86,12 @@ class Parameters:
 
     def __post_init__(self) -> None:
         if self.threshold < 2 or self.parties < 2 * self.threshold - 1:
-            raise KeyParameterError(
+            raise ParameterError(
                 f"t = {self.threshold} of ℓ = {self.parties}: without a dealer t ≥ 2 and "
                 "ℓ ≥ 2t − 1 are needed"
             )
         if self.bits < MIN_BITS or self.bits % 2:
-            raise KeyParameterError(f"bits must be even and at least {MIN_BITS}, not {self.bits}")
+            raise ParameterError(f"bits must be even and at least {MIN_BITS}, not {self.bits}")
 
     @property
     def degree(self) -> int:
@@ -161,7 +161,7 @@ def _sieve_primes(parties: int, room: int) -> tuple[int, ...]:
         chosen.append(prime)
         product *= prime
     if not chosen:
-        raise KeyParameterError(f"{parties} parties need longer primes")
+        raise ParameterError(f"{parties} parties need longer primes")
     return tuple(chosen)
 
 

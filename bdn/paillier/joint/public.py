@@ -22,8 +22,13 @@ from bdn.paillier.joint.arithmetic import value_at_zero
 from bdn.paillier.joint.messages import HIDING_BITS, TRIAL_BOUND, Parameters, Public
 from bdn.paillier.keys import Ciphertext, PublicKey
 from bdn.paillier.numbers import small_primes
-from bdn.paillier.proofs import ShareProof
-from bdn.paillier.threshold import Label, PartialDecryption, combine, verify_share
+from bdn.paillier.threshold import (
+    Label,
+    PartialDecryption,
+    ShareProof,
+    combine,
+    verify_share,
+)
 
 _TRIAL_LOCK = threading.Lock()
 

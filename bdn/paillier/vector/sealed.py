@@ -2,7 +2,7 @@
 
 Each record is one strict CBOR map whose bulk lies in one or two byte strings (ciphertexts at fixed
 width, ring chunks at five bytes a value), so that a million values cost two copies and no objects.
-Whether a record fits a cipher is the cipher's to say: `VectorCipherBase.sealed_from_bytes` and its
+Whether a record fits a cipher is the cipher's to say: `VectorCipher.sealed_from_bytes` and its
 like decode *and* check.
 """
 

@@ -13,27 +13,18 @@ from numpy.typing import ArrayLike
 
 from bdn.encoding import decode_record, transcript
 from bdn.errors import EncodingError
-from bdn.paillier.batch import (
+from bdn.paillier.batch import PlaintextProof, verify_plaintexts
+from bdn.paillier.errors import ParameterError, SealedFormError, ShareError
+from bdn.paillier.keys import PublicKey, pack_values, unpack_values
+from bdn.paillier.threshold import (
+    KeyShare,
     PartialVector,
     combine_many,
-    pack_values,
     partially_decrypt_many,
-    unpack_values,
-    verify_plaintexts,
     verify_vector,
 )
-from bdn.paillier.errors import KeyMismatchError
-from bdn.paillier.fixedpoint import FixedPoint, Floats, Integers
-from bdn.paillier.keys import PublicKey
-from bdn.paillier.proofs import PlaintextProof
-from bdn.paillier.sealed import SealedSum, SealedVector, VectorShare
-from bdn.paillier.threshold import KeyShare
-from bdn.paillier.vector_errors import (
-    SealedFormError,
-    SealedWeightError,
-    ShareFormError,
-    VectorShapeError,
-)
+from bdn.paillier.vector.fixedpoint import FixedPoint, Floats, Integers
+from bdn.paillier.vector.sealed import SealedSum, SealedVector, VectorShare
 from bdn.randomness import Randomness
 
 Item = TypeVar("Item", SealedVector, SealedSum, VectorShare)
@@ -42,8 +33,8 @@ MIN_HONEST = 2
 """Honest contributors for which a sum hides its terms: with one, the others subtract their own."""
 
 
-class VectorCipherBase(ABC):
-    """The Paillier side of a vector cipher, and the canonical form of what travels.
+class VectorCipher(ABC):
+    """Seal, add, share, open: what both ciphers do, and the canonical form of what travels.
 
     Attributes:
         name: "packed" or "ring-masked".
@@ -99,7 +90,7 @@ class VectorCipherBase(ABC):
 
         ``context`` names chain, epoch, phase and device; the proof holds for no other. ``rng``
         defaults to the operating system's source. Raises `OutOfRangeError` naming the worst entry
-        beyond its clip (nothing is ever clipped), `BudgetError` for a weight that cannot fit.
+        beyond its clip (nothing is ever clipped), `ParameterError` for a weight that cannot fit.
         """
         self.code.check_weight(weight)
         return self.seal_encoded(self.code.encode(vector), int(weight), rng, context)
@@ -110,20 +101,19 @@ class VectorCipherBase(ABC):
     ) -> SealedVector:
         """Seal offset-binary ``levels`` (length,) as they are, unchecked.
 
-        This is what a malicious sender can do, and `bdn.paillier.spoiling` does; honest ones call
-        `seal`.
+        A malicious sender can do this; honest ones call `seal`.
         """
 
     def verify(self, sealed: SealedVector, context: bytes = b"", weight: int | None = None) -> None:
         """Check form, membership in Z*_{N²} and proof of ``sealed``; for ``context`` only.
 
         ``weight``, where given, must be the one inside the message (ciphers whose devices apply
-        it). Raises `SealedFormError`, `SealedWeightError`, `CiphertextError` or
-        `PlaintextProofError`.
+        it). Raises `SealedFormError`, `SealedFormError`, `CiphertextError` or
+        `ProofError`.
         """
         self._check_sealed(sealed)
         if weight is not None and sealed.weight not in (0, weight):
-            raise SealedWeightError(
+            raise SealedFormError(
                 f"sealed with weight {sealed.weight}, but weight {weight} was declared for it"
             )
         try:
@@ -136,11 +126,11 @@ class VectorCipherBase(ABC):
     def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
         """Eq. (5): the sealed Σ s_k·vector_k of vectors that `verify` has passed.
 
-        Deterministic: equal inputs give equal bytes. Raises `BudgetError` where the weights exceed
-        the declared total, `SealedWeightError` where a vector carries another weight.
+        Deterministic: equal inputs give equal bytes. Raises `ParameterError` where the weights
+        exceed the declared total, `SealedFormError` where a vector carries another weight.
         """
         if not sealed or len(sealed) != len(weights):
-            raise VectorShapeError(f"{len(sealed)} sealed vectors and {len(weights)} weights")
+            raise ParameterError(f"{len(sealed)} sealed vectors and {len(weights)} weights")
         total_weight = self.code.check_weights(weights)
         for item in sealed:
             self._check_sealed(item)
@@ -165,7 +155,7 @@ class VectorCipherBase(ABC):
         """
         self._check_sum(total)
         if share.public_key != self.public_key:
-            raise KeyMismatchError("the key share is of another key than this cipher's")
+            raise ParameterError("the key share is of another key than this cipher's")
         partial = partially_decrypt_many(
             share, self._ciphertexts(total), _session(total, session), rng
         )
@@ -195,7 +185,7 @@ class VectorCipherBase(ABC):
         for item in shares:
             try:
                 partials.append(self._parse_partial(item))
-            except ShareFormError as error:
+            except ShareError as error:
                 malformed.append(error)
         if malformed and len(partials) < self.public_key.threshold:
             raise malformed[0]
@@ -257,7 +247,7 @@ class VectorCipherBase(ABC):
         return b"".join(leaves[:count]), b"".join(leaves[count:-1])
 
     def share_from_bytes(self, data: bytes) -> VectorShare:
-        """Decode what `VectorShare.to_bytes` wrote; `SealedFormError` or `ShareFormError` else."""
+        """Decode what `VectorShare.to_bytes` wrote; `SealedFormError` or `ShareError` else."""
         share = _decoded(VectorShare, data)
         self._parse_partial(share)
         return share
@@ -331,10 +321,10 @@ class VectorCipherBase(ABC):
             partial = PartialVector.from_bytes(self.public_key, share.partial)
         except EncodingError as error:
             message = f"the share of party {share.index} does not decode: {error}"
-            raise ShareFormError(message, [share.index]) from error
+            raise ShareError(message, [share.index]) from error
         if partial.index != share.index:
             message = f"a share of party {partial.index} under the name of party {share.index}"
-            raise ShareFormError(message, [share.index])
+            raise ShareError(message, [share.index])
         return partial
 
 

@@ -1,17 +1,17 @@
 """The paper's vector cipher: many fixed-point values in each Paillier plaintext.
 
-Eq. (5) and DESIGN.md section 7. A vector of L entries becomes ⌈L / slots⌉ ciphertexts; a slot holds
-v + |W| bits, so that any weighted sum of honest values stays in its slot, and the contract computes
-Eq. (5) for all slots of all ciphertexts at once: ∏_k c_k^{s_k} mod N², position by position.
+Paper, Eq. (5). A vector of L entries becomes ⌈L / slots⌉ ciphertexts. A slot holds v + |W| bits, so
+that any weighted sum of honest values stays in its slot. The contract computes Eq. (5) for all
+slots of all ciphertexts at once: ∏_k c_k^{s_k} mod N², position by position.
 
 For 252,398 values of 16 bits, weights up to 27,450 in sum and a 2048-bit N: 31-bit slots, 66 in a
 plaintext, 3,825 ciphertexts of 512 bytes.
 
 What it hides: everything but Σ s_k m_k, under decisional composite residuosity. What it does not
 prevent: a malicious sender can seal values beyond its slots, and so spoil its own slots and their
-neighbours (`bdn.paillier.spoiling` shows it). Sums out of range are refused when opened, but nobody
-then knows whose vector it was. Range proofs would tell before adding, at a price of another order:
-ACORN (Bell et al., USENIX Security 2023) reports up to 80 s a client for 250,000 values of 16 bits.
+neighbours. Sums out of range are refused when opened, but nobody then knows whose vector it was.
+Range proofs would tell before adding, at a price of another order: ACORN (Bell et al., USENIX
+Security 2023) reports up to 80 s per client for 250,000 values of 16 bits.
 """
 
 from collections.abc import Sequence
@@ -22,21 +22,26 @@ from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
 from bdn.encoding import encode_record, transcript
-from bdn.paillier import slots
 from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
-from bdn.paillier.fixedpoint import FixedPoint, Integers
+from bdn.paillier.errors import ParameterError
 from bdn.paillier.keys import PublicKey
-from bdn.paillier.sampling import KEY_BYTES, KeyStream
-from bdn.paillier.sealed import SealedSum, SealedVector
-from bdn.paillier.vector_base import VectorCipherBase
-from bdn.paillier.vector_errors import BudgetError
+from bdn.paillier.vector.cipher import VectorCipher
+from bdn.paillier.vector.fixedpoint import (
+    FixedPoint,
+    Integers,
+    pack_slots,
+    slots_in,
+    unpack_slots,
+)
+from bdn.paillier.vector.sampling import KEY_BYTES, KeyStream
+from bdn.paillier.vector.sealed import SealedSum, SealedVector
 from bdn.randomness import Randomness, as_randomness
 
 PIECE = 256
 """Plaintexts that one task of an executor encrypts: about a tenth of a second at 2048 bits."""
 
 
-class PackedCipher(VectorCipherBase):
+class PackedCipher(VectorCipher):
     """Packed Paillier: the contract applies the weights.
 
     Attributes:
@@ -61,15 +66,15 @@ class PackedCipher(VectorCipherBase):
 
         ``clip`` is one number or a float64 array (length,); ``total_weight`` the most that the
         weights of a sum may add up to; ``executor``, a pool of processes, lets `seal` use more
-        cores than one (the result is the same). Raises `BudgetError` where not even one slot fits
-        the key.
+        cores than one (the result is the same). Raises `ParameterError` where not even one slot
+        fits the key.
         """
         super().__init__(public_key, FixedPoint(length, clip, value_bits, total_weight))
         self._executor = executor
         self.slot_bits = self.code.sum_bits
-        self.slots = slots.slots_in(public_key.N.bit_length(), self.slot_bits)
+        self.slots = slots_in(public_key.N.bit_length(), self.slot_bits)
         if self.slots == 0:
-            raise BudgetError(
+            raise ParameterError(
                 f"a slot of {self.slot_bits} bits does not fit a plaintext under a "
                 f"{public_key.N.bit_length()}-bit key; take a longer key, fewer value_bits or a "
                 "smaller total_weight"
@@ -87,8 +92,8 @@ class PackedCipher(VectorCipherBase):
         rng: Randomness | None = None,
         context: bytes = b"",
     ) -> SealedVector:
-        """Pack ``levels`` and encrypt them; see `VectorCipherBase.seal_encoded`."""
-        plaintexts = slots.pack(levels, self.slot_bits, self.slots)
+        """Pack ``levels`` and encrypt them; see `VectorCipher.seal_encoded`."""
+        plaintexts = pack_slots(levels, self.slot_bits, self.slots)
         source = as_randomness(rng)
         ciphertexts, nonces = self._encrypt(plaintexts, source)
         proof = prove_plaintexts(
@@ -133,7 +138,7 @@ class PackedCipher(VectorCipherBase):
         """Nothing beyond sizes: whether a ciphertext is one, `verify` checks."""
 
     def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:  # noqa: ARG002 - protocol
-        return slots.unpack(plaintexts, self.slot_bits, self.slots, self.length)
+        return unpack_slots(plaintexts, self.slot_bits, self.slots, self.length)
 
 
 def _encrypt_piece(

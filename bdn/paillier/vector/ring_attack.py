@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bdn.errors import UsageError
-from bdn.paillier import ring
-from bdn.paillier.fixedpoint import Floats, Integers
-from bdn.paillier.ring_masked import RingMaskedCipher
-from bdn.paillier.sampling import KeyStream, discrete_gaussian
+from bdn.paillier.vector import ring
+from bdn.paillier.vector.fixedpoint import Floats, Integers
+from bdn.paillier.vector.ring_masked import RingMaskedCipher
+from bdn.paillier.vector.sampling import KeyStream, discrete_gaussian
 from bdn.randomness import Randomness, as_randomness
 
 Form = Literal["edge", "device"]

@@ -16,15 +16,16 @@ clamped: an entry beyond its clip raises, and so does a sum that honest vectors 
 import hashlib
 from collections.abc import Sequence
 
+import gmpy2
 import numpy as np
+from gmpy2 import mpz
 from numpy.typing import ArrayLike, NDArray
 
 from bdn.encoding import transcript
-from bdn.paillier.vector_errors import (
-    BudgetError,
+from bdn.paillier.errors import (
     OutOfRangeError,
+    ParameterError,
     SpoiledSumError,
-    VectorShapeError,
 )
 
 Floats = NDArray[np.float64]
@@ -53,13 +54,13 @@ class FixedPoint:
     def __init__(
         self, length: int, clip: ArrayLike, value_bits: int, total_weight: int
     ) -> None:
-        """Raises `VectorShapeError` for a bad length or clip, `BudgetError` for a bad budget."""
+        """Raises `ParameterError` for a bad length or clip, `ParameterError` for a bad budget."""
         for name, number in (("length", length), ("total_weight", total_weight)):
             if not _is_integer(number) or number < 1:
-                raise VectorShapeError(f"{name} must be an integer of at least 1, not {number!r}")
+                raise ParameterError(f"{name} must be an integer of at least 1, not {number!r}")
         length, total_weight = int(length), int(total_weight)
         if value_bits not in range(MIN_VALUE_BITS, MAX_VALUE_BITS + 1):
-            raise BudgetError(
+            raise ParameterError(
                 f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {value_bits!r}"
             )
         self.length, self.value_bits, self.total_weight = length, int(value_bits), total_weight
@@ -69,7 +70,7 @@ class FixedPoint:
         self.offset = self.max_level + 1
         self.sum_bits = self.value_bits + total_weight.bit_length()
         if self.sum_bits > MAX_SUM_BITS:
-            raise BudgetError(
+            raise ParameterError(
                 f"{value_bits}-bit values and weights up to {total_weight} in sum need "
                 f"{self.sum_bits} bits; at most {MAX_SUM_BITS} are exact here"
             )
@@ -83,15 +84,15 @@ class FixedPoint:
     def quantise(self, vector: ArrayLike) -> Integers:
         """The nearest levels q, int64 of shape (length,); ties go to the even level.
 
-        Raises `VectorShapeError` for another shape, `OutOfRangeError` for an entry that is not
+        Raises `ParameterError` for another shape, `OutOfRangeError` for an entry that is not
         finite or beyond its clip.
         """
         try:
             values = np.asarray(vector, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise VectorShapeError(f"the vector is no array of numbers: {error}") from error
+            raise ParameterError(f"the vector is no array of numbers: {error}") from error
         if values.shape != (self.length,):
-            raise VectorShapeError(
+            raise ParameterError(
                 f"the vector has shape {values.shape}; this cipher takes ({self.length},)"
             )
         if not bool(np.all(np.abs(values) <= self.clip)):  # also false for NaN
@@ -104,21 +105,24 @@ class FixedPoint:
         return self.quantise(vector) + self.offset
 
     def check_weight(self, weight: int) -> None:
-        """Raise `BudgetError` unless 1 ≤ ``weight`` ≤ W."""
+        """Raise `ParameterError` unless 1 ≤ ``weight`` ≤ W."""
         if not _is_integer(weight):
-            raise BudgetError(f"a weight is an integer, not {weight!r}")
+            raise ParameterError(f"a weight is an integer, not {weight!r}")
         if not 1 <= weight <= self.total_weight:
-            raise BudgetError(
+            raise ParameterError(
                 f"weight {weight} is outside 1…{self.total_weight}, the declared total weight"
             )
 
     def check_weights(self, weights: Sequence[int]) -> int:
-        """Σ ``weights``, or `BudgetError` where it exceeds W or a weight is no positive integer."""
+        """Return Σ ``weights``.
+
+        Raises `ParameterError` where the sum exceeds W or a weight is not a positive integer.
+        """
         for weight in weights:
             self.check_weight(weight)
         total = sum(int(weight) for weight in weights)
         if total > self.total_weight:
-            raise BudgetError(
+            raise ParameterError(
                 f"the weights add up to {total}; {self.total_weight} were declared when sealing"
             )
         return total
@@ -161,15 +165,77 @@ def _checked_clip(clip: ArrayLike, length: int) -> Floats:
     try:
         result = np.array(clip, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise VectorShapeError(f"clip is no number or array of numbers: {error}") from error
+        raise ParameterError(f"clip is no number or array of numbers: {error}") from error
     if result.shape not in ((), (length,)):
-        raise VectorShapeError(
+        raise ParameterError(
             f"clip has shape {result.shape}; give one number or an array of shape ({length},)"
         )
     if not bool(np.all(np.isfinite(result) & (result > 0))):
-        raise VectorShapeError("every clip must be a finite number above zero")
+        raise ParameterError("every clip must be a finite number above zero")
     smallest_normal = np.finfo(np.float64).tiny * 2.0**MAX_VALUE_BITS
     if not bool(np.all(result >= smallest_normal)):
-        raise VectorShapeError("a clip is too small: its step would not be a normal float64")
+        raise ParameterError("a clip is too small: its step would not be a normal float64")
     result.setflags(write=False)
     return result
+
+
+# --- slots --------------------------------------------------------------------------------------
+
+
+def slots_in(modulus_bits: int, width: int) -> int:
+    """Slots of ``width`` bits whose every content stays below 2^(modulus_bits − 2) < N/2."""
+    return max(0, (modulus_bits - 2) // width)
+
+
+def pack_slots(values: Integers, width: int, slots: int) -> list[mpz]:
+    """Unsigned ``values`` (length,) as plaintexts of ``slots`` slots; the last may be partial.
+
+    A value that outgrows its slot carries into the next, as sums do.
+    """
+    numbers = values.tolist()
+    pieces = [numbers[at : at + slots] for at in range(0, len(numbers), slots)]
+    if numbers and min(numbers) >= 0 and max(numbers) < 1 << width:
+        return [gmpy2.pack(piece, width) for piece in pieces]
+    return [sum((mpz(x) << (width * i) for i, x in enumerate(piece)), mpz(0)) for piece in pieces]
+
+
+def unpack_slots(plaintexts: Sequence[int | mpz], width: int, slots: int, length: int) -> Integers:
+    """The ``length`` unsigned values that `pack_slots` placed; int64, so ``width`` ≤ 63.
+
+    Raises `SpoiledSumError` for a plaintext outside [0, 2^(width·slots)), as no honest sum is.
+    """
+    numbers: list[int] = []
+    for at, plaintext in enumerate(plaintexts):
+        if plaintext < 0 or plaintext.bit_length() > width * slots:
+            raise SpoiledSumError(
+                f"plaintext {at} is outside its {slots} slots of {width} bits: "
+                "a contributor sealed values beyond its slots",
+                range(at * slots, min(length, (at + 1) * slots)),
+            )
+        digits = gmpy2.unpack(mpz(plaintext), width)
+        numbers += digits
+        numbers += [0] * (slots - len(digits))
+    return np.array(numbers[:length], dtype=np.int64)
+
+
+def pack_signed_slots(values: Integers, width: int, slots: int) -> list[mpz]:
+    """Signed ``values`` (length,) as plaintexts, which may be negative."""
+    half = 1 << (width - 1)
+    return [
+        plaintext - half * _ones(min(slots, len(values) - at * slots), width)
+        for at, plaintext in enumerate(pack_slots(values + half, width, slots))
+    ]
+
+
+def unpack_signed_slots(
+    plaintexts: Sequence[int | mpz], width: int, slots: int, length: int
+) -> Integers:
+    """The ``length`` signed values that sums of `pack_signed_slots` plaintexts hold."""
+    half = 1 << (width - 1)
+    offset = half * _ones(slots, width)
+    return unpack_slots([mpz(p) + offset for p in plaintexts], width, slots, length) - half
+
+
+def _ones(count: int, width: int) -> mpz:
+    """1 in each of ``count`` slots: (2^(width·count) − 1) / (2^width − 1)."""
+    return ((mpz(1) << (width * count)) - 1) // ((mpz(1) << width) - 1)

@@ -1,15 +1,19 @@
 """The ring-masked vector cipher: Paillier carries a small key, a ring carries the model.
 
-DESIGN.md section 7; beyond the paper. Letters (parameters in `bdn.paillier.ring_parameters`):
+This is beyond the paper.
 
-| letter | meaning |
-|---|---|
-| R_q | Z_q[X]/(X^N + 1), polynomials of N coefficients modulo q |
-| a_j | public polynomial of chunk j, from the seed of (chain, epoch, phase, previous block) |
-| σ_k | device k's secret: a fresh short polynomial for every sealing |
-| e_kj | error of chunk j, as short as σ_k; σ alone is the standard deviation of both |
-| m_kj | chunk j of the offset-binary vector of device k; s_k its weight |
-| D | the message's scale, above the errors |
+| letter | meaning | standard value |
+|---|---|---|
+| R_q | Z_q[X]/(X^N + 1), polynomials of N coefficients modulo q | N = 2048, q = 2^40 |
+| a_j | public polynomial of chunk j, from the seed of (chain, epoch, phase, previous block) | |
+| σ_k | device k's secret: a fresh short polynomial for every sealing | |
+| e_kj | error of chunk j, as short as σ_k | |
+| σ | standard deviation of secrets and errors | 8 |
+| B | bound of a secret's coefficients, where the Gaussian is cut | 102 |
+| m_kj, s_k | chunk j of the offset-binary vector of device k; its weight | |
+| D | the message's scale: errors live below D, the message above | as large as fits, ≥ 2^9 |
+| n | contributors of a sum | 10 |
+| v, W | bits of a value; the most that the weights may add up to | 16, 27,450 |
 
     seal    c_kj = a_j·σ_k + e_kj + D·s_k·m_kj  in R_q,      E[σ_k] packed in a few ciphertexts
     add     c_j = Σ_k c_kj,                                  E[S] = ∏_k E[σ_k],  S = Σ_k σ_k
@@ -17,6 +21,13 @@ DESIGN.md section 7; beyond the paper. Letters (parameters in `bdn.paillier.ring
 
 Opened sums are exact integers, t of n parties are needed as ever, and the mining contract does the
 same as for `PackedCipher`. 252,398 values cost 12 ciphertexts instead of 3,825.
+
+**When sums are exact.** *No wrap*: Σ s_k m_k ≤ W(2^v − 1), so (W(2^v − 1) + 1)·D ≤ q. *No rounding
+error*: the n errors add up to a Gaussian of deviation σ√n, and D ≥ 20·σ√n puts the rounding
+boundary at ten deviations. A value goes wrong with probability 2^−75 and a vector of 252,398 with
+2^−57, and even then the noise check of the chunk is likely to notice. For the standard values both
+rules are nearly tight: 27,450·65,535·512 = 2^39.75 and 20·8·√10 = 506. A larger budget takes the
+next ring of `RINGS`.
 
 **What an opening reveals**: the sum Σ s_k m_k (that is its purpose), S, and Σ_k e_kj for every j.
 
@@ -50,7 +61,7 @@ minimum of t + 1 contributors before it makes a share.
   constant time.
 
 **Why the weight is inside the message**: were it applied by the edge, Σ s_k σ_k would be opened,
-whose coefficients spell out the σ_k like digits. `bdn.paillier.ring_attack` does it.
+whose coefficients spell out the σ_k like digits. `bdn.paillier.vector.ring_attack` does it.
 
 **A secret is never used twice, by construction**: σ_k lives inside one call of `seal`, no argument
 brings one in and no result carries one out, and it is drawn from a stream keyed by fresh entropy
@@ -60,15 +71,16 @@ the same content gives the same bytes. A device that must retransmit sends the b
 **What it does not prevent**: a malicious device can choose its message freely, so neither clip nor
 weight binds it (`PackedCipher` binds the weight, but its slots can be spoiled just so). If it masks
 with another secret than it encrypts, or overflows a slot of σ, whole chunks turn into noise: the
-energy of what is left below D tells, and opening raises `NoiseError` naming the chunks, though not
-the device. Louder errors in a few coefficients pass; they move entries by single levels, as a
-chosen message could. Very short vectors leave the check little to measure. After a failed opening S
-is known, so that contributors must seal afresh.
+energy of what is left below D tells, and opening raises `SpoiledSumError` naming the chunks,
+though not the device. Louder errors in a few coefficients pass; they move entries by single levels,
+as a chosen message could. Very short vectors leave the check little to measure. After a failed
+opening S is known, so that contributors must seal afresh.
 """
 
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -76,22 +88,132 @@ from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
 from bdn.encoding import digest, encode_record, transcript
-from bdn.paillier import ring, slots
 from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
-from bdn.paillier.fixedpoint import FixedPoint, Integers
-from bdn.paillier.keys import PublicKey
-from bdn.paillier.ring_parameters import RingParameters, choose_parameters
-from bdn.paillier.sampling import KeyStream, discrete_gaussian
-from bdn.paillier.sealed import SealedSum, SealedVector
-from bdn.paillier.vector_base import VectorCipherBase
-from bdn.paillier.vector_errors import (
-    BudgetError,
-    NoiseError,
+from bdn.paillier.errors import (
+    ParameterError,
     SealedFormError,
-    SealedWeightError,
     SpoiledSumError,
 )
+from bdn.paillier.keys import PublicKey
+from bdn.paillier.vector import ring
+from bdn.paillier.vector.cipher import VectorCipher
+from bdn.paillier.vector.fixedpoint import (
+    FixedPoint,
+    Integers,
+    pack_signed_slots,
+    slots_in,
+    unpack_signed_slots,
+)
+from bdn.paillier.vector.sampling import TAIL, KeyStream, discrete_gaussian
+from bdn.paillier.vector.sealed import SealedSum, SealedVector
 from bdn.randomness import Randomness, as_randomness
+
+# --- parameters ---------------------------------------------------------------------------------
+
+SIGMA = 8.0
+"""σ of secrets and errors."""
+
+RINGS = ((2048, 40), (2048, 46), (4096, 56))
+"""(N, log₂ q), cheapest first: 5, 6 and 7 bytes a value."""
+
+NOISE_MARGIN = 20
+"""D / (σ√n): twice the deviations that fit between the message and the rounding boundary."""
+
+DEFAULT_CONTRIBUTORS = 20
+"""Contributors admitted when none are declared, where the first fitting ring admits as many; the
+sum of twenty secrets fits slots of twelve bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingParameters:
+    """One parameter set.
+
+    Attributes:
+        N: dimension.
+        q_bits: log₂ q.
+        D_bits: log₂ D.
+        sigma: σ.
+        contributors: the most vectors that a sum may have.
+    """
+
+    N: int
+    q_bits: int
+    D_bits: int
+    sigma: float
+    contributors: int
+
+    def __post_init__(self) -> None:
+        if self.N < 2 or self.N & (self.N - 1):
+            raise ParameterError(f"N = {self.N} is no power of two of at least 2")
+        if not 0 < self.D_bits < self.q_bits <= 56:
+            raise ParameterError(f"D = 2^{self.D_bits} and q = 2^{self.q_bits}: need D < q ≤ 2^56")
+        if self.contributors < 1 or self.contributors > contributors_for(self.D_bits, self.sigma):
+            raise ParameterError(
+                f"{self.contributors} contributors: their noise needs "
+                f"D ≥ {NOISE_MARGIN}·σ·√n, but D = 2^{self.D_bits}, σ = {self.sigma:g}"
+            )
+
+    @property
+    def secret_bound(self) -> int:
+        """B: the largest coefficient of one secret."""
+        return int(TAIL * self.sigma)
+
+    @property
+    def secret_slot_bits(self) -> int:
+        """Width of a signed slot that holds any sum of ``contributors`` secrets' coefficients."""
+        return (self.contributors * self.secret_bound).bit_length() + 1
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a masked value on the wire: 5 for q = 2^40."""
+        return (self.q_bits + 7) // 8
+
+    def check_budget(self, code: FixedPoint) -> None:
+        """Raise `ParameterError` unless every sum of ``code`` fits: (W(2^v − 1) + 1)·D ≤ q."""
+        if self.D_bits > largest_D_bits(code, self.q_bits):
+            raise ParameterError(
+                f"{code.value_bits}-bit values and weights up to {code.total_weight} in sum do not "
+                f"fit q = 2^{self.q_bits} at D = 2^{self.D_bits}"
+            )
+
+
+def largest_D_bits(code: FixedPoint, q_bits: int) -> int:
+    """The largest log₂ D with (W(2^v − 1) + 1)·D ≤ q; may be negative."""
+    return q_bits - (code.total_weight * ((1 << code.value_bits) - 1)).bit_length()
+
+
+def contributors_for(D_bits: int, sigma: float) -> int:
+    """The largest n with D ≥ 20·σ√n."""
+    return math.floor((2.0**D_bits / (NOISE_MARGIN * sigma)) ** 2)
+
+
+def choose_parameters(
+    code: FixedPoint, parties: int, contributors: int | None = None
+) -> RingParameters:
+    """The cheapest ring of `RINGS` for this budget; a function of public values alone.
+
+    ``contributors`` is the most vectors of a sum. Left out, all ``parties`` of the key may
+    contribute, and more (up to 20) where it costs nothing; never more than W, since every weight is
+    at least 1. Raises `ParameterError`, saying what to reduce, where no ring is large enough.
+    """
+    needed = min(code.total_weight, parties) if contributors is None else contributors
+    for N, q_bits in RINGS:
+        D_bits = largest_D_bits(code, q_bits)
+        admitted = contributors_for(D_bits, SIGMA)
+        if D_bits < 1 or admitted < needed:
+            continue
+        if contributors is None:
+            needed = max(needed, min(code.total_weight, admitted, DEFAULT_CONTRIBUTORS))
+        return RingParameters(N, q_bits, D_bits, SIGMA, needed)
+    raise ParameterError(
+        f"{needed} contributors of {code.value_bits}-bit values with weights up to "
+        f"{code.total_weight} in sum fit none of the rings; take fewer value_bits, a smaller "
+        "total_weight, or the packed cipher"
+    )
+
+
+# --- the cipher ---------------------------------------------------------------------------------
+
 
 ENTROPY_BYTES = 32
 """Fresh randomness of a sealing."""
@@ -100,7 +222,7 @@ NOISE_ALARM_BITS = 100
 """Honest noise trips the noise check of a chunk with probability 2^−100."""
 
 
-class RingMaskedCipher(VectorCipherBase):
+class RingMaskedCipher(VectorCipher):
     """Ring-masked sealing: the device applies its weight.
 
     Attributes:
@@ -138,7 +260,7 @@ class RingMaskedCipher(VectorCipherBase):
             contributors: the most vectors of a sum; see `choose_parameters` for the default.
             parameters: an explicit set instead of a chosen one. Toy rings come in only here.
 
-        Raises `BudgetError` where sums could not be exact or no slot fits the key.
+        Raises `ParameterError` where sums could not be exact or no slot fits the key.
         """
         super().__init__(public_key, FixedPoint(length, clip, value_bits, total_weight))
         if parameters is None:
@@ -146,9 +268,9 @@ class RingMaskedCipher(VectorCipherBase):
         parameters.check_budget(self.code)
         self.parameters, self.seed = parameters, seed
         self.slot_bits = parameters.secret_slot_bits
-        self.slots = slots.slots_in(public_key.bits, self.slot_bits)
+        self.slots = slots_in(public_key.bits, self.slot_bits)
         if self.slots == 0:
-            raise BudgetError(
+            raise ParameterError(
                 f"a slot of {self.slot_bits} bits for the secret does not fit a plaintext under a "
                 f"{public_key.bits}-bit key; take a longer key"
             )
@@ -178,7 +300,7 @@ class RingMaskedCipher(VectorCipherBase):
     def seal_encoded(
         self, levels: Integers, weight: int, rng: Randomness | None = None, context: bytes = b""
     ) -> SealedVector:
-        """Mask ``weight``·``levels``; see `VectorCipherBase.seal_encoded`."""
+        """Mask ``weight``·``levels``; see `VectorCipher.seal_encoded`."""
         stream = self._fresh_stream(levels, weight, rng, context)
         gaussian = discrete_gaussian(self.parameters.sigma)
         secret = gaussian.sample(self.parameters.N, stream)
@@ -187,7 +309,7 @@ class RingMaskedCipher(VectorCipherBase):
         masked += (levels * weight).view(np.uint64) << np.uint64(self.parameters.D_bits)
         masked &= self._q_mask()
         chunks = ring.to_bytes(masked, self.parameters.value_bytes)
-        plaintexts = slots.pack_signed(secret, self.slot_bits, self.slots)
+        plaintexts = pack_signed_slots(secret, self.slot_bits, self.slots)
         ciphertexts, nonces = encrypt_many(self.public_key, plaintexts, stream)
         proof = prove_plaintexts(
             self.public_key, ciphertexts, plaintexts, nonces,
@@ -249,16 +371,16 @@ class RingMaskedCipher(VectorCipherBase):
     def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
         """The sum of the masked vectors; the weights must be those inside the messages.
 
-        Raises as `VectorCipherBase.weighted_sum`, and `BudgetError` for too many contributors.
+        Raises as `VectorCipher.weighted_sum`, and `ParameterError` for too many contributors.
         """
         if len(sealed) > self.parameters.contributors:
-            raise BudgetError(
+            raise ParameterError(
                 f"{len(sealed)} contributors; the noise budget is for "
                 f"{self.parameters.contributors}"
             )
         for position, (item, weight) in enumerate(zip(sealed, weights, strict=False)):
             if item.weight != weight:
-                raise SealedWeightError(
+                raise SealedFormError(
                     f"vector {position} was sealed with weight {item.weight}, not {weight}"
                 )
         return super().weighted_sum(sealed, weights)
@@ -281,7 +403,7 @@ class RingMaskedCipher(VectorCipherBase):
 
     def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:
         p = self.parameters
-        secret = slots.unpack_signed(plaintexts, self.slot_bits, self.slots, p.N)
+        secret = unpack_signed_slots(plaintexts, self.slot_bits, self.slots, p.N)
         strange = np.flatnonzero(np.abs(secret) > total.contributors * p.secret_bound)
         if strange.size:
             raise SpoiledSumError(
@@ -297,7 +419,7 @@ class RingMaskedCipher(VectorCipherBase):
         return (values >> np.uint64(p.D_bits)).astype(np.int64)
 
     def _check_noise(self, noise: Integers, contributors: int) -> None:
-        """Raise `NoiseError` for chunks whose noise energy Σ noise² no honest senders reach."""
+        """Raise `SpoiledSumError` for chunks of a noise energy that no honest senders reach."""
         N, sigma = self.parameters.N, self.parameters.sigma
         starts = np.arange(0, self.length, N)
         energy = np.add.reduceat(noise.astype(np.float64) ** 2, starts)
@@ -306,7 +428,7 @@ class RingMaskedCipher(VectorCipherBase):
         limit = np.where(sizes == sizes[0], limits[0], limits[1]) * contributors * sigma**2
         loud = np.flatnonzero(energy > limit)
         if loud.size:
-            raise NoiseError(
+            raise SpoiledSumError(
                 f"{loud.size} of {self.chunks} chunks are too noisy, the first is {loud[0]}: a "
                 "contributor masked with another secret than it encrypted", loud.tolist(),
             )
