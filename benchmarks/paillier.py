@@ -31,7 +31,7 @@ PHE_ENCRYPTIONS = 8
 
 def measure(report: harness.Report) -> None:
     """All six points."""
-    key, shares = deal(5, 3, BITS, SeededRandomness("benchmark"))
+    key, shares = deal(5, 3, BITS, SeededRandomness(b"benchmark"))
     single_encryption(report, key)
     partial_decryption(report, key, shares[0])
     weighted_product(report, key)
@@ -319,7 +319,7 @@ def _heu(bits: int) -> Operations:
 def _vector_rows(report: harness.Report, length: int) -> None:
     """The cost per ciphertext over the vector's length, 2048 bits (1024 when quick)."""
     bits = 1024 if report.quick else BITS
-    key, shares = deal(3, 2, bits, SeededRandomness("vector"))
+    key, shares = deal(3, 2, bits, SeededRandomness(b"vector"))
     plain = list(range(length))
     ciphertexts, nonces = batch.encrypt_many(key, plain)
     proof = batch.prove_plaintexts(key, ciphertexts, plain, nonces, b"")

@@ -24,7 +24,7 @@ from bdn.paillier.numbers import (
 )
 from bdn.randomness import SeededRandomness
 
-KEY, SHARES = deal(3, 2, 128, SeededRandomness("batch"))
+KEY, SHARES = deal(3, 2, 128, SeededRandomness(b"batch"))
 
 
 @given(st.lists(st.integers(-(KEY.N // 2), KEY.N - 1), max_size=20))

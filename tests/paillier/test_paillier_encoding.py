@@ -26,7 +26,7 @@ from bdn.paillier.storage import StoredShare
 from bdn.paillier.threshold import ShareProof
 from bdn.randomness import SeededRandomness
 
-KEY, SHARES = deal(3, 2, 128, SeededRandomness("encoding"))
+KEY, SHARES = deal(3, 2, 128, SeededRandomness(b"encoding"))
 C = KEY.encrypt(3)
 PART = SHARES[0].partially_decrypt(C)
 VECTOR, NONCES = batch.encrypt_many(KEY, [1, 2, 3])
@@ -94,7 +94,7 @@ def test_no_public_number_helps_to_factor_N():
     """No field of the key, nor of what parties publish, is m, φ(N), a prime, or shares one."""
     from math import gcd, isqrt
 
-    key, shares = deal(3, 2, 40, SeededRandomness("factor"))
+    key, shares = deal(3, 2, 40, SeededRandomness(b"factor"))
     p = next(d for d in range(3, isqrt(key.N) + 1, 2) if key.N % d == 0)
     q = key.N // p
     c = key.encrypt(5)

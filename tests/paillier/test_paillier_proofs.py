@@ -22,7 +22,7 @@ from bdn.paillier.keys import derive_h
 from bdn.paillier.numbers import product_of_powers, safe_prime
 from bdn.randomness import SeededRandomness
 
-KEY, SHARES = deal(5, 3, 256, SeededRandomness("proofs"))
+KEY, SHARES = deal(5, 3, 256, SeededRandomness(b"proofs"))
 C = KEY.encrypt(12, rng=SeededRandomness(1))
 PART = SHARES[2].partially_decrypt(C, b"session", SeededRandomness(2))
 

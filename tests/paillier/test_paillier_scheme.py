@@ -13,7 +13,7 @@ from bdn.paillier import Ciphertext, PublicKey, combine, deal, deal_from_primes,
 from bdn.paillier.keys import derive_h
 from bdn.randomness import SeededRandomness
 
-TOY = deal(3, 2, 64, SeededRandomness("toy"))
+TOY = deal(3, 2, 64, SeededRandomness(b"toy"))
 HALF = TOY[0].N // 2
 plaintexts = st.one_of(
     st.integers(-HALF, HALF),

@@ -167,7 +167,7 @@ def test_integer_lagrange_is_exact_for_any_indices(data, parties):
 @given(st.sets(st.integers(1, 5), min_size=2, max_size=2), st.integers(0, 2**64))
 def test_any_t_minus_1_shares_fit_every_secret(indices, secret):
     """Perfect hiding: for t − 1 shares and any other f(0) there is a polynomial of degree t − 1."""
-    rng = SeededRandomness("hiding")
+    rng = SeededRandomness(b"hiding")
     p, q = safe_prime(20, rng), safe_prime(20, rng)
     key, shares = deal_from_primes(p, q, 5, 3, rng=rng)
     order = key.N * (p - 1) * (q - 1) // 4
