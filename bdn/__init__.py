@@ -15,7 +15,8 @@ A tour of one epoch, executed: docs/tour.md. Who learns and spoils what: docs/se
 =====================================  =========================================================
 paper                                  here
 =====================================  =========================================================
-§3.2, 1) local model                   `bdn.learning.cnn`, `bdn.learning.local`, `bdn.nodes.learner`
+§3.2, 1) local model                   `bdn.learning.models.cnn`, `bdn.learning.local`,
+                                       `bdn.nodes.learner`
 §3.2, 2) smart contracts               `bdn/chain/contracts/sources/{learning,mining}.contract`
 §3.2, 3) smart contract interface      `bdn.nodes.interface` (registration, communication, sharing,
                                        request for the model)
@@ -35,7 +36,7 @@ paper                                  here
 §5 proof of work                       `bdn.chain.pow`, `bdn.nodes.miner`
 §5 Figs. 3–5                           `benchmarks/`, rendered into docs/results.md
 §5 Table 1                             `bdn.experiments.lab`
-§5 CNN w1 … b3                         `bdn.learning.shapes`, `bdn.learning.cnn`
+§5 CNN w1 … b3                         `bdn.learning.models.shapes`, `bdn.learning.models.cnn`
 =====================================  =========================================================
 
 How it is built

@@ -27,7 +27,7 @@ from bdn.learning import (
     split,
     train,
 )
-from bdn.learning.scenes import scene_part
+from bdn.learning.datasets.scenes import scene_part
 
 SHARED = Path(os.environ.get("BDN_SHARED", Path(__file__).parents[2] / "shared"))
 

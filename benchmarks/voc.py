@@ -18,7 +18,7 @@ import harness
 import numpy as np
 
 from bdn.learning import VOC_CLASSES
-from bdn.learning.imaging import load_pillow
+from bdn.learning.datasets.pictures import load_pillow
 
 SIZES = {"train": (5_717, 13_609), "val": (5_823, 13_841)}
 """Pictures and objects of VOC2012's two parts."""
@@ -32,7 +32,7 @@ READER = """
 import json, os, resource, sys, time
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from bdn.learning import load
-from bdn.learning.imaging import load_pillow
+from bdn.learning.datasets.pictures import load_pillow
 load_pillow()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()

@@ -18,8 +18,8 @@ model over five devices and judge it::
     True
 
 **The network** (`PaperCNN`) holds no parameters: ``w`` is one flat float32 vector, because that is
-what a device seals and uploads; `bdn.learning.shapes` says which part is which. It is written
-twice: `bdn.learning.plain` to be read, `bdn.learning.fast` to be run; tests hold them equal to each
+what a device seals and uploads; `bdn.learning.models.shapes` says which part is which. It is
+written twice: `models.plain` to be read, `models.fast` to be run; tests hold them equal to each
 other, to finite differences and to PyTorch.
 
 **What a device does** (`local_update`, `local_gradient`, `local_loss`) is pure functions of (model,
@@ -57,14 +57,6 @@ Where we differ from the paper:
   disjoint.
 """
 
-from bdn.learning.annotations import VocObject
-from bdn.learning.average_precision import (
-    ClassResult,
-    Detection,
-    DetectionResult,
-    average_precision,
-    evaluate_detections,
-)
 from bdn.learning.checkpoint import (
     Checkpoint,
     history_rows,
@@ -72,9 +64,27 @@ from bdn.learning.checkpoint import (
     save_checkpoint,
     write_history,
 )
-from bdn.learning.cnn import PaperCNN
-from bdn.learning.dataset import Data, Dataset, Picture
-from bdn.learning.detection import DetectorSettings, detect, draw
+from bdn.learning.datasets.annotations import VocObject
+from bdn.learning.datasets.dataset import Data, Dataset, Picture
+from bdn.learning.datasets.pictures import Box, overlap, read_grey
+from bdn.learning.datasets.sources import SOURCES, load
+from bdn.learning.datasets.splits import KINDS as SPLITS
+from bdn.learning.datasets.splits import split
+from bdn.learning.datasets.voc import BACKGROUND, VOC_CLASSES
+from bdn.learning.detection.average_precision import (
+    ClassResult,
+    Detection,
+    DetectionResult,
+    average_precision,
+    evaluate_detections,
+)
+from bdn.learning.detection.judging import (
+    DetectorFigures,
+    fitting_windows,
+    judge_detector,
+    sample_pictures,
+)
+from bdn.learning.detection.windows import DetectorSettings, detect, draw
 from bdn.learning.errors import DataError, DeviceError, ModelError, TooFewDevicesError
 from bdn.learning.evaluation import Evaluation, accuracy, confusion, evaluate, global_loss
 from bdn.learning.executors import Executor, WorkerLostError, open_executor
@@ -86,13 +96,6 @@ from bdn.learning.federated import (
     federated,
     train,
     weighted_sum,
-)
-from bdn.learning.imaging import Box, overlap, read_grey
-from bdn.learning.judgement import (
-    DetectorFigures,
-    fitting_windows,
-    judge_detector,
-    sample_pictures,
 )
 from bdn.learning.learners import (
     ClientLearner,
@@ -112,10 +115,7 @@ from bdn.learning.local import (
     local_loss,
     local_update,
 )
-from bdn.learning.sources import SOURCES, load
-from bdn.learning.splits import KINDS as SPLITS
-from bdn.learning.splits import split
-from bdn.learning.voc import BACKGROUND, VOC_CLASSES
+from bdn.learning.models.cnn import PaperCNN
 
 __all__ = [
     "BACKGROUND", "RULES", "SOURCES", "SPLITS", "VOC_CLASSES", "Box", "Checkpoint", "ClassResult",

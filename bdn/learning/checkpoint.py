@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.cnn import PaperCNN
 from bdn.learning.errors import DataError, ModelError
 from bdn.learning.federated import EpochResult
-from bdn.learning.shapes import split_layers
+from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.models.shapes import split_layers
 from bdn.learning.types import Floats
 
 COLUMNS = ("epoch", "global_loss", "step_norm", "contributors", "refused", "best_epoch",

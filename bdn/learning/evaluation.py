@@ -2,16 +2,16 @@
 
 The paper does not define its mPA. We report the classifier's precision, averaged over the classes
 that occur in the judged samples: a class without samples has nothing to be right about. The
-detector's mean average precision is in `bdn.learning.average_precision`.
+detector's mean average precision is in `bdn.learning.detection.average_precision`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from bdn.learning.cnn import PaperCNN
-from bdn.learning.dataset import Dataset
+from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.local import local_loss
+from bdn.learning.models.cnn import PaperCNN
 from bdn.learning.types import Doubles, Floats, Integers
 
 

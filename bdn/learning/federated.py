@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.cnn import PaperCNN
-from bdn.learning.dataset import Dataset
+from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.errors import TooFewDevicesError
 from bdn.learning.executors import Executor, Serial
 from bdn.learning.learners import CnnLearner, Failure, Learner, guarded
 from bdn.learning.local import LocalResult, TrainingRules, check_rule
+from bdn.learning.models.cnn import PaperCNN
 from bdn.learning.types import Doubles, Floats
 from bdn.randomness import Randomness, SeededRandomness, numpy_generator
 from bdn.trace import DISCARD, Trace

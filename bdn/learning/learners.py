@@ -15,8 +15,7 @@ import numpy as np
 
 from bdn.arguments import as_integer
 from bdn.errors import BdnError, UsageError
-from bdn.learning.cnn import PaperCNN
-from bdn.learning.dataset import Dataset
+from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.errors import DeviceError, ModelError
 from bdn.learning.evaluation import accuracy
 from bdn.learning.local import (
@@ -26,6 +25,7 @@ from bdn.learning.local import (
     local_loss,
     local_update,
 )
+from bdn.learning.models.cnn import PaperCNN
 from bdn.learning.types import Floats
 from bdn.randomness import SeededRandomness, numpy_generator
 

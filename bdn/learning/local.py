@@ -27,8 +27,8 @@ from typing import Protocol
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.cnn import CHUNK, PaperCNN
-from bdn.learning.dataset import Dataset
+from bdn.learning.datasets.dataset import Dataset
+from bdn.learning.models.cnn import CHUNK, PaperCNN
 from bdn.learning.types import Floats, Integers
 
 RULES = ("sgd", "svrg", "svrg-literal")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from bdn.errors import UsageError
 from bdn.learning import SPLITS, Data, DataError, Dataset, load, split
-from bdn.learning.annotations import read_annotation
-from bdn.learning.digits import enlarge
-from bdn.learning.idx import read_idx
-from bdn.learning.imaging import Box, crop, overlap, resize
-from bdn.learning.voc import empty_boxes
+from bdn.learning.datasets.annotations import read_annotation
+from bdn.learning.datasets.digits import enlarge
+from bdn.learning.datasets.idx import read_idx
+from bdn.learning.datasets.pictures import Box, crop, overlap, resize
+from bdn.learning.datasets.voc import empty_boxes
 
 
 def make(count: int, classes: int = 10, seed: int = 0) -> Dataset:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bdn.cli.detect import detect
 from bdn.errors import BdnError
 from bdn.learning import Checkpoint, PaperCNN, read_grey, save_checkpoint
-from bdn.learning.imaging import write_grey
+from bdn.learning.datasets.pictures import write_grey
 
 pytest.importorskip("PIL", reason="pictures need Pillow (extra report)")
 

@@ -27,9 +27,9 @@ from bdn.learning import (
     split,
     train,
 )
-from bdn.learning.detection import suppress
-from bdn.learning.imaging import write_grey
-from bdn.learning.scenes import load_scenes, scene_part, write_voc
+from bdn.learning.datasets.pictures import write_grey
+from bdn.learning.datasets.scenes import load_scenes, scene_part, write_voc
+from bdn.learning.detection.windows import suppress
 
 NAMES = (*(str(digit) for digit in range(10)), BACKGROUND)
 

@@ -35,9 +35,9 @@ from bdn.learning import (
     overlap,
     sample_pictures,
 )
-from bdn.learning.annotations import annotations, find_year, read_part, uses_eleven_points
-from bdn.learning.detection import suppress
-from bdn.learning.imaging import Box, areas, shared_areas
+from bdn.learning.datasets.annotations import annotations, find_year, read_part, uses_eleven_points
+from bdn.learning.datasets.pictures import Box, areas, shared_areas
+from bdn.learning.detection.windows import suppress
 
 pytest.importorskip("PIL", reason="pictures need Pillow (extra report)")
 

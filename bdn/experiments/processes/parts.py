@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bdn.learning.dataset import Dataset
+from bdn.learning.datasets.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)

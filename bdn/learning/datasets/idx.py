@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bdn.learning.dataset import Data, Dataset
+from bdn.learning.datasets.dataset import Data, Dataset
 from bdn.learning.errors import DataError
-from bdn.learning.shapes import SIDE
+from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Integers, Pixels
 
 UNSIGNED_BYTE = 0x08

@@ -14,7 +14,7 @@ import numpy as np
 
 from bdn.errors import UsageError
 from bdn.learning.errors import DataError
-from bdn.learning.shapes import SIDE
+from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Doubles, Floats
 
 MAX_PIXELS = 64_000_000

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bdn.learning.annotations import Annotation, annotations, find_year, uses_eleven_points
-from bdn.learning.dataset import Data, Dataset, Picture
+from bdn.learning.datasets.annotations import Annotation, annotations, find_year, uses_eleven_points
+from bdn.learning.datasets.dataset import Data, Dataset, Picture
+from bdn.learning.datasets.pictures import Box, crop, overlap, read_grey
 from bdn.learning.errors import DataError
-from bdn.learning.imaging import Box, crop, overlap, read_grey
-from bdn.learning.shapes import SIDE
+from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Floats, Integers, Pixels
 
 VOC_CLASSES = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from bdn.arguments import as_integer
 from bdn.errors import UsageError
-from bdn.learning.dataset import Dataset
+from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.types import Integers
 from bdn.randomness import SeededRandomness, numpy_generator
 

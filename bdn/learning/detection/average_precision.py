@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from bdn.errors import UsageError
-from bdn.learning.annotations import VocObject
-from bdn.learning.imaging import Box, overlap
+from bdn.learning.datasets.annotations import VocObject
+from bdn.learning.datasets.pictures import Box, overlap
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The same CNN as `bdn.learning.plain`, several times as fast: few operations on large arrays.
+"""The same CNN as in `models.plain`, several times as fast: few operations on large arrays.
 
 | letter | meaning | shape |
 |---|---|---|
@@ -7,7 +7,7 @@
 | C | convolution without bias at the four phases | (block, 4, 10, 196) |
 | M | its maximum over the phases | (block, 10, 196) |
 | H | ReLU(M + b1), flattened | (B, 1960) |
-| A, S, dY | as in `bdn.learning.plain` | |
+| A, S, dY | as in `bdn.learning.models.plain` | |
 
 Pool window (i, j) covers the pixels (2i+a, 2j+b) for the four *phases* a, b ∈ {0, 1}. The 3×3
 filter at such a pixel reads the padded image at (2i+r, 2j+s) with r = a+u, s = b+v ∈ {0, …, 3}:
@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bdn.learning.plain import cross_entropy
-from bdn.learning.shapes import FEATURES, FILTERS, POOLED, SIDE, Layers, split_layers
+from bdn.learning.models.plain import cross_entropy
+from bdn.learning.models.shapes import FEATURES, FILTERS, POOLED, SIDE, Layers, split_layers
 from bdn.learning.types import Floats, Integers
 
 PHASES = tuple((a, b) for a in range(2) for b in range(2))

@@ -15,12 +15,12 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.annotations import VocObject
-from bdn.learning.dataset import Data, Dataset, Picture
-from bdn.learning.digits import load_digits
-from bdn.learning.imaging import Box, crop, overlap, resize, write_grey
+from bdn.learning.datasets.annotations import VocObject
+from bdn.learning.datasets.dataset import Data, Dataset, Picture
+from bdn.learning.datasets.digits import load_digits
+from bdn.learning.datasets.pictures import Box, crop, overlap, resize, write_grey
+from bdn.learning.datasets.voc import BACKGROUND, empty_boxes
 from bdn.learning.types import Floats
-from bdn.learning.voc import BACKGROUND, empty_boxes
 from bdn.randomness import SeededRandomness, numpy_generator
 
 HEIGHT, WIDTH = 120, 160

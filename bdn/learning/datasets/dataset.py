@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bdn.learning.annotations import VocObject
-from bdn.learning.cnn import chunks
+from bdn.learning.datasets.annotations import VocObject
 from bdn.learning.errors import DataError
-from bdn.learning.shapes import SIDE
+from bdn.learning.models.cnn import chunks
+from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Floats, Integers, Pixels
 
 

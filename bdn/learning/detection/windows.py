@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.average_precision import Detection
-from bdn.learning.cnn import CHUNK, PaperCNN
-from bdn.learning.imaging import (
+from bdn.learning.datasets.pictures import (
     Box,
     areas,
     load_pillow,
@@ -26,9 +24,11 @@ from bdn.learning.imaging import (
     resize,
     shared_areas,
 )
-from bdn.learning.shapes import SIDE
+from bdn.learning.datasets.voc import BACKGROUND
+from bdn.learning.detection.average_precision import Detection
+from bdn.learning.models.cnn import CHUNK, PaperCNN
+from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Floats
-from bdn.learning.voc import BACKGROUND
 
 
 @dataclass(frozen=True, slots=True)

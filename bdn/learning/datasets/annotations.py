@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bdn.learning.datasets.pictures import Box
 from bdn.learning.errors import DataError
-from bdn.learning.imaging import Box
 
 MAX_ANNOTATION = 1 << 20
 """Bytes of an annotation file; real ones have a few thousand."""

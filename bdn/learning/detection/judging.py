@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from bdn.errors import UsageError
-from bdn.learning.average_precision import Detection, DetectionResult, evaluate_detections
-from bdn.learning.cnn import PaperCNN
-from bdn.learning.dataset import Data, Picture
-from bdn.learning.detection import DetectorSettings, detect
+from bdn.learning.datasets.dataset import Data, Picture
+from bdn.learning.detection.average_precision import Detection, DetectionResult, evaluate_detections
+from bdn.learning.detection.windows import DetectorSettings, detect
+from bdn.learning.models.cnn import PaperCNN
 from bdn.learning.types import Floats
 
 MARGIN = 1.25

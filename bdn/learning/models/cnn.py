@@ -13,9 +13,9 @@ from types import ModuleType
 import numpy as np
 
 from bdn.arguments import as_integer
-from bdn.learning import fast, plain
 from bdn.learning.errors import ModelError
-from bdn.learning.shapes import (
+from bdn.learning.models import fast, plain
+from bdn.learning.models.shapes import (
     FEATURES,
     HIDDEN,
     SIDE,

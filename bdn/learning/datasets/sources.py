@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from bdn.errors import UsageError
-from bdn.learning.dataset import Data
-from bdn.learning.digits import load_digits
-from bdn.learning.idx import load_idx
-from bdn.learning.scenes import load_scenes
-from bdn.learning.voc import load_voc
+from bdn.learning.datasets.dataset import Data
+from bdn.learning.datasets.digits import load_digits
+from bdn.learning.datasets.idx import load_idx
+from bdn.learning.datasets.scenes import load_scenes
+from bdn.learning.datasets.voc import load_voc
 
 SOURCES = """digits             1,797 real handwritten digits, embedded
 idx:DIR            MNIST's files, plain or gzipped (Fashion-MNIST too)

@@ -1,4 +1,4 @@
-"""The paper's CNN as one would write it on a board: the specification of `bdn.learning.fast`.
+"""The paper's CNN as one would write it on a board: the specification of `models.fast`.
 
 | letter | meaning | shape |
 |---|---|---|
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdn.learning.shapes import FEATURES, FILTERS, POOLED, SIDE, Layers, split_layers
+from bdn.learning.models.shapes import FEATURES, FILTERS, POOLED, SIDE, Layers, split_layers
 from bdn.learning.types import Floats, Integers
 
 

@@ -15,9 +15,9 @@ from importlib import resources
 import numpy as np
 
 from bdn.encoding import digest
-from bdn.learning.dataset import Data, Dataset
+from bdn.learning.datasets.dataset import Data, Dataset
 from bdn.learning.errors import DataError
-from bdn.learning.shapes import SIDE
+from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Floats, Integers, Pixels
 
 SMALL = 8
@@ -67,7 +67,7 @@ def _fourteenths() -> Integers:
 
 
 def _read() -> tuple[Pixels, Integers]:
-    path = resources.files("bdn.learning") / "data" / "digits.npz"
+    path = resources.files("bdn.learning.datasets") / "data" / "digits.npz"
     try:
         with path.open("rb") as stream, np.load(stream) as arrays:
             small, labels = arrays["images"], arrays["labels"].astype(np.int64)
