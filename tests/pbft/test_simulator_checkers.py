@@ -106,9 +106,9 @@ CRIMES: dict[str, tuple[str, Callable[[Checkers], object]]] = {
         j.decided("0", sealed(PAYLOAD), LOG), j.decided("0", sealed(PAYLOAD), LOG))),
     "back to an old checkpoint": ("order", lambda j: (
         j.restarted("0", 4, LOG), j.restored("0", 2, LOG))),
-    "an operation nobody asked for": ("validity", lambda j: j.applied("0", "c", 1, b"z")),
+    "an operation nobody asked for": ("validity", lambda j: j.applied("0", 1, "c", 1, b"z")),
     "a request twice": ("at-most-once", lambda j: (
-        j.applied("0", "c", 1, b"a"), j.applied("0", "c", 1, b"a"))),
+        j.applied("0", 1, "c", 1, b"a"), j.applied("0", 1, "c", 1, b"a"))),
     "two states at one number": ("state", lambda j: (
         j.executed("0", 1, LOG), j.executed("1", 1, _other_log()))),
     "two PREPAREs": ("vote", lambda j: (
@@ -171,7 +171,7 @@ def test_the_rule_that_is_broken_is_the_one_that_complains(judges: Checkers, cri
 
 def test_the_honest_are_acquitted(judges: Checkers) -> None:
     """The same deeds, done right, give no complaint."""
-    judges.applied("0", "c", 1, b"a")
+    judges.applied("0", 1, "c", 1, b"a")
     judges.decided("0", sealed(PAYLOAD), LOG)
     judges.decided("0", sealed(b"", 2), LOG)
     send(judges, "1", by(1, Prepare(0, 1, D, 1, b"")))

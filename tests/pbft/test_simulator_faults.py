@@ -90,11 +90,26 @@ def test_count_is_per_link() -> None:
         "drop", "", "drop", ""]
 
 
-def test_healing_ends_every_fault() -> None:
-    """From heal_at_ms on nothing is cut or slowed."""
-    rules = faults(heal_at_ms=50, silent=[{"replica": "0"}], drop=[{}],
+def test_healing_restores_the_network() -> None:
+    """From heal_at_ms on, nothing is cut or slowed between replicas that are not faulty."""
+    rules = faults(heal_at_ms=50, silent=[{"replica": "0", "to_ms": 900}], drop=[{}],
                    partitions=[{"groups": [["0"], ["2"]]}], slow=[{"add_ms": 9}])
     assert rules.cut(49_999, "0", "2", COMMIT) == "silent"
     assert rules.cut(50_000, "0", "2", COMMIT) == ""
     assert rules.slowed(49_999, "2", "0", COMMIT) == 9_000
     assert rules.slowed(50_000, "2", "0", COMMIT) == 0
+
+
+def test_what_a_faulty_replica_does_outlasts_healing() -> None:
+    """A liar (replica 1, with its twin) goes on leaving unsaid and delaying; so does a silent one.
+
+    The partition is over for everybody.
+    """
+    rules = faults(heal_at_ms=50, silent=[{"replica": "3"}],
+                   drop=[{"from": ["1"], "to": ["0"]}, {"from": ["1", "2"], "to": ["3"]}],
+                   slow=[{"from": ["1"], "add_ms": 9}], partitions=[{"groups": [["1"], ["2"]]}])
+    assert rules.cut(90_000, "1", "0", COMMIT) == "drop"
+    assert rules.cut(90_000, "1", "3", COMMIT) == "", "replica 2 is honest, so this rule heals"
+    assert rules.cut(90_000, "1", "2", COMMIT) == ""
+    assert rules.slowed(90_000, "1", "2", COMMIT) == 9_000
+    assert rules.cut(90_000, "3", "2", COMMIT) == "silent"

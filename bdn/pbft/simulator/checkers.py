@@ -5,6 +5,8 @@ agreement      no two replicas execute different payloads at one sequence number
 order          a replica executes 1, 2, 3, … without a gap, or jumps to a certified checkpoint
 validity       what is executed was asked for by a client, and each operation is the client's
 at-most-once   no replica executes a (client, timestamp) twice
+result         a result that a client accepts is its operation's place in the correct replicas' log
+real-time      what is asked after another operation was accepted stands behind it in the log
 state          replicas that executed the same number are in the same state
 vote           no replica votes for two digests at one (view, sequence), restarts included
 durable        what a replica votes stood in its journal before the vote left (Rule 10)
@@ -75,6 +77,9 @@ class Checkers:
         self._asked: dict[tuple[str, int], set[bytes]] = {}
         self._decided: dict[int, tuple[str, bytes]] = {}
         self._states: dict[int, tuple[str, bytes]] = {}
+        self._places: dict[int, tuple[str, int, bytes]] = {}
+        self._last_accepted = 0
+        self._accepted_before: dict[tuple[str, int], int] = {}
 
     def judges(self, name: str) -> bool:
         """Whether the replica is held to the rules at all."""
@@ -85,9 +90,31 @@ class Checkers:
     def asked(self, client: str, timestamp: int, operation: bytes) -> None:
         """A client signed this request."""
         self._asked.setdefault((client, timestamp), set()).add(operation)
+        self._accepted_before.setdefault((client, timestamp), self._last_accepted)
 
-    def applied(self, name: str, client: str, timestamp: int, operation: bytes) -> None:
-        """The application of ``name`` executed one operation."""
+    def accepted(self, client: str, timestamp: int, operation: bytes, result: bytes) -> None:
+        """A client believes that its operation gave ``result``: its place in the log.
+
+        Together the two rules say that the log is linearizable: each accepted operation stands at
+        the place that its client was told, and places never contradict real time.
+        """
+        place = int(result) if len(result) < 20 and result.isdigit() else 0
+        stands = self._places.get(place)
+        if stands is None or stands[:2] != (client, timestamp) or (
+                operation != stands[2] and len(self._asked[client, timestamp]) == 1):
+            self.blame(f"result: {client} was told that its {timestamp} is number "
+                       f"{result[:20]!r} of the log, where the correct replicas have "
+                       f"{'nothing' if stands is None else f'{stands[0]}/{stands[1]}'}")
+        before = self._accepted_before[client, timestamp]
+        if place <= before:
+            self.blame(f"real-time: {client}/{timestamp} is number {place} of the log, but it was "
+                       f"asked after number {before} had been accepted")
+        self._last_accepted = max(self._last_accepted, place)
+
+    def applied(self, name: str, place: int, client: str, timestamp: int,
+                operation: bytes) -> None:
+        """The application of ``name`` executed one operation as number ``place`` of its log."""
+        self._places.setdefault(place, (client, timestamp, operation))
         if operation not in self._asked.get((client, timestamp), ()):
             self.blame(f"validity: replica {name} executed {operation!r}, which {client} never "
                        f"asked for as {timestamp}")
@@ -127,6 +154,8 @@ class Checkers:
             self.blame(f"order: replica {name} went back from {judged.executed} to {sequence}")
         judged.executed = max(judged.executed, sequence)
         judged.applied = {entry[:2] for entry in application.operations}
+        for place, entry in enumerate(application.operations, start=1):
+            self._places.setdefault(place, entry)
         self.executed(name, sequence, application)
 
     def restarted(self, name: str, executed: int, application: AppendLog) -> None:

@@ -45,12 +45,11 @@ class Faults:
 
     def cut(self, now: int, source: str, target: str, seen: Sighting) -> str:
         """Why the message does not reach the wire: ``silent``, ``partition``, ``drop`` or ""."""
-        if self.healed(now):
-            return ""
         for silent in self._scenario.silent:
-            if silent.replica == source and _within(now, silent.from_ms, silent.to_ms):
+            if (silent.replica == source and _within(now, silent.from_ms, silent.to_ms)
+                    and self._lasts((source,), now)):
                 return "silent"
-        for partition in self._scenario.partitions:
+        for partition in () if self.healed(now) else self._scenario.partitions:
             if (_within(now, partition.from_ms, partition.to_ms)
                     and not self._share_group(partition.groups, source, target)):
                 return "partition"
@@ -60,8 +59,6 @@ class Faults:
 
     def slowed(self, now: int, source: str, target: str, seen: Sighting) -> int:
         """Virtual µs that the rules add to the message's delay."""
-        if self.healed(now):
-            return 0
         found = self.striking("slow", self._scenario.slow, now, source, target, seen)
         return sum(micros(self._scenario.slow[i].add_ms) for i in found)
 
@@ -77,8 +74,8 @@ class Faults:
     def ready(self, key: str, i: int, rule: Match, now: int, source: str, target: str,
               seen: Sighting) -> bool:
         """Whether ``rule`` is about this message and its count on the link is not used up."""
-        return self.matches(rule, now, source, target, seen) and (
-            rule.count is None or self._struck[(key, i, source, target)] < rule.count)
+        return self._lasts(rule.sources, now) and self.matches(
+            rule, now, source, target, seen) and (rule.count is None or self._struck[(key, i, source, target)] < rule.count)
 
     def strike(self, key: str, i: int, source: str, target: str) -> None:
         """Count one message that rule ``i`` of ``key`` took on the link."""
@@ -98,6 +95,10 @@ class Faults:
     def named(self, node: str, names: Iterable[str]) -> bool:
         """Whether ``names`` name ``node``, by itself or among the clients."""
         return node in names or (node in self._clients and CLIENTS in names)
+
+    def _lasts(self, sources: tuple[str, ...] | None, now: int) -> bool:
+        """Whether a rule about messages of ``sources`` is in force at ``now``."""
+        return not self.healed(now) or self._scenario.outlasts_healing(sources)
 
     def _share_group(self, groups: Sequence[Sequence[str]], source: str, target: str) -> bool:
         theirs = [group for group in groups if self.named(target, group)]

@@ -47,8 +47,6 @@ class Forger:
     def forge(self, now: int, source: str, target: str, message: Message,
               seen: Sighting) -> list[Forged]:
         """What really leaves ``source`` for ``target`` instead of ``message``, in order."""
-        if self._faults.healed(now):
-            return [Forged(source, message)]
         told = self._equivocated(source, target, message)
         first = told[0]
         changed = self._mutated(now, source, target, first.message, seen)

@@ -53,20 +53,60 @@ LONGEST_TIMER_MS = 640
 """160, 320, 640: no view timer can have doubled further before the faults end (at most 700 ms)."""
 
 
+LIES: dict[str, tuple[str, ...]] = {
+    "PRE-PREPARE": ("digest", "view", "sequence"),
+    "PREPARE": ("digest", "view", "sequence"),
+    "COMMIT": ("digest", "view", "sequence"),
+    "REPLY": ("digest", "view"),
+    "CHECKPOINT": ("digest", "sequence"),
+    "VIEW-CHANGE": ("view", "sequence", "p-forge", "p-view", "p-outside", "p-omit", "c-short"),
+    "NEW-VIEW": ("view", "o-omit", "o-null", "o-digest", "o-extra", "v-omit", "v-duplicate"),
+    "STATUS": ("view", "sequence"),
+    "FETCH": ("digest", "sequence"),
+    "STATE": ("digest", "view", "sequence"),
+}
+"""What a Byzantine replica can change in its own messages, by their type."""
+
+
 def _limits(replicas: int, heal_at_ms: int) -> Plain:
     """When faults end, and the bound within which all must be done then (docs/simulator.md)."""
-    bound = LONGEST_TIMER_MS * (2 ** (fault_bound(replicas) + 1) - 1) + 500
-    return {"heal_at_ms": heal_at_ms, "limit_ms": heal_at_ms + bound}
+    return {"heal_at_ms": heal_at_ms, "limit_ms": heal_at_ms + 30000}
 
+
+def _requests_after(heal_at_ms: int) -> list[Plain]:
+    """Requests of a healed network: progress is demanded while the liars still lie.
+
+    They come from several clients at a time, and lead across three checkpoints.
+    """
+    return [_request(f"d{i % 3}", 1 + i // 3, heal_at_ms + 20 * (i // 3), f"after{i}")
+            for i in range(9)]
+
+
+def _lie_to_the_end(rng: Randomness, scenario: Plain, liar: str, names: list[str]) -> None:
+    """One to three habits that ``liar`` keeps for ever: to change, withhold or delay messages."""
+    others = [name for name in names if name.rstrip("'") != liar.rstrip("'")]
+    for _ in range(1 + rng.below(3)):
+        kind = list(LIES)[rng.below(len(LIES))]
+        rule: Plain = {"type": kind, "from": [liar],
+                       "to": _sample(rng, others, 1 + rng.below(len(others)))}
+        match rng.below(8):
+            case 0 | 1:
+                scenario["drop"].append(rule)
+            case 2:
+                scenario["slow"].append({**rule, "add_ms": 1 + rng.below(400)})
+            case _:
+                field = LIES[kind][rng.below(len(LIES[kind]))]
+                scenario["mutate"].append({**rule, "field": field, "resign": True,
+                                           "by": (1, -1, 2, -2)[rng.below(4)]})
 
 
 def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
     """The ``index``-th Twins scenario; for four replicas the numbering is exhaustive."""
     names = [str(i) for i in range(replicas)]
     if replicas == 4:
-        twin, rest = divmod(index % TWINS_TOTAL, SPLITS**ROUNDS)
+        place, rest = divmod(index % TWINS_TOTAL, SPLITS**ROUNDS)
         masks = [(rest // SPLITS**r) % SPLITS for r in range(ROUNDS)]
-        twins = [names[twin]]
+        twins = [names[place]]
     else:
         rng = SeededRandomness(seed).substream(f"twins {replicas} {index}")
         twins = _sample(rng, names, fault_bound(replicas))
@@ -80,14 +120,20 @@ def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
         if right:
             partitions.append({"from_ms": number * ROUND_MS, "to_ms": (number + 1) * ROUND_MS,
                                "groups": [left, right]})
-    return {
+    heal_at_ms = ROUNDS * ROUND_MS
+    scenario: Plain = {
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 5]},
         "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, ROUND_MS - BEFORE_MS, "b"),
-                     _request("c0", 2, 2 * ROUND_MS - BEFORE_MS, "c")],
-        "twins": twins, "partitions": partitions,
-        **_limits(replicas, ROUNDS * ROUND_MS),
+                     _request("c0", 2, 2 * ROUND_MS - BEFORE_MS, "c"),
+                     *_requests_after(heal_at_ms)],
+        "twins": twins, "partitions": partitions, "drop": [], "slow": [], "mutate": [],
+        **_limits(replicas, heal_at_ms),
     }
+    rng = SeededRandomness(seed).substream(f"twins' lies {replicas} {index}")
+    for twin in twins:
+        _lie_to_the_end(rng, scenario, (twin, f"{twin}'")[rng.below(2)], nodes)
+    return scenario
 
 
 def byzzfuzz_scenario(replicas: int, seed: int, index: int) -> Plain:
@@ -116,12 +162,17 @@ def byzzfuzz_scenario(replicas: int, seed: int, index: int) -> Plain:
                 mutate.append({**rule, "field": field, "by": by, "resign": True})
             else:
                 drop.append({**rule, "from": [liar]})
-    return {
+    scenario: Plain = {
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 5]},
-        "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, 40, "b")],
-        "drop": drop, "mutate": mutate, **_limits(replicas, 500),
+        "requests": [_request("c0", 1, 0, "a"), _request("c1", 1, 40, "b"),
+                     *_requests_after(500)],
+        "drop": drop, "slow": [], "mutate": mutate, **_limits(replicas, 500),
     }
+    for name in [liar, *_sample(rng, [name for name in names if name != liar],
+                                fault_bound(replicas) - 1)]:
+        _lie_to_the_end(rng, scenario, name, names)
+    return scenario
 
 
 def random_scenario(replicas: int, seed: int, index: int) -> Plain:
@@ -135,8 +186,8 @@ def random_scenario(replicas: int, seed: int, index: int) -> Plain:
         "replicas": replicas, "seed": seed + index, **TIMEOUTS,
         "network": {"delay_ms": [1, 1 + rng.below(20)], "loss": rng.below(3) * 0.05,
                     "duplicate": rng.below(3) * 0.05},
-        "requests": [_request(f"c{i % 3}", 1 + i // 3, 50 * i, f"op{i}")
-                     for i in range(2 + rng.below(8))],
+        "requests": [*(_request(f"c{i % 3}", 1 + i // 3, 50 * i, f"op{i}")
+                       for i in range(2 + rng.below(8))), *_requests_after(700)],
         "twins": twins,
         "silent": [], "equivocate": [], "partitions": [], "drop": [], "slow": [], "replay": [],
         "mutate": [], "suspect": [], "crash": [], **_limits(replicas, 700),
@@ -163,6 +214,7 @@ def _lie(rng: Randomness, scenario: Plain, liar: str, names: list[str]) -> None:
             "to": _sample(rng, others, 1 + rng.below(len(others))),
             "field": MUTATIONS[rng.below(len(MUTATIONS))], "by": (1, -1, 3)[rng.below(3)],
             "resign": True, "count": 1 + rng.below(4)})
+    _lie_to_the_end(rng, scenario, liar, names)
 
 
 def _disturb(rng: Randomness, scenario: Plain, names: list[str], nodes: list[str]) -> None:

@@ -67,27 +67,21 @@ def _owed(queues: Mapping[str, ClientQueue]) -> set[tuple[str, int]]:
 
 def _is_correct(scenario: Scenario, name: str) -> bool:
     """Whether ``name`` must make progress."""
-    healed = FOREVER if scenario.heal_at_ms is None else scenario.heal_at_ms
-    gone = any(rule.replica == name and rule.restart_ms is None and rule.at_ms < healed
-               for rule in scenario.crash)
-    mute = healed == FOREVER and any(rule.replica == name and rule.to_ms == FOREVER
-                                     for rule in scenario.silent)
-    return name not in scenario.byzantine and not gone and not mute
+    return name not in scenario.faulty
 
 
 def _last_instant(scenario: Scenario) -> float:
-    """When the last fault begins or ends, in ms; what lasts for ever does not count."""
+    """When the last fault begins or ends, in ms; what lasts to the end does not count."""
     healed = FOREVER if scenario.heal_at_ms is None else scenario.heal_at_ms
-    instants: list[float] = [0.0] if scenario.heal_at_ms is None else [scenario.heal_at_ms]
+    instants: list[float] = [0.0 if scenario.heal_at_ms is None else scenario.heal_at_ms]
     for windows in (scenario.silent, scenario.partitions, scenario.drop, scenario.slow,
                     scenario.mutate):
         for window in windows:
             instants += [min(healed, at) for at in (window.from_ms, window.to_ms)]
     instants += [min(healed, suspect.at_ms) for suspect in scenario.suspect]
-    instants += [min(healed, replay.at_ms) for replay in scenario.replay]
+    instants += [replay.at_ms for replay in scenario.replay]
     for crash in scenario.crash:
-        if crash.at_ms < healed:
-            instants += [crash.at_ms, min(healed, crash.restart_ms or 0)]
+        instants += [min(healed, at) for at in (crash.at_ms, crash.restart_ms or 0)]
     instants += [request.at_ms for request in scenario.requests]
     return max(at for at in instants if at != FOREVER)
 

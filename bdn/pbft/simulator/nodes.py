@@ -19,8 +19,8 @@ from bdn.seal import Seal
 
 INSTANCE = b"bdn simulate"
 
-Applied = Callable[[str, int, bytes], None]
-"""Hears of each operation that is executed: (client, timestamp, operation)."""
+Applied = Callable[[int, str, int, bytes], None]
+"""Hears of each operation executed: (place in the log, client, timestamp, operation)."""
 Executed = Callable[[int], None]
 """Hears of each sequence number, once its payload is executed or its checkpoint restored."""
 
@@ -55,8 +55,8 @@ class WatchedLog(AppendLog):
         before = len(self.operations)
         results = super().execute(sequence, payload, seal)
         if self.on_applied is not None:
-            for entry in self.operations[before:]:
-                self.on_applied(*entry)
+            for place, entry in enumerate(self.operations[before:], start=before + 1):
+                self.on_applied(place, *entry)
         if self.on_executed is not None:
             self.on_executed(sequence)
         return results

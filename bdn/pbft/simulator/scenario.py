@@ -4,7 +4,7 @@ Every rule of the file is one dataclass here, in the file's words. Times are vir
 from the start. Reference with examples: ``docs/simulator.md``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -202,6 +202,21 @@ class Scenario:
         # A twin and its original are one replica with one key: what one does, both are guilty of.
         found |= {f"{name}'" for name in found if name in self.twins}
         return frozenset(found & set(self.replica_names))
+
+
+    @property
+    def faulty(self) -> frozenset[str]:
+        """The replicas whose faults last: Byzantine, crashed for good, or silent for good."""
+        return self.byzantine | {rule.replica for rule in self.silent if rule.to_ms == FOREVER} | {
+            rule.replica for rule in self.crash if rule.restart_ms is None}
+
+    def outlasts_healing(self, sources: Iterable[str] | None) -> bool:
+        """Whether a rule about messages of ``sources`` goes on after ``heal_at_ms``.
+
+        Healing restores the network. What a faulty replica changes, delays or leaves unsaid is no
+        fault of the network, so it goes on to the end.
+        """
+        return sources is not None and self.faulty.issuperset(sources)
 
 
 # --- the file's own names -----------------------------------------------------------------------

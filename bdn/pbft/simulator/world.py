@@ -162,19 +162,20 @@ class World:
     def _schedule_faults(self) -> None:
         """The rules that strike at an instant; from the healing on, none does."""
         heal = self._scenario.heal_at_ms
+        faulty = self._scenario.faulty
         for suspect in self._scenario.suspect:
-            if heal is None or suspect.at_ms < heal:
+            if heal is None or suspect.at_ms < heal or suspect.replica in faulty:
                 self._at(micros(suspect.at_ms), self._suspect, suspect.replica, suspect.view)
         for crash in self._scenario.crash:
-            if heal is not None and crash.at_ms >= heal:
+            lasts = heal is None or crash.replica in faulty
+            if not lasts and crash.at_ms >= heal:
                 continue
             self._at(micros(crash.at_ms), self._crash, self._nodes[crash.replica])
             if crash.restart_ms is not None:
-                back = crash.restart_ms if heal is None else min(heal, crash.restart_ms)
+                back = crash.restart_ms if lasts else min(heal, crash.restart_ms)
                 self._at(micros(back), self._restart, self._nodes[crash.replica], crash.amnesia)
         for i, replay in enumerate(self._scenario.replay):
-            if heal is None or replay.at_ms < heal:
-                self._at(micros(replay.at_ms), self._replay, i)
+            self._at(micros(replay.at_ms), self._replay, i)
 
     # --- replicas
 
@@ -347,7 +348,8 @@ class World:
                     self._at(self.now + micros(after_ms), self._client_ring, queue, name, setting)
                 case events.CancelTimer(name):
                     queue.timers.pop(name, None)
-                case Accepted(timestamp, operation, _):
+                case Accepted(timestamp, operation, result):
+                    self._checkers.accepted(queue.name, timestamp, operation, result)
                     queue.accepted.append(operation.decode())
                     queue.current = None
                     self._note(queue.name, f"accepts {queue.name}/{timestamp}")
