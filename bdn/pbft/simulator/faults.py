@@ -74,8 +74,9 @@ class Faults:
     def ready(self, key: str, i: int, rule: Match, now: int, source: str, target: str,
               seen: Sighting) -> bool:
         """Whether ``rule`` is about this message and its count on the link is not used up."""
-        return self._lasts(rule.sources, now) and self.matches(
-            rule, now, source, target, seen) and (rule.count is None or self._struck[(key, i, source, target)] < rule.count)
+        return (self._lasts(rule.sources, now)
+                and self.matches(rule, now, source, target, seen)
+                and (rule.count is None or self._struck[(key, i, source, target)] < rule.count))
 
     def strike(self, key: str, i: int, source: str, target: str) -> None:
         """Count one message that rule ``i`` of ``key`` took on the link."""

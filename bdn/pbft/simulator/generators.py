@@ -70,7 +70,8 @@ LIES: dict[str, tuple[str, ...]] = {
 
 def _limits(replicas: int, heal_at_ms: int) -> Plain:
     """When faults end, and the bound within which all must be done then (docs/simulator.md)."""
-    return {"heal_at_ms": heal_at_ms, "limit_ms": heal_at_ms + 30000}
+    bound = LONGEST_TIMER_MS * (2 ** (fault_bound(replicas) + 2) - 1) + 2000
+    return {"heal_at_ms": heal_at_ms, "limit_ms": heal_at_ms + bound}
 
 
 def _requests_after(heal_at_ms: int) -> list[Plain]:
