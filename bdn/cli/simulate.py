@@ -1,4 +1,4 @@
-"""``bdn simulate``: one scenario, or a search through thousands (DESIGN.md, sections 10 and 15).
+"""``bdn simulate``: one scenario, or a search through thousands (``docs/simulator.md``).
 
 Exit status 0: safe and live. 1: a rule was broken or progress is missing. 2: a bad file.
 """
@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from bdn.errors import UsageError
-from bdn.pbft.simulator import Found, Outcome, Scenario, read_scenario, search
+from bdn.pbft.simulator import Scenario, SearchResult, SimulationResult, read_scenario, search
 from bdn.pbft.simulator.chart import render_chart
-from bdn.pbft.simulator.explore import Explored, Explorer
+from bdn.pbft.simulator.explore import Exploration, Explorer
 from bdn.pbft.simulator.generators import GENERATORS
-from bdn.pbft.simulator.shrink import to_json
-from bdn.pbft.simulator.transcript import render_transcript
+from bdn.pbft.simulator.record import render_transcript
+from bdn.pbft.simulator.scenario import MAX_REPLICAS
+from bdn.pbft.simulator.search import to_json
 from bdn.pbft.simulator.world import World
 
 BAD_FILE = 2
@@ -33,12 +34,12 @@ BAD_FILE = 2
 @click.option("--timeouts", type=click.IntRange(0, 10), default=0, show_default=True,
               help="With --explore: how many timers may run out on the way.")
 @click.option("--count", type=click.IntRange(1), default=100, show_default=True,
-              help="With --search: how many scenarios (16,384 are all Twins of four replicas).")
+              help="With --search: how many scenarios (16,384 are all splits of Twins at n = 4).")
 @click.option("--seed", type=click.IntRange(0, 2**62), default=0, show_default=True,
               help="With --search: what the scenarios are drawn from.")
 @click.option("--start", type=click.IntRange(0), default=0, show_default=True,
               help="With --search: the first scenario's number.")
-@click.option("--replicas", type=click.IntRange(4, 64), default=4, show_default=True,
+@click.option("--replicas", type=click.IntRange(4, MAX_REPLICAS), default=4, show_default=True,
               help="With --search: the size of the cluster.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
               help="With --search: where the shrunk failing scenario goes "
@@ -86,7 +87,7 @@ def _run_file(file: Path, chart: Path | None, transcript: bool) -> int:
     return 0 if outcome.safe and outcome.live else 1
 
 
-def draw(outcome: Outcome, scenario: Scenario, title: str) -> str:
+def draw(outcome: SimulationResult, scenario: Scenario, title: str) -> str:
     """The chart of a run, with each replica's view and log under its lane."""
     counters = {name: f"view {outcome.views[name]}, {len(outcome.executed[name])} executed"
                 for name in scenario.replica_names}
@@ -98,7 +99,7 @@ def draw(outcome: Outcome, scenario: Scenario, title: str) -> str:
 def _search(mode: str, count: int, seed: int, start: int, replicas: int, out: Path | None) -> int:
     every = max(1, count // 20)
 
-    def tell(found: Found) -> None:
+    def tell(found: SearchResult) -> None:
         if found.runs % every == 0:
             click.echo(f"{found.runs} of {count} after {found.seconds:.0f} s", err=True)
 
@@ -120,7 +121,7 @@ def _search(mode: str, count: int, seed: int, start: int, replicas: int, out: Pa
 
 
 def _explore(depth: int, timeouts: int) -> int:
-    explored: Explored = Explorer(timeouts=timeouts).explore(depth)
+    explored: Exploration = Explorer(timeouts=timeouts).explore(depth)
     click.echo(json.dumps({
         "explored": True, "depth": explored.depth, "states": explored.states,
         "steps": explored.steps, "local_steps": explored.local_steps,

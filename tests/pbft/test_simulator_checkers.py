@@ -1,4 +1,4 @@
-"""Every judge can convict (issue 5): each rule is broken once, and the right one complains."""
+"""Every judge can convict: each rule is broken once, and the right one complains."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -163,7 +163,7 @@ def _other_log() -> AppendLog:
 
 @pytest.mark.parametrize("crime", CRIMES)
 def test_the_rule_that_is_broken_is_the_one_that_complains(judges: Checkers, crime: str) -> None:
-    """A checker that cannot fail is no checker (section 10)."""
+    """A checker that cannot fail is no checker."""
     rule, commit = CRIMES[crime]
     commit(judges)
     assert [sentence.split(":")[0] for sentence in judges.violations] == [rule]

@@ -1,4 +1,4 @@
-"""``bdn simulate``: its answers and its exit status (DESIGN section 15), and the chart."""
+"""``bdn simulate``: its answers and its exit status, and the chart."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def call(*arguments: str | Path) -> Result:
 
 
 def test_a_safe_and_live_run_exits_with_0_and_one_json_object() -> None:
-    """The object has exactly the keys of section 15, on stdout, alone."""
+    """The object has exactly the keys of the reference, on stdout, alone."""
     result = call(SCENARIOS / "null-request.json")
     answer = json.loads(result.stdout)
     assert result.exit_code == 0
@@ -131,7 +131,7 @@ def test_the_chart_shows_every_message_and_marks_what_was_lost_or_forged(tmp_pat
 def test_words_on_the_chart_stand_beside_their_lane_and_on_nobody_elses(
     name: str, tmp_path: Path
 ) -> None:
-    """Issue 5: a chart that people can read."""
+    """The chart can be read."""
     chart = tmp_path / "chart.svg"
     assert call(SCENARIOS / f"{name}.json", "--chart", chart).exit_code == 0
     said: dict[float, list[tuple[float, float]]] = {}

@@ -1,4 +1,4 @@
-"""Every order of delivery up to a depth, with one liar among four (issue 5, "it must show" 0)."""
+"""Every order of delivery up to a depth, with one liar among four."""
 
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.simulator import Explorer

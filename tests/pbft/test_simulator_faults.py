@@ -1,27 +1,33 @@
-"""The wire's rules, one by one (DESIGN section 15): who hears whom, and what is changed."""
+"""The wire's rules, one by one: who hears whom, and what is changed."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.pbft.simulator.fates import Fate, draw_fate, link_key
-from bdn.pbft.simulator.faults import Faults, Sighting
+from bdn.pbft.simulator.network import (
+    Delivery,
+    MessageSummary,
+    NetworkFaults,
+    draw_delivery,
+    link_key,
+)
 from bdn.pbft.simulator.scenario import NetworkRule, parse_scenario
 
-COMMIT = Sighting("COMMIT", 0, 1)
+COMMIT = MessageSummary("COMMIT", 0, 1)
 REQUESTS = [{"client": "c0", "operation": "a"}]
 
 
-def faults(**sections: object) -> Faults:
-    return Faults(parse_scenario({"replicas": 4, "requests": REQUESTS, "twins": ["1"], **sections}))
+def faults(**sections: object) -> NetworkFaults:
+    scenario = {"replicas": 4, "requests": REQUESTS, "twins": ["1"], **sections}
+    return NetworkFaults(parse_scenario(scenario))
 
 
 def test_a_fate_depends_on_seed_link_and_number_alone() -> None:
-    """Section 10: a link's fate is drawn from (seed, source, target, k-th message)."""
+    """A link's fate is drawn from (seed, source, target, k-th message)."""
     network = NetworkRule((1, 10), 0.5, 0.5)
-    fate = draw_fate(network, link_key(7, "0", "1"), 3)
-    assert fate == draw_fate(network, link_key(7, "0", "1"), 3)
-    others = [draw_fate(network, link_key(*link), k)
+    fate = draw_delivery(network, link_key(7, "0", "1"), 3)
+    assert fate == draw_delivery(network, link_key(7, "0", "1"), 3)
+    others = [draw_delivery(network, link_key(*link), k)
               for link, k in (((8, "0", "1"), 3), ((7, "1", "0"), 3), ((7, "0", "2"), 3),
                               ((7, "0", "1"), 4))]
     assert all(fate != other for other in others)
@@ -30,7 +36,7 @@ def test_a_fate_depends_on_seed_link_and_number_alone() -> None:
 @given(st.integers(0, 2**40), st.integers(0, 2**20))
 def test_a_delay_stays_within_its_bounds(seed: int, k: int) -> None:
     """delay_ms [low, high] bounds both copies; loss and duplicate 0 mean never."""
-    fate = draw_fate(NetworkRule((2, 5), 0.0, 1.0), link_key(seed, "0", "1"), k)
+    fate = draw_delivery(NetworkRule((2, 5), 0.0, 1.0), link_key(seed, "0", "1"), k)
     assert not fate.lost
     assert fate.again is not None
     assert 2000 <= fate.delay <= 5000
@@ -40,9 +46,9 @@ def test_a_delay_stays_within_its_bounds(seed: int, k: int) -> None:
 def test_loss_is_as_frequent_as_the_file_says() -> None:
     """loss 0.3 loses about three of ten (4,000 draws, five standard deviations)."""
     key = link_key(0, "0", "1")
-    lost = sum(draw_fate(NetworkRule(loss=0.3), key, k).lost for k in range(4000))
+    lost = sum(draw_delivery(NetworkRule(loss=0.3), key, k).lost for k in range(4000))
     assert abs(lost - 1200) < 5 * (4000 * 0.3 * 0.7) ** 0.5
-    assert isinstance(draw_fate(NetworkRule(), key, 0), Fate)
+    assert isinstance(draw_delivery(NetworkRule(), key, 0), Delivery)
 
 
 @pytest.mark.parametrize(("source", "target", "cut"), [
@@ -52,7 +58,7 @@ def test_loss_is_as_frequent_as_the_file_says() -> None:
 def test_a_partition_cuts_groups_apart_and_spares_who_stands_in_none(
     source: str, target: str, cut: str
 ) -> None:
-    """Section 15: a node that stands in no group is cut off from nobody (here replica 3)."""
+    """A node that stands in no group is cut off from nobody (here replica 3)."""
     split = [{"from_ms": 10, "to_ms": 20, "groups": [["0", "1"], ["1'", "2", "clients"]]}]
     assert faults(partitions=split).cut(15_000, source, target, COMMIT) == cut
 
@@ -77,10 +83,10 @@ def test_a_drop_rule_matches_every_key_it_states_and_no_other() -> None:
     rules = faults(drop=[rule])
     assert rules.cut(0, "0", "1", COMMIT) == "drop"
     assert rules.cut(0, "0", "3", COMMIT) == rules.cut(0, "1", "2", COMMIT) == ""
-    assert rules.cut(0, "0", "1", Sighting("PREPARE", 0, 1)) == ""
-    assert rules.cut(0, "0", "1", Sighting("COMMIT", 1, 1)) == ""
-    assert rules.cut(0, "0", "1", Sighting("COMMIT", 0, 2)) == ""
-    assert faults(drop=[{}]).cut(0, "c0", "3", Sighting("REQUEST")) == "drop"
+    assert rules.cut(0, "0", "1", MessageSummary("PREPARE", 0, 1)) == ""
+    assert rules.cut(0, "0", "1", MessageSummary("COMMIT", 1, 1)) == ""
+    assert rules.cut(0, "0", "1", MessageSummary("COMMIT", 0, 2)) == ""
+    assert faults(drop=[{}]).cut(0, "c0", "3", MessageSummary("REQUEST")) == "drop"
 
 
 def test_count_is_per_link() -> None:

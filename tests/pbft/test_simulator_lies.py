@@ -1,4 +1,4 @@
-"""What Byzantine senders may change, and that none of it harms the others (DESIGN section 15)."""
+"""What Byzantine senders may change, and that none of it harms the others."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,9 +15,9 @@ from bdn.pbft.messages import (
     State,
     ViewChange,
 )
-from bdn.pbft.simulator import Outcome, parse_scenario, simulate
-from bdn.pbft.simulator.mutations import MUTATE, How
-from bdn.pbft.simulator.record import Passage
+from bdn.pbft.simulator import SimulationResult, parse_scenario, simulate
+from bdn.pbft.simulator.byzantine import MUTATE, FieldChange
+from bdn.pbft.simulator.record import Transmission
 from bdn.pbft.simulator.scenario import MUTATIONS
 
 D = b"\x01" * 32
@@ -36,11 +36,11 @@ VIEW = NewView(3, (CHANGE, replace(CHANGE, replica=1), replace(CHANGE, replica=2
 
 
 def changed(field: str, message: Any, by: int = 1) -> Any:
-    return MUTATE[field](message, How(by, _sign, 8))
+    return MUTATE[field](message, FieldChange(by, _sign, 8))
 
 
 def test_there_is_a_mutation_for_every_field_of_the_format() -> None:
-    """Section 15 names fourteen fields."""
+    """The format names fourteen fields."""
     assert set(MUTATE) == set(MUTATIONS)
     assert len(MUTATIONS) == 14
 
@@ -94,7 +94,7 @@ def test_c_falls_short_of_a_quorum() -> None:
     assert (begun.stable, begun.proof) == (1, ())
 
 
-def run(**sections: Any) -> Outcome:
+def run(**sections: Any) -> SimulationResult:
     requests = [{"client": "c0", "operation": "a"}, {"client": "c1", "operation": "b", "at_ms": 3}]
     return simulate(parse_scenario({
         "replicas": 4, "requests": requests, "checkpoint_interval": 1, "window": 4,
@@ -111,7 +111,7 @@ def test_one_liar_harms_nobody_whatever_it_changes(field: str, resign: bool) -> 
     """Every field, signed again by replica 1 or not, in a run with a view change to 1."""
     outcome = run(**SUSPECTED, mutate=[{"from": "1", "field": field, "resign": resign}])
     assert (outcome.safe, outcome.live) == (True, True), (outcome.violations, outcome.unmet)
-    forged = [p for p in outcome.record.entries if isinstance(p, Passage) and p.forged]
+    forged = [p for p in outcome.record.entries if isinstance(p, Transmission) and p.forged]
     assert forged, "the rule must have struck"
 
 

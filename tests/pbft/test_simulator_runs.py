@@ -1,4 +1,4 @@
-"""Whole runs of the real replicas: what must hold, and what must be seen to break (issue 5)."""
+"""Whole runs of the real replicas: what must hold, and what must be seen to break."""
 
 import doctest
 from collections import Counter
@@ -8,14 +8,14 @@ import pytest
 
 import bdn.pbft.simulator
 from bdn.pbft.core import BRANCHES
-from bdn.pbft.simulator import Outcome, parse_scenario, render_transcript, simulate
+from bdn.pbft.simulator import SimulationResult, parse_scenario, render_transcript, simulate
 from bdn.pbft.simulator.generators import GENERATORS
 from bdn.pbft.simulator.search import run_quickly
 
 ONE = [{"client": "c0", "timestamp": 1, "operation": "a"}]
 
 
-def run(**sections: Any) -> Outcome:
+def run(**sections: Any) -> SimulationResult:
     return simulate(parse_scenario({"replicas": 4, "requests": ONE, "limit_ms": 20_000,
                                     **sections}))
 
@@ -34,7 +34,7 @@ def test_the_normal_case_executes_everywhere_in_view_0() -> None:
     assert outcome.accepted == {"c0": ("a",)}
 
 
-def test_the_answer_has_exactly_the_keys_of_section_15() -> None:
+def test_the_answer_has_exactly_the_keys_of_the_reference() -> None:
     """safe, live, violations, views, executed, accepted, reached; nothing else."""
     assert list(run().to_plain()) == [
         "safe", "live", "violations", "views", "executed", "accepted", "reached"]
@@ -52,7 +52,7 @@ def test_the_same_file_gives_the_same_run_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("replicas", [4, 5, 6, 7, 8, 13])
 def test_f_successive_crashed_primaries_are_replaced(replicas: int) -> None:
-    """Issue 5, "it must show" 4: liveness after f successive dead primaries, for general n."""
+    """Liveness after f successive dead primaries, for general n."""
     f = (replicas - 1) // 3
     outcome = run(replicas=replicas, crash=[{"replica": str(i)} for i in range(f)])
     assert outcome.safe
@@ -106,7 +106,7 @@ EQUIVOCATORS = {"equivocate": [{"replica": name, "view": 0, "sequence": 1,
 
 @pytest.mark.parametrize("sections", [SPLIT_TWINS, EQUIVOCATORS], ids=["twins", "equivocators"])
 def test_more_than_f_liars_are_seen_to_break_agreement(sections: dict[str, Any]) -> None:
-    """Section 10: a checker that cannot fail is no checker (f + 1 twins, f + 1 equivocators)."""
+    """A checker that cannot fail is no checker (f + 1 twins, f + 1 equivocators)."""
     outcome = run(**sections)
     assert not outcome.safe
     assert any(sentence.startswith("agreement:") for sentence in outcome.violations)

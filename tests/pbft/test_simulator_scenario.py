@@ -1,4 +1,4 @@
-"""The scenario format (DESIGN section 15): what is read, what is refused, and how it is said."""
+"""The scenario format: what is read, what is refused, and how it is said."""
 
 import json
 
@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.errors import UsageError
-from bdn.pbft.simulator.fields import ScenarioError
-from bdn.pbft.simulator.scenario import FOREVER, parse_scenario, read_scenario
+from bdn.pbft.simulator.scenario import FOREVER, ScenarioError, parse_scenario, read_scenario
 
-SECTION_15 = """
+REFERENCE = """
 {"replicas": 4, "seed": 7, "request_timeout_ms": 200, "view_timeout_ms": 400,
  "checkpoint_interval": 4, "window": 8,
  "requests": [{"client": "c0", "timestamp": 1, "at_ms": 0, "operation": "a", "to": ["0"]}],
@@ -32,9 +31,9 @@ SECTION_15 = """
 LEAST = {"replicas": 4, "requests": []}
 
 
-def test_the_example_of_section_15_is_read_whole() -> None:
-    """Every key that section 15 shows is read, under its name and with its meaning."""
-    scenario = parse_scenario(SECTION_15)
+def test_the_example_of_the_reference_is_read_whole() -> None:
+    """Every key that the reference shows is read, under its name and with its meaning."""
+    scenario = parse_scenario(REFERENCE)
     assert scenario.replica_names == ("0", "1", "2", "3", "1'")
     assert scenario.clients == ("c0",)
     assert scenario.byzantine == {"0", "1", "1'"}  # equivocates; has a twin, mutates and re-signs
@@ -60,7 +59,7 @@ def test_window_and_checkpoint_interval_fit_each_other_when_one_is_left_out() ->
 
 
 def test_only_amnesia_at_a_restart_makes_a_crash_byzantine() -> None:
-    """Section 15: whoever restarts with amnesia counts as Byzantine; a plain crash does not."""
+    """Whoever restarts with amnesia counts as Byzantine; a plain crash does not."""
     crash = [{"replica": "1", "at_ms": 5, "restart_ms": 9, "amnesia": True},
              {"replica": "2", "at_ms": 5, "restart_ms": 9}]
     assert parse_scenario({**LEAST, "crash": crash}).byzantine == {"1"}
@@ -95,7 +94,7 @@ def test_only_amnesia_at_a_restart_makes_a_crash_byzantine() -> None:
 def test_what_is_not_foreseen_is_refused_in_one_line_that_names_the_key(
     change: dict[str, object], complaint: str
 ) -> None:
-    """Unknown keys, wrong types, impossible numbers and unknown nodes (section 15)."""
+    """Unknown keys, wrong types, impossible numbers and unknown nodes."""
     with pytest.raises(ScenarioError) as caught:
         parse_scenario({**LEAST, **change})
     assert complaint in str(caught.value)
@@ -123,7 +122,7 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: object) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from([*sorted(json.loads(SECTION_15)), "x"]), inner, max_size=4),
+        st.sampled_from([*sorted(json.loads(REFERENCE)), "x"]), inner, max_size=4),
     max_leaves=12,
 )
 

@@ -9,8 +9,7 @@ from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import Slot
 from bdn.pbft.simulator import parse_scenario, search, simulate
 from bdn.pbft.simulator.generators import GENERATORS, TWINS_TOTAL, twins_scenario
-from bdn.pbft.simulator.search import run_quickly
-from bdn.pbft.simulator.shrink import failure_of, shrink, to_json
+from bdn.pbft.simulator.search import failure_of, run_quickly, shrink, to_json
 
 SAMPLES = [("twins", 4, 6000, 10), ("byzzfuzz", 4, 0, 12), ("random", 4, 0, 8),
            *((mode, n, 0, 1) for mode in GENERATORS for n in (5, 6, 7, 8)),
@@ -21,7 +20,7 @@ SAMPLES = [("twins", 4, 6000, 10), ("byzzfuzz", 4, 0, 12), ("random", 4, 0, 8),
 def test_a_sample_of_the_search_finds_no_violation(
     mode: str, replicas: int, start: int, count: int
 ) -> None:
-    """Issue 5, "it must show" 2: safe, and live after healing; also n = 5, 6, 7, 8, 13."""
+    """Safe, and live after healing while the liars still lie; also n = 5, 6, 7, 8, 13."""
     found = search(mode, count, seed=1, replicas=replicas, start=start)
     assert (found.failure, found.runs) == ("", count), (found.violations, found.scenario)
 

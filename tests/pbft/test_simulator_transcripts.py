@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from bdn.cli.simulate import draw
-from bdn.pbft.simulator import Outcome, Scenario, read_scenario, render_transcript, simulate
+from bdn.pbft.simulator import (
+    Scenario,
+    SimulationResult,
+    read_scenario,
+    render_transcript,
+    simulate,
+)
 
 HERE = Path(__file__).parent
 SCENARIOS = HERE / "scenarios"
@@ -67,7 +73,7 @@ TEACHES = {
 }
 
 
-def run(name: str) -> tuple[Scenario, Outcome]:
+def run(name: str) -> tuple[Scenario, SimulationResult]:
     scenario = read_scenario(SCENARIOS / f"{name}.json")
     return scenario, simulate(scenario)
 

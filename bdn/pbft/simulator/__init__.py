@@ -1,7 +1,7 @@
 """A deterministic world for `bdn.pbft`: it runs the real replicas and tries to break them.
 
-One thread, virtual time, one seed (DESIGN.md, sections 10 and 15). A scenario is a JSON file; the
-same file gives the same run, byte for byte::
+One thread, virtual time, one seed. A scenario is a JSON file (``docs/simulator.md``); the same file
+gives the same run, byte for byte::
 
     >>> from bdn.pbft.simulator import parse_scenario, simulate
     >>> outcome = simulate(parse_scenario({
@@ -12,20 +12,21 @@ same file gives the same run, byte for byte::
     >>> outcome.safe, outcome.live, outcome.views["1"], outcome.executed["1"], outcome.accepted
     (True, True, 1, ('a',), {'c0': ('a',)})
 
-**The wire.** Whatever a node sends passes `links`; there the rules of the file act (`faults`), the
-Byzantine ones lie (`forgery`, `mutations`), and the network draws a fate from (seed, source,
-target, k-th message) alone (`fates`). Leaving one rule out therefore does not reshuffle the rest.
+**The network.** Whatever a node sends passes `network`. There the rules of the file act, the
+Byzantine ones lie (`byzantine`), and the network draws a delay from (seed, source, target, k-th
+message) alone. Leaving one rule out therefore does not reshuffle the rest. ``heal_at_ms`` restores
+the network only: a liar lies to the end, and the others must make progress all the same.
 
-**The judges.** `checkers` look after every step at every replica that is not Byzantine, from the
-wire and the application, with certificates verified a second time by `audit`. `goal` keeps the
-account of progress. A judge that never convicts is worth nothing: tests plant f + 1 liars and
-broken rules, and demand a verdict.
+**The judges.** `checkers` looks at every step of every replica that is not Byzantine, from the wire
+and the application, and at every result that a client accepts. Certificates are verified a second
+time, and the same file keeps the account of progress. A judge that never convicts is worth nothing:
+tests plant f + 1 liars and broken rules, and demand a verdict.
 
-**The pictures.** One `record` of a run, two renderings: `transcript` (text) and `chart` (SVG).
+**The pictures.** `record` holds what was seen of a run and renders it as text, `chart` as SVG.
 
-**The searches.** `generators` write scenarios by the thousand, `search` runs them and counts what
-they reach, `shrink` reduces a failing one to a file worth reading. `explore` tries *every* order
-of delivery up to a depth.
+**The searches.** `generators` writes scenarios by the thousand; `search` runs them, counts what
+they reach, and shrinks one that fails to a file worth reading. `explore` tries *every* order of
+delivery up to a depth.
 
 Where we differ
 ---------------
@@ -37,20 +38,18 @@ Where we differ
 """
 
 from bdn.pbft.simulator.chart import render_chart
-from bdn.pbft.simulator.explore import Explored, Explorer
-from bdn.pbft.simulator.fields import ScenarioError
-from bdn.pbft.simulator.outcome import Outcome
-from bdn.pbft.simulator.scenario import Scenario, parse_scenario, read_scenario
-from bdn.pbft.simulator.search import Found, search
-from bdn.pbft.simulator.transcript import render_transcript
-from bdn.pbft.simulator.world import World
+from bdn.pbft.simulator.explore import Exploration, Explorer
+from bdn.pbft.simulator.record import render_transcript
+from bdn.pbft.simulator.scenario import Scenario, ScenarioError, parse_scenario, read_scenario
+from bdn.pbft.simulator.search import SearchResult, search
+from bdn.pbft.simulator.world import SimulationResult, World
 
 __all__ = [
-    "Explored", "Explorer", "Found", "Outcome", "Scenario", "ScenarioError", "parse_scenario",
-    "read_scenario", "render_chart", "render_transcript", "search", "simulate",
+    "Exploration", "Explorer", "Scenario", "ScenarioError", "SearchResult", "SimulationResult",
+    "parse_scenario", "read_scenario", "render_chart", "render_transcript", "search", "simulate",
 ]
 
 
-def simulate(scenario: Scenario) -> Outcome:
+def simulate(scenario: Scenario) -> SimulationResult:
     """Run one scenario with real signatures and a full record; deterministic."""
     return World(scenario).run()

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from textwrap import wrap
 
-from bdn.pbft.simulator.fates import MICROS
-from bdn.pbft.simulator.record import Deed, Passage, Record, label
+from bdn.pbft.simulator.record import LocalEvent, RunRecord, Transmission, label
+from bdn.pbft.simulator.scenario import MICROS
 
 PHASES = {
     "REQUEST": "#57606a", "REPLY": "#57606a", "PRE-PREPARE": "#0969da", "PREPARE": "#1a7f37",
@@ -37,7 +37,7 @@ Words = dict[tuple[str, int], list[str]]
 """By node and instant: the lines that say what the node did."""
 
 
-def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str],
+def render_chart(record: RunRecord, replicas: Sequence[str], clients: Sequence[str],
                  title: str = "", counters: dict[str, str] | None = None) -> str:
     """The SVG text of a run's chart.
 
@@ -49,18 +49,18 @@ def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str]
         counters: a line for the foot of each lane, by node name.
     """
     lanes = {name: LEFT_PX + LANE_PX * i for i, name in enumerate((*clients, *replicas))}
-    passages = [entry for entry in record.entries if isinstance(entry, Passage)]
+    passages = [entry for entry in record.entries if isinstance(entry, Transmission)]
     shown = passages[:MOST_ARROWS]
     last = shown[-1].at if len(shown) < len(passages) else None
-    deeds = [entry for entry in record.entries
-             if isinstance(entry, Deed) and (last is None or entry.at <= last)]
-    words = _words(deeds)
+    events = [entry for entry in record.entries
+             if isinstance(entry, LocalEvent) and (last is None or entry.at <= last)]
+    words = _words(events)
     place = _bend([at for p in shown for at in (p.at, *p.arrivals)], words)
     foot = TOP_PX + max(place.values(), default=0.0) + 40
     width, height = LEFT_PX + LANE_PX * len(lanes), foot + 80
     body = [_head(width, height, title), *_lanes(lanes, foot), *_ticks(place)]
     body += [_arrow(passage, lanes, place) for passage in shown]
-    body += _deeds(words, lanes, place)
+    body += _events(words, lanes, place)
     body += _counters(record, lanes, foot, counters or {})
     if len(shown) < len(passages):
         body.append(_text(LEFT_PX, foot + 70, f"the first {len(shown)} of {len(passages)} "
@@ -68,10 +68,10 @@ def render_chart(record: Record, replicas: Sequence[str], clients: Sequence[str]
     return "\n".join([*body, "</svg>", ""])
 
 
-def _words(deeds: Sequence[Deed]) -> Words:
+def _words(events: Sequence[LocalEvent]) -> Words:
     together: dict[tuple[str, int], Counter[str]] = {}
-    for deed in deeds:
-        together.setdefault((deed.node, deed.at), Counter())[deed.what] += 1
+    for event in events:
+        together.setdefault((event.node, event.at), Counter())[event.what] += 1
     return {
         at: [line for what, times in said.items()
              for line in wrap(what + (f" (×{times})" if times > 1 else ""), LINE_LETTERS)]
@@ -130,7 +130,7 @@ def _ticks(place: dict[int, float]) -> list[str]:
     return ticks
 
 
-def _arrow(passage: Passage, lanes: dict[str, float], place: dict[int, float]) -> str:
+def _arrow(passage: Transmission, lanes: dict[str, float], place: dict[int, float]) -> str:
     colour = PHASES[passage.seen.type]
     x1, y1 = lanes[passage.source], TOP_PX + place[passage.at]
     x2 = lanes[passage.target]
@@ -150,7 +150,7 @@ def _arrow(passage: Passage, lanes: dict[str, float], place: dict[int, float]) -
     return f"<g><title>{escape(title)}</title>{lines}</g>"
 
 
-def _deeds(words: Words, lanes: Mapping[str, float], place: Mapping[int, float]) -> list[str]:
+def _events(words: Words, lanes: Mapping[str, float], place: Mapping[int, float]) -> list[str]:
     """A dot for every instant at which a node did something, and the words beside it.
 
     The words have a white rim, so that arrows pass behind them.
@@ -167,13 +167,13 @@ def _deeds(words: Words, lanes: Mapping[str, float], place: Mapping[int, float])
     return shapes
 
 
-def _counters(record: Record, lanes: dict[str, float], foot: float,
+def _counters(record: RunRecord, lanes: dict[str, float], foot: float,
               counters: dict[str, str]) -> list[str]:
     """Messages sent and received per lane, and the caller's own line."""
     sent: Counter[str] = Counter()
     received: Counter[str] = Counter()
     for entry in record.entries:
-        if isinstance(entry, Passage):
+        if isinstance(entry, Transmission):
             sent[entry.source] += 1
             received[entry.target] += len(entry.arrivals)
     lines = []

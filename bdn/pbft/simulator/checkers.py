@@ -16,11 +16,17 @@ bounded        the log holds no more than the window allows
 crash          no message makes a replica raise
 =============  ====================================================================================
 
-The judges see the wire and the applications, and share no code with the core but the messages and
-their signed statements.
+The judges see the wire, the applications and what clients accept. They share no code with the core
+but the messages and their signed statements; certificates are verified by the definitions of
+Castro–Liskov 1999, section 4.4. Letters: q the quorum, h a stable checkpoint, V and O as in
+NEW-VIEW, P and C as in VIEW-CHANGE.
+
+``result`` and ``real-time`` together say that the log is linearizable: an append-only log whose
+operations return their places is linearizable exactly if each place is the operation's own and
+places never contradict the order in real time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bdn.errors import PeerError
@@ -38,15 +44,17 @@ from bdn.pbft.messages import (
     PrePrepare,
     ViewChange,
 )
-from bdn.pbft.signing import Signing
-from bdn.pbft.simulator.audit import audit_new_view, audit_seal, audit_view_change
+from bdn.pbft.signing import Signing, verify_message
+from bdn.pbft.simulator.nodes import SimulatedClient
+from bdn.pbft.simulator.scenario import FOREVER, Scenario, micros
+from bdn.seal import COMMIT_DOMAIN, Seal, commit_statement
 
 MOST_VIOLATIONS = 20
 """One broken rule breaks at every step from then on; more than this teach nothing."""
 
 
 @dataclass(slots=True)
-class Judged:
+class ReplicaHistory:
     """What the judges remember of one replica, its restarts included."""
 
     executed: int = 0
@@ -73,7 +81,7 @@ class Checkers:
         self._cluster = cluster
         self._signing = signing
         self._now = now
-        self._judged = {name: Judged() for name in names}
+        self._judged = {name: ReplicaHistory() for name in names}
         self._asked: dict[tuple[str, int], set[bytes]] = {}
         self._decided: dict[int, tuple[str, bytes]] = {}
         self._states: dict[int, tuple[str, bytes]] = {}
@@ -255,3 +263,165 @@ class Checkers:
             audit()
         except PeerError as error:
             self.blame(f"certificate: replica {name}'s {what}: {error}")
+
+
+# --- certificates, verified a second time ---------------------------------------------------------
+
+
+class AuditError(PeerError):
+    """A certificate that does not prove what it claims."""
+
+
+def audit_seal(seal: Seal, cluster: Cluster, signing: Signing) -> None:
+    """Raise `PeerError` unless q replicas committed to the seal's values in its one view."""
+    signers = [index for index, _ in seal.signatures]
+    _demand(len(set(signers)) == len(signers) >= cluster.q, "fewer than a quorum signed")
+    text = commit_statement(cluster.instance, seal.view, seal.sequence, seal.digest)
+    for index, signature in seal.signatures:
+        signing.verify(cluster.public_keys[index], COMMIT_DOMAIN, text, signature)
+
+
+def audit_view_change(message: ViewChange, cluster: Cluster, signing: Signing) -> None:
+    """Raise `PeerError` unless C proves h and every entry of P was prepared below the view."""
+    verify_message(message, cluster, signing)
+    signers = {checkpoint.replica for checkpoint in message.proof}
+    digests = {checkpoint.digest for checkpoint in message.proof}
+    if message.stable:
+        _demand(len(signers) >= cluster.q and len(digests) == 1, "C proves no checkpoint")
+    for checkpoint in message.proof:
+        _demand(checkpoint.sequence == message.stable, "C is of another checkpoint")
+        verify_message(checkpoint, cluster, signing)
+    sequences = [entry.pre_prepare.sequence for entry in message.prepared]
+    _demand(sequences == sorted(set(sequences)), "P is not ascending")
+    for entry in message.prepared:
+        _demand(entry.pre_prepare.view < message.view, "an entry of P is not below the view")
+        _demand(0 < entry.pre_prepare.sequence - message.stable <= cluster.window,
+                "an entry of P is outside the window")
+        audit_prepared(entry, cluster, signing)
+
+
+def audit_prepared(entry: Prepared, cluster: Cluster, signing: Signing) -> None:
+    """Raise `PeerError` unless q − 1 backups and the primary stand behind one digest."""
+    proposal = entry.pre_prepare
+    verify_message(proposal, cluster, signing)
+    backups = {vote.replica for vote in entry.prepares} - {cluster.primary(proposal.view)}
+    _demand(len(backups) >= cluster.q - 1, "fewer than q − 1 backups prepared")
+    for vote in entry.prepares:
+        _demand((vote.view, vote.sequence, vote.digest)
+                == (proposal.view, proposal.sequence, proposal.digest), "votes do not match")
+        verify_message(vote, cluster, signing)
+
+
+def audit_new_view(message: NewView, cluster: Cluster, signing: Signing) -> None:
+    """Raise `PeerError` unless V is a quorum and O is exactly what V makes of it."""
+    verify_message(message, cluster, signing)
+    senders = {change.replica for change in message.view_changes}
+    _demand(len(senders) >= cluster.q, "V is no quorum")
+    for change in message.view_changes:
+        _demand(change.view == message.view, "V holds a VIEW-CHANGE to another view")
+        audit_view_change(change, cluster, signing)
+    stated = {entry.sequence: entry.digest for entry in message.pre_prepares}
+    _demand(stated == expected_proposals(message), "O is not what V makes of it")
+    for entry in message.pre_prepares:
+        _demand(entry.view == message.view, "O holds a proposal of another view")
+        verify_message(entry, cluster, signing)
+
+
+def expected_proposals(message: NewView) -> dict[int, bytes]:
+    """O by its definition: from min-s to max-s the digest of highest view, else null."""
+    low = max((change.stable for change in message.view_changes), default=0)
+    best: dict[int, tuple[int, bytes]] = {}
+    for change in message.view_changes:
+        for entry in change.prepared:
+            proposal = entry.pre_prepare
+            if proposal.sequence > low:
+                best[proposal.sequence] = max(best.get(proposal.sequence, (-1, b"")),
+                                              (proposal.view, proposal.digest))
+    return {sequence: best[sequence][1] if sequence in best else NULL_DIGEST
+            for sequence in range(low + 1, max(best, default=low) + 1)}
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AuditError(otherwise)
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+class Progress:
+    """Keeps count of what is owed, and says when a run may end.
+
+    The JSON answer's ``live``: every request was executed by all correct replicas and accepted by
+    its client within ``limit_ms``. Correct are the replicas whose faults do not last
+    (`Scenario.faulty`). Nothing is owed to a request whose timestamp the same client had used or
+    passed before. Told of every step, it costs a comparison of lengths.
+    """
+
+    def __init__(self, scenario: Scenario, clients: Mapping[str, SimulatedClient]) -> None:
+        self.settled_at: int | None = None
+        self.views = dict.fromkeys(scenario.replica_names, 0)
+        self.drain = 2 * micros(scenario.network.delay_ms[1]) + micros(1)
+        """How long a run goes on after all is done, so that late messages are judged too."""
+        self._clients = clients
+        self._owed = _owed(clients)
+        self._calm = micros(_last_instant(scenario))
+        self._operations = dict.fromkeys(scenario.replica_names, -1)
+        self._missing = {name: set(self._owed) for name in scenario.replica_names
+                         if name not in scenario.faulty}
+
+    def progressed(self, name: str, view: int, application: AppendLog | None) -> None:
+        """``name`` made a step."""
+        self.views[name] = view
+        if name not in self._missing or application is None:
+            return
+        if len(application.operations) != self._operations[name]:
+            self._operations[name] = len(application.operations)
+            done = {entry[:2] for entry in application.operations}
+            self._missing[name] = self._owed - done
+
+    def settle(self, now: int) -> bool:
+        """Whether all is done and no fault is still to come; True only the first time."""
+        if self.settled_at is not None or now < self._calm:
+            return False
+        if any(self._missing.values()) or any(
+                client.waiting or client.current for client in self._clients.values()):
+            return False
+        self.settled_at = now
+        return True
+
+    def unmet(self) -> list[str]:
+        """What is missing, one sentence per replica or client."""
+        sentences = [f"replica {name} has not executed {_listed(missing)}"
+                     for name, missing in self._missing.items() if missing]
+        for client in self._clients.values():
+            rules = ([client.current] if client.current else []) + list(client.waiting)
+            missing = {(client.name, rule.timestamp or 0) for rule in rules}
+            if missing:
+                sentences.append(f"client {client.name} has no answer to {_listed(missing)}")
+        return sentences
+
+
+def _owed(clients: Mapping[str, SimulatedClient]) -> set[tuple[str, int]]:
+    return {(client.name, rule.timestamp or 0) for client in clients.values()
+            for rule in client.waiting}
+
+
+def _last_instant(scenario: Scenario) -> float:
+    """When the last fault begins or ends, in ms; what lasts to the end does not count."""
+    healed = FOREVER if scenario.heal_at_ms is None else scenario.heal_at_ms
+    instants: list[float] = [0.0 if scenario.heal_at_ms is None else scenario.heal_at_ms]
+    for windows in (scenario.silent, scenario.partitions, scenario.drop, scenario.slow,
+                    scenario.mutate):
+        for window in windows:
+            instants += [min(healed, at) for at in (window.from_ms, window.to_ms)]
+    instants += [min(healed, suspect.at_ms) for suspect in scenario.suspect]
+    instants += [replay.at_ms for replay in scenario.replay]
+    for crash in scenario.crash:
+        instants += [min(healed, at) for at in (crash.at_ms, crash.restart_ms or 0)]
+    instants += [request.at_ms for request in scenario.requests]
+    return max(at for at in instants if at != FOREVER)
+
+
+def _listed(requests: set[tuple[str, int]]) -> str:
+    return ", ".join(f"{client}/{stamp}" for client, stamp in sorted(requests))

@@ -46,7 +46,7 @@ Action = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalState:
     """One state of one replica: the replica itself, its timers, and what it has decided."""
 
     replica: Replica
@@ -55,7 +55,7 @@ class Local:
 
 
 @dataclass(slots=True)
-class Explored:
+class Exploration:
     """What an exploration came to.
 
     Attributes:
@@ -102,20 +102,20 @@ class Explorer:
         self._correct = tuple(i for i in range(n) if i not in byzantine)
         self._timeouts = timeouts
         self._locals: list[dict[Hashable, int]] = [{} for _ in self._correct]
-        self._states: list[list[Local]] = [[] for _ in self._correct]
+        self._states: list[list[LocalState]] = [[] for _ in self._correct]
         self._letters: dict[tuple[int, bytes], int] = {}
         self._post: list[tuple[int, bytes]] = []
         self._steps: dict[tuple[int, int, int], tuple[int, int]] = {}
 
     # --- the search
 
-    def explore(self, depth: int, most_states: int = 5_000_000) -> Explored:
+    def explore(self, depth: int, most_states: int = 5_000_000) -> Exploration:
         """Try every order of up to ``depth`` actions; stop at the first violation.
 
         A level that would bring the states above ``most_states`` is not begun, and ``depth`` of
         the answer says how far it went.
         """
-        explored = Explored()
+        explored = Exploration()
         first = self._begin()
         came_from: dict[State, tuple[State, Action] | None] = {first: None}
         level = [first]
@@ -139,8 +139,8 @@ class Explorer:
             explored.states = len(came_from)
         return self._closed(explored, came_from)
 
-    def _closed(self, explored: Explored, came_from: dict[State, tuple[State, Action] | None],
-                ) -> Explored:
+    def _closed(self, explored: Exploration, came_from: dict[State, tuple[State, Action] | None],
+                ) -> Exploration:
         explored.states = len(came_from)
         explored.local_steps = len(self._steps)
         explored.views = max(local.replica.view for found in self._states for local in found)
@@ -169,7 +169,7 @@ class Explorer:
         return ((*places[:position], place, *places[position + 1:]), post | sent,
                 timeouts + (what < 0))
 
-    def _disagrees(self, state: State, explored: Explored) -> bool:
+    def _disagrees(self, state: State, explored: Exploration) -> bool:
         decided: dict[int, bytes] = {}
         for position, place in enumerate(state[0]):
             for sequence, digest in self._states[position][place].decided:
@@ -228,7 +228,7 @@ class Explorer:
                             sent |= self._put(other, data)
                 case _:
                     pass
-        local = Local(replica, frozenset(running), frozenset(done))
+        local = LocalState(replica, frozenset(running), frozenset(done))
         print_of = (replica.fingerprint(), frozenset(running), frozenset(done))
         known = self._locals[position]
         if print_of not in known:

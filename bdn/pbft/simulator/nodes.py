@@ -11,6 +11,7 @@ from bdn.encoding import decode
 from bdn.identity import Identity
 from bdn.pbft.application import AppendLog, Result
 from bdn.pbft.messages import Request
+from bdn.pbft.replica import Replica
 from bdn.pbft.signing import Ed25519Signing, HashSigning, Signing
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
 from bdn.pbft.wire import decode_message
@@ -90,7 +91,7 @@ class BranchCounter:
         return nullcontext()
 
 
-class Remembered:
+class CachedSigning:
     """A `Signing` that verifies no signature twice; all nodes of a run share the memory.
 
     Verification is a function of its arguments, so the answers are the same; four replicas in one
@@ -137,12 +138,12 @@ def _identity(keys: SeededRandomness, name: str) -> Identity:
 def make_signings(identities: Mapping[str, Identity], real: bool) -> dict[str, Signing]:
     """Everyone's signing: Ed25519, or the hash that protects nothing and is quick."""
     memory: set[tuple[bytes, str, bytes, bytes]] = set()
-    return {name: Remembered(Ed25519Signing(identity), memory) if real
+    return {name: CachedSigning(Ed25519Signing(identity), memory) if real
             else HashSigning(identity.public_key) for name, identity in identities.items()}
 
 
 @dataclass(slots=True)
-class ClientQueue:
+class SimulatedClient:
     """What one client of the scenario still wants, in order of time.
 
     Attributes:
@@ -163,13 +164,13 @@ class ClientQueue:
     timers: dict[str, int] = field(default_factory=dict)
 
 
-def make_queues(scenario: Scenario) -> dict[str, ClientQueue]:
+def make_clients(scenario: Scenario) -> dict[str, SimulatedClient]:
     """Every client's requests; a timestamp left out is one above the client's highest."""
     queues = {}
     for client in scenario.clients:
         rules = sorted((rule for rule in scenario.requests if rule.client == client),
                        key=lambda rule: rule.at_ms)
-        highest, queue = 0, ClientQueue(client, deque(), [])
+        highest, queue = 0, SimulatedClient(client, deque(), [])
         for rule in rules:
             stamp = highest + 1 if rule.timestamp is None else rule.timestamp
             stamped = RequestRule(rule.client, rule.operation, stamp, rule.at_ms, rule.to)
@@ -177,3 +178,24 @@ def make_queues(scenario: Scenario) -> dict[str, ClientQueue]:
             highest = max(highest, stamp)
         queues[client] = queue
     return queues
+
+
+@dataclass(slots=True)
+class SimulatedReplica:
+    """One replica's process: what survives a crash, and what does not.
+
+    Attributes:
+        name, index: ``1'`` and 1 for the twin of replica 1.
+        journal: the disk.
+        replica, application: memory; the replica is None while crashed.
+        timers: the running ones, each with the number of its latest setting.
+        life: counts restarts, so that timers of a former life do not fire.
+    """
+
+    name: str
+    index: int
+    journal: list[bytes] = field(default_factory=list)
+    replica: Replica | None = None
+    application: WatchedLog | None = None
+    timers: dict[str, int] = field(default_factory=dict)
+    life: int = 0

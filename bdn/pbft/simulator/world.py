@@ -1,13 +1,13 @@
-"""The simulated world: virtual time, a queue of events, and everyone's messages (section 10).
+"""The simulated world: virtual time, a queue of events, and everyone's messages.
 
 One thread, one seed, no wall clock. An event is what happens at one node at one instant; what it
-sends becomes later events through `bdn.pbft.simulator.faults` and `bdn.pbft.simulator.fates`.
-Ties are broken by the order of scheduling, so that a file gives one run, byte for byte.
+sends becomes later events through `bdn.pbft.simulator.network`. Ties are broken by the order of
+scheduling, so that a file gives one run, byte for byte.
 """
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -18,51 +18,72 @@ from bdn.pbft.core import BRANCHES
 from bdn.pbft.messages import Request
 from bdn.pbft.replica import Replica
 from bdn.pbft.signing import signed
-from bdn.pbft.simulator.checkers import Checkers
-from bdn.pbft.simulator.deeds import deed_of
-from bdn.pbft.simulator.fates import MICROS, micros
-from bdn.pbft.simulator.faults import Faults
-from bdn.pbft.simulator.forgery import Forger
-from bdn.pbft.simulator.goal import Goal
-from bdn.pbft.simulator.links import Links
+from bdn.pbft.simulator.byzantine import ByzantineSenders
+from bdn.pbft.simulator.checkers import Checkers, Progress
+from bdn.pbft.simulator.network import Network, NetworkFaults
 from bdn.pbft.simulator.nodes import (
     INSTANCE,
     BranchCounter,
-    ClientQueue,
+    SimulatedClient,
+    SimulatedReplica,
     WatchedLog,
     decode_once,
+    make_clients,
     make_identities,
-    make_queues,
     make_signings,
 )
-from bdn.pbft.simulator.outcome import Outcome
-from bdn.pbft.simulator.record import Deed, Record
-from bdn.pbft.simulator.scenario import RequestRule, Scenario
+from bdn.pbft.simulator.record import LocalEvent, RunRecord, describe_event
+from bdn.pbft.simulator.scenario import FOREVER, MICROS, RequestRule, Scenario, micros
 from bdn.pbft.wire import encode_message
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """The answer to a scenario: what ``bdn simulate`` prints, and the record behind it.
+
+    Attributes:
+        safe: no checker complained.
+        live: every request was executed by all correct replicas and accepted by its client.
+        violations: the checkers' sentences, each beginning with the broken rule's name.
+        views: the view that each replica (twins included) was in at the end.
+        executed: the operations that each replica holds, in order.
+        accepted: the operations that f + 1 replicas confirmed to each client, in order.
+        reached: how often each branch of the protocol was taken, over all replicas.
+        unmet: what is missing where ``live`` is false, one sentence each.
+        ended_at_ms: virtual time when the run ended.
+        settled_at_ms: virtual time when the last request was executed and accepted, or None.
+        messages: how many messages were put on a link.
+        record: what was seen, for transcripts and charts.
+    """
+
+    safe: bool
+    live: bool
+    violations: tuple[str, ...]
+    views: Mapping[str, int]
+    executed: Mapping[str, tuple[str, ...]]
+    accepted: Mapping[str, tuple[str, ...]]
+    reached: Mapping[str, int]
+    unmet: tuple[str, ...] = ()
+    ended_at_ms: float = 0
+    settled_at_ms: float | None = None
+    messages: int = 0
+    record: RunRecord = field(default_factory=RunRecord)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the object that ``bdn simulate`` prints; outside programs rely on its keys."""
+        return {
+            "safe": self.safe,
+            "live": self.live,
+            "violations": list(self.violations),
+            "views": dict(self.views),
+            "executed": {name: list(found) for name, found in self.executed.items()},
+            "accepted": {name: list(found) for name, found in self.accepted.items()},
+            "reached": dict(sorted(self.reached.items())),
+        }
+
 
 MOST_EVENTS = 3_000_000
 """A run with more events than this is stopped: something sends without end."""
-
-
-@dataclass(slots=True)
-class Node:
-    """One replica's process: what survives a crash, and what does not.
-
-    Attributes:
-        name, index: ``1'`` and 1 for the twin of replica 1.
-        journal: the disk.
-        replica, application: memory; the replica is None while crashed.
-        timers: the running ones, each with the number of its latest setting.
-        life: counts restarts, so that timers of a former life do not fire.
-    """
-
-    name: str
-    index: int
-    journal: list[bytes] = field(default_factory=list)
-    replica: Replica | None = None
-    application: WatchedLog | None = None
-    timers: dict[str, int] = field(default_factory=dict)
-    life: int = 0
 
 
 class World:
@@ -87,34 +108,37 @@ class World:
         self._identities = make_identities(scenario)
         self._signings = make_signings(self._identities, real_signatures)
         self._cluster = make_cluster(scenario, self._identities)
-        faults = Faults(scenario)
-        self._record = Record(keep_record)
+        faults = NetworkFaults(scenario)
+        self._record = RunRecord(keep_record)
         self._reached: Counter[str] = Counter(dict.fromkeys(BRANCHES, 0))
-        self._nodes = {name: Node(name, int(name.rstrip("'"))) for name in scenario.replica_names}
-        self._homes: defaultdict[int, list[Node]] = defaultdict(list)
+        self._nodes = {name: SimulatedReplica(name, int(name.rstrip("'")))
+                       for name in scenario.replica_names}
+        self._homes: defaultdict[int, list[SimulatedReplica]] = defaultdict(list)
         for node in self._nodes.values():
             self._homes[node.index].append(node)
         correct = tuple(n for n in scenario.replica_names if n not in scenario.byzantine)
         self._checkers = Checkers(self._cluster, self._signings["0"], correct, lambda: self.now)
         by_name = {name: self._signings[name.rstrip("'")] for name in scenario.replica_names}
         by_name |= {name: self._signings[f"client {name}"] for name in scenario.clients}
-        forger = Forger(scenario, faults, self._cluster, by_name, self._new_application())
-        self._links = Links(scenario, faults, forger, self._record,
-                            lambda at, *letter: self._at(at, self._arrive, *letter))
-        self._queues = make_queues(scenario)
-        self._clients = {name: self._new_client(name) for name in scenario.clients}
-        self._goal = Goal(scenario, self._queues)
+        liars = ByzantineSenders(scenario, faults, self._cluster, by_name,
+                                 self._new_application())
+        self._network = Network(
+            scenario, faults, liars.tell if scenario.equivocate or scenario.mutate else None,
+            self._record, lambda at, *letter: self._at(at, self._arrive, *letter))
+        self._clients = make_clients(scenario)
+        self._machines = {name: self._new_client(name) for name in scenario.clients}
+        self._progress = Progress(scenario, self._clients)
 
     # --- the run
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulationResult:
         """Let everything happen; the outcome."""
         for node in self._nodes.values():
             self._at(0, self._boot, node)
-        for queue in self._queues.values():
-            for rule in queue.waiting:
-                self._at(micros(rule.at_ms), self._ask, queue)
-            for rule in queue.again:
+        for client in self._clients.values():
+            for rule in client.waiting:
+                self._at(micros(rule.at_ms), self._ask, client)
+            for rule in client.again:
                 self._at(micros(rule.at_ms), self._ask_again, rule)
         self._schedule_faults()
         limit = micros(self._scenario.limit_ms)
@@ -128,30 +152,30 @@ class World:
             act(*arguments)
             if self._checkers.violations and self._stop_at_violation:
                 break
-            if self._goal.settle(self.now):
-                end = min(limit, self.now + self._goal.drain)
+            if self._progress.settle(self.now):
+                end = min(limit, self.now + self._progress.drain)
         return self._outcome()
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> SimulationResult:
         applications = {name: node.application for name, node in self._nodes.items()}
-        unmet = self._goal.unmet()
+        unmet = self._progress.unmet()
         if self._handled >= MOST_EVENTS:
             unmet.append(f"the run was stopped after {MOST_EVENTS} events")
-        return Outcome(
+        return SimulationResult(
             safe=not self._checkers.violations,
             live=not unmet,
             violations=tuple(self._checkers.violations),
-            views={name: node.replica.view if node.replica is not None else self._goal.views[name]
+            views={name: self._progress.views[name] if node.replica is None else node.replica.view
                    for name, node in self._nodes.items()},
             executed={name: tuple(entry[2].decode() for entry in found.operations)
                       if found is not None else () for name, found in applications.items()},
-            accepted={name: tuple(queue.accepted) for name, queue in self._queues.items()},
+            accepted={name: tuple(client.accepted) for name, client in self._clients.items()},
             reached=self._reached,
             unmet=tuple(unmet),
             ended_at_ms=self.now / MICROS,
-            settled_at_ms=(None if self._goal.settled_at is None
-                           else self._goal.settled_at / MICROS),
-            messages=self._links.messages,
+            settled_at_ms=(None if self._progress.settled_at is None
+                           else self._progress.settled_at / MICROS),
+            messages=self._network.messages,
             record=self._record,
         )
 
@@ -160,20 +184,19 @@ class World:
         heapq.heappush(self._queue, (at, self._scheduled, act, arguments))
 
     def _schedule_faults(self) -> None:
-        """The rules that strike at an instant; from the healing on, none does."""
-        heal = self._scenario.heal_at_ms
+        """The rules that strike at an instant; healing calls off those of replicas not faulty."""
+        heal = FOREVER if self._scenario.heal_at_ms is None else self._scenario.heal_at_ms
         faulty = self._scenario.faulty
         for suspect in self._scenario.suspect:
-            if heal is None or suspect.at_ms < heal or suspect.replica in faulty:
+            if suspect.at_ms < heal or suspect.replica in faulty:
                 self._at(micros(suspect.at_ms), self._suspect, suspect.replica, suspect.view)
         for crash in self._scenario.crash:
-            lasts = heal is None or crash.replica in faulty
-            if not lasts and crash.at_ms >= heal:
-                continue
-            self._at(micros(crash.at_ms), self._crash, self._nodes[crash.replica])
-            if crash.restart_ms is not None:
-                back = crash.restart_ms if lasts else min(heal, crash.restart_ms)
-                self._at(micros(back), self._restart, self._nodes[crash.replica], crash.amnesia)
+            end = FOREVER if crash.replica in faulty else heal
+            if crash.at_ms < end:
+                self._at(micros(crash.at_ms), self._crash, self._nodes[crash.replica])
+                if crash.restart_ms is not None:
+                    self._at(micros(min(end, crash.restart_ms)), self._restart,
+                             self._nodes[crash.replica], crash.amnesia)
         for i, replay in enumerate(self._scenario.replay):
             self._at(micros(replay.at_ms), self._replay, i)
 
@@ -184,7 +207,7 @@ class World:
                 for name in self._scenario.clients}
         return WatchedLog(INSTANCE, keys, self._signings["0"], self._cluster.batch_size)
 
-    def _boot(self, node: Node) -> None:
+    def _boot(self, node: SimulatedReplica) -> None:
         """A fresh process on what the disk holds."""
         node.life += 1
         node.timers.clear()
@@ -205,7 +228,7 @@ class World:
                 name, sequence, application)
         self._step(node, events.Start())
 
-    def _step(self, node: Node, event: events.Event) -> None:
+    def _step(self, node: SimulatedReplica, event: events.Event) -> None:
         """Feed one event, carry out its effects in order, and let the judges look."""
         if node.replica is None:
             return
@@ -222,9 +245,9 @@ class World:
             self._carry_out(node, effect, judged)
         if judged:
             self._checkers.stepped(node.name, replica.view, replica.stable, replica.log_size())
-        self._goal.progressed(node.name, replica.view, node.application)
+        self._progress.progressed(node.name, replica.view, node.application)
 
-    def _carry_out(self, node: Node, effect: events.Effect, judged: bool) -> None:
+    def _carry_out(self, node: SimulatedReplica, effect: events.Effect, judged: bool) -> None:
         match effect:
             case events.Broadcast() | events.Send() | events.SendReply():
                 self._post(node, effect, judged)
@@ -245,30 +268,30 @@ class World:
             case _:
                 assert_never(effect)
 
-    def _operations(self, node: Node, payload: bytes) -> list[str]:
+    def _operations(self, node: SimulatedReplica, payload: bytes) -> list[str]:
         assert node.application is not None
         if not payload or not self._record.keep:
             return []
         return [f"{client}/{stamp}" for client, stamp in node.application.requests(payload)]
 
-    def _set_timer(self, node: Node, name: str, after_ms: int) -> None:
+    def _set_timer(self, node: SimulatedReplica, name: str, after_ms: int) -> None:
         self._scheduled += 1
         setting = node.timers[name] = self._scheduled
         self._at(self.now + micros(after_ms), self._ring, node, name, setting, node.life)
 
-    def _ring(self, node: Node, name: str, setting: int, life: int) -> None:
+    def _ring(self, node: SimulatedReplica, name: str, setting: int, life: int) -> None:
         if node.life == life and node.timers.get(name) == setting:
             del node.timers[name]
             self._told(node, f"timeout {name}", {})
             self._step(node, events.Timeout(name))
 
-    def _told(self, node: Node, name: str, details: dict[str, Any]) -> None:
-        if self._record.keep and (words := deed_of(name, details)):
+    def _told(self, node: SimulatedReplica, name: str, details: dict[str, Any]) -> None:
+        if self._record.keep and (words := describe_event(name, details)):
             self._note(node.name, words)
 
     def _note(self, name: str, words: str) -> None:
         if self._record.keep:
-            self._record.note(Deed(self.now, name, words))
+            self._record.note(LocalEvent(self.now, name, words))
 
     # --- faults of replicas
 
@@ -279,14 +302,14 @@ class World:
             self._note(name, f"suspects everyone below view {wanted}")
             self._step(node, events.Suspect(wanted))
 
-    def _crash(self, node: Node) -> None:
+    def _crash(self, node: SimulatedReplica) -> None:
         if node.replica is not None:
-            self._goal.progressed(node.name, node.replica.view, node.application)
+            self._progress.progressed(node.name, node.replica.view, node.application)
             self._note(node.name, "crashes")
             node.replica = None
             node.life += 1
 
-    def _restart(self, node: Node, amnesia: bool) -> None:
+    def _restart(self, node: SimulatedReplica, amnesia: bool) -> None:
         self._crash(node)
         self._note(node.name, "restarts" + (" with amnesia" if amnesia else ""))
         if amnesia:
@@ -294,7 +317,7 @@ class World:
         self._boot(node)
 
     def _replay(self, number: int) -> None:
-        self._links.replay(self.now, number)
+        self._network.replay(self.now, number)
 
     # --- clients
 
@@ -303,16 +326,16 @@ class World:
         return Client(name, identity, self._cluster, self._signings[f"client {name}"],
                       self._scenario.request_timeout_ms)
 
-    def _ask(self, queue: ClientQueue) -> None:
+    def _ask(self, client: SimulatedClient) -> None:
         """The client's next request, when its time has come and none is outstanding."""
-        if queue.current is not None or not queue.waiting:
+        if client.current is not None or not client.waiting:
             return
-        if micros(queue.waiting[0].at_ms) > self.now:
+        if micros(client.waiting[0].at_ms) > self.now:
             return
-        rule = queue.current = queue.waiting.popleft()
+        rule = client.current = client.waiting.popleft()
         operation = self._asked(rule)
-        effects = self._clients[queue.name].submit(operation, rule.timestamp)
-        self._client_effects(queue, effects, rule)
+        effects = self._machines[client.name].submit(operation, rule.timestamp)
+        self._client_effects(client, effects, rule)
 
     def _ask_again(self, rule: RequestRule) -> None:
         """A request whose timestamp was used or passed already, signed by hand."""
@@ -321,7 +344,7 @@ class World:
         bare = Request(rule.client, self._identities[name].public_key, rule.timestamp or 0,
                        operation, b"")
         request = signed(bare, INSTANCE, self._signings[name])
-        self._links.spread(self.now, rule.client, self._first(rule),
+        self._network.spread(self.now, rule.client, self._first(rule),
                            encode_message(request), request)
 
     def _first(self, rule: RequestRule | None) -> tuple[str, ...]:
@@ -334,55 +357,55 @@ class World:
         self._note(rule.client, f"asks for {rule.operation} as {rule.client}/{rule.timestamp}")
         return operation
 
-    def _client_effects(self, queue: ClientQueue, effects: Sequence[ClientEffect],
+    def _client_effects(self, client: SimulatedClient, effects: Sequence[ClientEffect],
                         rule: RequestRule | None = None) -> None:
         """Carry out what a client wants; ``rule`` names whom it asks first."""
         for effect in effects:
             match effect:
                 case events.Send(_, data) | events.Broadcast(data):
-                    self._links.spread(self.now, queue.name, self._first(rule), data,
+                    self._network.spread(self.now, client.name, self._first(rule), data,
                                        decode_once(data))
                 case events.SetTimer(name, after_ms):
                     self._scheduled += 1
-                    setting = queue.timers[name] = self._scheduled
-                    self._at(self.now + micros(after_ms), self._client_ring, queue, name, setting)
+                    setting = client.timers[name] = self._scheduled
+                    self._at(self.now + micros(after_ms), self._client_ring, client, name, setting)
                 case events.CancelTimer(name):
-                    queue.timers.pop(name, None)
+                    client.timers.pop(name, None)
                 case Accepted(timestamp, operation, result):
-                    self._checkers.accepted(queue.name, timestamp, operation, result)
-                    queue.accepted.append(operation.decode())
-                    queue.current = None
-                    self._note(queue.name, f"accepts {queue.name}/{timestamp}")
-                    self._ask(queue)
+                    self._checkers.accepted(client.name, timestamp, operation, result)
+                    client.accepted.append(operation.decode())
+                    client.current = None
+                    self._note(client.name, f"accepts {client.name}/{timestamp}")
+                    self._ask(client)
                 case _:
                     assert_never(effect)
 
-    def _client_ring(self, queue: ClientQueue, name: str, setting: int) -> None:
-        if queue.timers.get(name) == setting:
-            del queue.timers[name]
-            self._client_effects(queue, self._clients[queue.name].timeout())
+    def _client_ring(self, client: SimulatedClient, name: str, setting: int) -> None:
+        if client.timers.get(name) == setting:
+            del client.timers[name]
+            self._client_effects(client, self._machines[client.name].timeout())
 
     # --- messages
 
-    def _post(self, node: Node, effect: events.Broadcast | events.Send | events.SendReply,
-              judged: bool) -> None:
+    def _post(self, node: SimulatedReplica,
+              effect: events.Broadcast | events.Send | events.SendReply, judged: bool) -> None:
         """Put a replica's message on every link that it is meant for."""
         message = decode_once(effect.data)
         if judged:
             self._checkers.sent(node.name, message)
         if isinstance(effect, events.SendReply):
-            targets = [effect.client] if effect.client in self._clients else []
+            targets = [effect.client] if effect.client in self._machines else []
         elif isinstance(effect, events.Send):
             targets = [home.name for home in self._homes[effect.to]]
         else:
             targets = [home.name for index in range(self._cluster.n) if index != node.index
                        for home in self._homes[index]]
-        self._links.spread(self.now, node.name, targets, effect.data, message)
+        self._network.spread(self.now, node.name, targets, effect.data, message)
 
     def _arrive(self, source: str, target: str, data: bytes) -> None:
-        if target in self._clients:
-            queue = self._queues[target]
-            self._client_effects(queue, self._clients[target].receive(data))
+        if target in self._machines:
+            client = self._clients[target]
+            self._client_effects(client, self._machines[target].receive(data))
             return
         sender: str | int = self._nodes[source].index if source in self._nodes else source
         self._step(self._nodes[target], events.Receive(sender, data))
