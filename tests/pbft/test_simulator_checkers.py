@@ -109,6 +109,17 @@ CRIMES: dict[str, tuple[str, Callable[[Checkers], object]]] = {
     "an operation nobody asked for": ("validity", lambda j: j.applied("0", 1, "c", 1, b"z")),
     "a request twice": ("at-most-once", lambda j: (
         j.applied("0", 1, "c", 1, b"a"), j.applied("0", 1, "c", 1, b"a"))),
+    "a result that is another operation's place": ("result", lambda j: (
+        j.asked("d", 1, b"b"), j.applied("0", 1, "c", 1, b"a"), j.applied("0", 2, "d", 1, b"b"),
+        j.accepted("d", 1, b"b", b"1"))),
+    "a result that nobody executed": ("result", lambda j: j.accepted("c", 1, b"a", b"1")),
+    "a result that is no place": ("result", lambda j: (
+        j.applied("0", 1, "c", 1, b"a"), j.accepted("c", 1, b"a", b"9" * 5000))),
+    "another operation accepted than was asked": ("result", lambda j: (
+        j.applied("0", 1, "c", 1, b"a"), j.accepted("c", 1, b"z", b"1"))),
+    "a later request placed before one that was accepted": ("real-time", lambda j: (
+        j.applied("0", 2, "c", 1, b"a"), j.accepted("c", 1, b"a", b"2"),
+        j.asked("d", 1, b"b"), j.applied("0", 1, "d", 1, b"b"), j.accepted("d", 1, b"b", b"1"))),
     "two states at one number": ("state", lambda j: (
         j.executed("0", 1, LOG), j.executed("1", 1, _other_log()))),
     "two PREPAREs": ("vote", lambda j: (
@@ -172,6 +183,10 @@ def test_the_rule_that_is_broken_is_the_one_that_complains(judges: Checkers, cri
 def test_the_honest_are_acquitted(judges: Checkers) -> None:
     """The same deeds, done right, give no complaint."""
     judges.applied("0", 1, "c", 1, b"a")
+    judges.asked("d", 1, b"b")  # while c's request is under way, so either order is right
+    judges.applied("0", 2, "d", 1, b"b")
+    judges.accepted("d", 1, b"b", b"2")
+    judges.accepted("c", 1, b"a", b"1")
     judges.decided("0", sealed(PAYLOAD), LOG)
     judges.decided("0", sealed(b"", 2), LOG)
     send(judges, "1", by(1, Prepare(0, 1, D, 1, b"")))

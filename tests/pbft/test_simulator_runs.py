@@ -10,6 +10,7 @@ import bdn.pbft.simulator
 from bdn.pbft.core import BRANCHES
 from bdn.pbft.simulator import SimulationResult, parse_scenario, render_transcript, simulate
 from bdn.pbft.simulator.generators import GENERATORS
+from bdn.pbft.simulator.record import Transmission
 from bdn.pbft.simulator.search import run_quickly
 
 ONE = [{"client": "c0", "timestamp": 1, "operation": "a"}]
@@ -110,6 +111,56 @@ def test_more_than_f_liars_are_seen_to_break_agreement(sections: dict[str, Any])
     outcome = run(**sections)
     assert not outcome.safe
     assert any(sentence.startswith("agreement:") for sentence in outcome.violations)
+
+
+def lies(*names: str, kind: str, field: str = "digest", by: int = 1) -> dict[str, Any]:
+    """A section in which each of ``names`` changes all its messages of a type, for ever."""
+    return {"mutate": [{"type": kind, "from": name, "field": field, "by": by, "resign": True}
+                       for name in names]}
+
+
+IN_TURN = [{"client": "c0", "operation": "a"}, {"client": "c1", "operation": "b", "at_ms": 300}]
+BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
+    "twins part the states": ("state", SPLIT_TWINS),
+    "liars make up a result": ("result", lies("2", "3", kind="REPLY")),
+    "twins put a later request before an earlier one": ("real-time", {
+        **SPLIT_TWINS, "requests": [
+            {"client": "c0", "operation": "a", "to": ["0"]},
+            {"client": "c1", "operation": "b", "to": ["0'"], "at_ms": 50}]}),
+}
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_more_than_f_liars_are_seen_to_break(what: str) -> None:
+    """Each rule that f + 1 liars can break is seen to break, by the judge of that rule."""
+    rule, sections = BEYOND[what]
+    violations = run(**{"requests": IN_TURN, **sections}).violations
+    assert rule in {sentence.split(":")[0] for sentence in violations}, violations
+
+
+@pytest.mark.parametrize("sections", [
+    {"silent": [{"replica": "2"}, {"replica": "3"}]},
+    {**lies("2", "3", kind="COMMIT"), "drop": [
+        {"type": kind, "from": ["2", "3"]} for kind in ("STATE", "REPLY")]},
+], ids=["silent", "lying"])
+def test_more_than_f_faults_are_seen_to_stop_the_others_even_after_healing(
+    sections: dict[str, Any]
+) -> None:
+    """Healing restores the network, not the replicas: no progress, and no disagreement."""
+    outcome = run(**{"heal_at_ms": 100, "limit_ms": 3000, **sections})
+    assert (outcome.safe, outcome.live) == (True, False), outcome.violations
+
+
+@pytest.mark.parametrize("kind", ["PRE-PREPARE", "COMMIT", "REPLY", "STATUS"])
+def test_one_liar_that_never_stops_does_not_stop_the_others(kind: str) -> None:
+    """A lying primary to the end: safe, and live after healing although it still lies."""
+    field = "sequence" if kind == "STATUS" else "digest"
+    outcome = run(**lies("0", kind=kind, field=field), heal_at_ms=100, requests=[
+        *IN_TURN, {"client": "c2", "operation": "c", "at_ms": 400}])
+    assert (outcome.safe, outcome.live) == (True, True), (outcome.violations, outcome.unmet)
+    late = [entry for entry in outcome.record.entries
+            if isinstance(entry, Transmission) and entry.forged and entry.at > 100_000]
+    assert late or kind == "PRE-PREPARE", "nobody asks a primary twice that lies about everything"
 
 
 @pytest.mark.parametrize("groups", [[["1"], ["2", "3"]], [["1"], ["2"], ["3"]], None])

@@ -114,7 +114,7 @@ class Checkers:
                        f"{result[:20]!r} of the log, where the correct replicas have "
                        f"{'nothing' if stands is None else f'{stands[0]}/{stands[1]}'}")
         before = self._accepted_before[client, timestamp]
-        if place <= before:
+        if 0 < place <= before:
             self.blame(f"real-time: {client}/{timestamp} is number {place} of the log, but it was "
                        f"asked after number {before} had been accepted")
         self._last_accepted = max(self._last_accepted, place)

@@ -74,6 +74,7 @@ class NetworkFaults:
         self._scenario = scenario
         self._clients = frozenset(scenario.clients)
         self._heal = None if scenario.heal_at_ms is None else micros(scenario.heal_at_ms)
+        self._faulty = scenario.faulty
         self._struck: Counter[tuple[str, int, str, str]] = Counter()
 
     def healed(self, now: int) -> bool:
@@ -136,8 +137,13 @@ class NetworkFaults:
         return node in names or (node in self._clients and CLIENTS in names)
 
     def _lasts(self, sources: tuple[str, ...] | None, now: int) -> bool:
-        """Whether a rule about messages of ``sources`` is in force at ``now``."""
-        return not self.healed(now) or self._scenario.outlasts_healing(sources)
+        """Whether a rule about messages of ``sources`` is in force at ``now``.
+
+        Healing restores the network. What a faulty replica changes, delays or leaves unsaid is no
+        fault of the network, so it goes on to the end.
+        """
+        return not self.healed(now) or (
+            sources is not None and self._faulty.issuperset(sources))
 
     def _share_group(self, groups: Sequence[Sequence[str]], source: str, target: str) -> bool:
         theirs = [group for group in groups if self.named(target, group)]

@@ -11,7 +11,7 @@ the check that the value must pass.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -378,14 +378,6 @@ class Scenario:
         """The replicas whose faults last: Byzantine, crashed for good, or silent for good."""
         return self.byzantine | {rule.replica for rule in self.silent if rule.to_ms == FOREVER} | {
             rule.replica for rule in self.crash if rule.restart_ms is None}
-
-    def outlasts_healing(self, sources: Iterable[str] | None) -> bool:
-        """Whether a rule about messages of ``sources`` goes on after ``heal_at_ms``.
-
-        Healing restores the network. What a faulty replica changes, delays or leaves unsaid is no
-        fault of the network, so it goes on to the end.
-        """
-        return sources is not None and self.faulty.issuperset(sources)
 
 
 # --- the file's own names -------------------------------------------------------------------------
