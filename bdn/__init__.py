@@ -16,24 +16,24 @@ A tour of one epoch, executed: docs/tour.md. Who learns and spoils what: docs/se
 paper                                  here
 =====================================  =========================================================
 §3.2, 1) local model                   `bdn.learning.models.cnn`, `bdn.learning.local`,
-                                       `bdn.nodes.learner`
+                                       `bdn.nodes.device.work`
 §3.2, 2) smart contracts               `bdn/chain/contracts/sources/{learning,mining}.contract`
-§3.2, 3) smart contract interface      `bdn.nodes.interface` (registration, communication, sharing,
-                                       request for the model)
+§3.2, 3) smart contract interface      `bdn.nodes.device.interface` (registration, communication,
+                                       sharing, request for the model)
 §3.2, 4) blockchain network            `bdn.chain` (ledger), `bdn.pbft` (consensus),
-                                       `bdn.nodes.edge` (the server; its activity log is the trace)
+                                       `bdn.nodes.edge.server` (its activity log is the trace)
 §3.2, 5) iteration and epoch           `bdn.learning.federated` (plaintext),
-                                       `bdn.nodes.progress` (as a device sees it)
-§3.1 IoT devices                       `bdn.nodes.device`
+                                       `bdn.nodes.device.progress` (as a device sees it)
+§3.1 IoT devices                       `bdn.nodes.device.device`
 §4.1 Eqs. (1)–(3), the local rules     `bdn.learning.local`
-§4.1 Eq. (4), Algorithm 1              `bdn.learning.federated`; line 13 in `bdn.nodes.progress`
+§4.1 Eq. (4), Algorithm 1              `bdn.learning.federated`, `bdn.nodes.device.progress`
 §4.2 blocks, B = [Tx_co, β, ℵ]         `bdn.chain.blocks`; size h + S·n in `block_size`
-§4.2 Algorithm 2, lines 5–11           `bdn.nodes.keying`, `bdn.nodes.device`, learning.contract
-§4.2 Algorithm 2, lines 12–20          `bdn.nodes.application`, mining.contract
-§4.2 Algorithm 2, lines 21–27          `bdn.nodes.device` (`_make_share`, `_open`)
-§4.2 Eq. (5)                           mining.contract (`weighted_product`), `bdn.nodes.sealing`
+§4.2 Algorithm 2, lines 5–11           `bdn.nodes.device`, learning.contract
+§4.2 Algorithm 2, lines 12–20          `bdn.nodes.edge.application`, mining.contract
+§4.2 Algorithm 2, lines 21–27          `bdn.nodes.device.device` (`_make_share`, `_open`)
+§4.2 Eq. (5)                           mining.contract (`weighted_product`), `bdn.nodes.vector_host`
 §4.2 E(·), SK [19]                     `bdn.paillier`
-§5 proof of work                       `bdn.chain.pow`, `bdn.nodes.miner`
+§5 proof of work                       `bdn.chain.pow`, `bdn.nodes.edge.miner`
 §5 Figs. 3–5                           `benchmarks/`, rendered into docs/results.md
 §5 Table 1                             `bdn.experiments.lab`
 §5 CNN w1 … b3                         `bdn.learning.models.shapes`, `bdn.learning.models.cnn`

@@ -24,7 +24,7 @@ from bdn.chain.execution import apply_transaction, execute
 from bdn.chain.state import Overlay
 from bdn.experiments.config import RunConfig
 from bdn.experiments.run import opened_run
-from bdn.nodes.sealing import update_context
+from bdn.nodes.ciphers import update_context
 
 
 def measure(report: harness.Report, cipher: str, devices: int, key_bits: int) -> None:

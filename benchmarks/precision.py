@@ -52,7 +52,7 @@ from bdn.learning import (
 )
 from bdn.learning.federated import weighted_sum
 from bdn.learning.types import Doubles, Floats
-from bdn.nodes.tasks import fit_to_clips
+from bdn.nodes.device.work import fit_to_clips
 from bdn.paillier.vector.fixedpoint import FixedPoint
 from bdn.randomness import SeededRandomness
 

@@ -38,11 +38,12 @@ from bdn.experiments.runner import StalledError
 from bdn.identity import Identity
 from bdn.learning import PaperCNN, apply_update, load, local_update, split
 from bdn.learning.federated import device_generator
-from bdn.nodes.device import Stage
+from bdn.nodes.device.device import Stage
+from bdn.nodes.device.work import SealedUpdate
 from bdn.nodes.events import Compute, Received, Send
 from bdn.nodes.messages import (
     Blob,
-    Refused,
+    Refusal,
     Submit,
     Transactions,
     decode_message,
@@ -50,7 +51,6 @@ from bdn.nodes.messages import (
 )
 from bdn.nodes.requests import decode_request, sign_request
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS
-from bdn.nodes.tasks import SealedUpdate
 from bdn.randomness import SeededRandomness
 from bdn.report import spoiled_epochs
 
@@ -97,7 +97,7 @@ def test_a_dangling_reference_is_seen(checker: ModuleType) -> None:
     for name in ("bdn lab nothing", "tests/test_floors.py::test_nothing", "bdn.nodes.nothing",
                  "mining.contract:nothing", "bdn/nodes/nothing.py"):
         assert dangling(checker, f"see `{name}`") == [name]
-    good = "`bdn lab edge-weights`, `bdn.nodes.device.Device`, `--key dealer`"
+    good = "`bdn lab edge-weights`, `bdn.nodes.device.device.Device`, `--key dealer`"
     assert dangling(checker, good) == []
 
 
@@ -331,7 +331,7 @@ def edge_that_refuses(payload: str) -> Callable[[Run], None]:
                 message = decode_message(event.data)
                 if isinstance(message, Submit) and payload.encode() in message.request:
                     nonce = decode_request(message.request).timestamp
-                    return [Send("device-1", encode_message(Refused(nonce, "no reason")))]
+                    return [Send("device-1", encode_message(Refusal(nonce, "no reason")))]
             return honest(event, now_ms)
 
         edge.step = step  # type: ignore[method-assign]
@@ -366,7 +366,7 @@ def test_a_stranger_cannot_write_to_the_ledger() -> None:
         envelope = sign_transaction(stranger, chain, 0, 1 << 40, call)
         request = sign_request(chain, stranger, 0, encode_envelope(envelope))
         run.edges[0].step(Received("a stranger", encode_message(Submit(request, ()))), 0)
-        assert stranger.address not in run.edges[0]._waiting
+        assert stranger.address not in run.edges[0].application.admission.waiting
 
 
 # --- a spoiled sum ------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_a_stranger_cannot_write_to_the_ledger() -> None:
 def seal_beyond_the_slots(
     cipher: Any, local: Any, clips: Any, with_loss: bool, weight: int, context: bytes, rng: Any
 ) -> Any:
-    """As `bdn.nodes.tasks.seal_local`, with one entry far beyond its clip."""
+    """As `bdn.nodes.device.work.seal_local`, with one entry far beyond its clip."""
     excess = (cipher.code.total_weight * (1 << cipher.code.value_bits)) // weight
     levels = np.full(cipher.length, cipher.code.offset, dtype=np.int64)
     levels[0] += excess

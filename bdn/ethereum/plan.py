@@ -18,7 +18,7 @@ from bdn.chain import (
     chain_id,
 )
 from bdn.errors import IntegrityError, UsageError
-from bdn.nodes.sealing import Ciphers, make_cipher
+from bdn.nodes.ciphers import Ciphers, make_cipher
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PackedCipher, RingMaskedCipher
 

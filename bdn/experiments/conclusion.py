@@ -5,7 +5,7 @@ from typing import Any
 
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.history import FinishedRun, alone, compile_history
-from bdn.nodes.tasks import Vector
+from bdn.nodes.device.work import Vector
 
 
 def judge(run: FinishedRun, epoch: int, w: Vector, now_ms: float) -> None:

@@ -11,7 +11,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.material import TREASURY, Material
 from bdn.learning import DetectorFigures, Evaluation, train
-from bdn.nodes.progress import Progress
+from bdn.nodes.device.progress import Progress
 from bdn.randomness import SeededRandomness
 from bdn.trace import Trace
 

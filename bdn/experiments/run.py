@@ -20,8 +20,8 @@ from bdn.experiments.participants import Participants
 from bdn.experiments.runner import Network, Runner, StalledError
 from bdn.experiments.setup import make_device, make_edge
 from bdn.learning import Evaluation, open_executor
-from bdn.nodes.device import Device, Stage
-from bdn.nodes.edge import EdgeServer
+from bdn.nodes.device.device import Device, Stage
+from bdn.nodes.edge.server import EdgeServer
 from bdn.trace import Recorder, Trace, json_lines
 
 PATIENCE = 20

@@ -276,9 +276,9 @@ class Runner:
             return
         start = max(entry.at_ms, machine.free_ms)
         machine.free_ms = start + self._cost(seconds)
-        self._trace.event("work", node=entry.target, kind=entry.what.kind,
+        self._trace.event("work", node=entry.target, kind=entry.what.task.kind,
                           seconds=round(seconds, 6), virtual_ms=round(start, 3))
-        self._push(machine.free_ms, entry.target, Computed(entry.what.name, result, error))
+        self._push(machine.free_ms, entry.target, Computed(entry.what.task, result, error))
 
     def _cost(self, seconds: float) -> float:
         return seconds * 1000 if self._measured else 0.0

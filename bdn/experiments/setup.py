@@ -13,15 +13,15 @@ from bdn.experiments.folder import NodeStore
 from bdn.experiments.material import GAS_LIMIT, Common, Material, source_of
 from bdn.identity import Identity, address_of
 from bdn.learning import Learner
-from bdn.nodes.application import LedgerApplication
-from bdn.nodes.device import Device
-from bdn.nodes.edge import MINER, EdgeServer
-from bdn.nodes.learner import DeviceLearner
-from bdn.nodes.lightnode import LightNode
-from bdn.nodes.miner import Agreement, Miner
-from bdn.nodes.sealing import Ciphers, VectorHost
+from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.device.device import Device
+from bdn.nodes.device.light_node import LightNode
+from bdn.nodes.device.work import DeviceLearner, Vector
+from bdn.nodes.edge.application import LedgerApplication
+from bdn.nodes.edge.miner import Agreement, Miner
+from bdn.nodes.edge.server import MINER, EdgeServer
 from bdn.nodes.settings import Settings
-from bdn.nodes.tasks import Vector
+from bdn.nodes.vector_host import VectorHost
 from bdn.paillier import KeyShare
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.journal import Executed, Stable, decode_journal, encode_journal
@@ -125,7 +125,7 @@ def build_device(
         key_share=key_share,
         rng=source_of(config).substream(f"node/{name}"),
         gas_limit=GAS_LIMIT,
-        journal=store.journal(name),
+        records=store.journal(name),
         nominal_ms=nominal_time(settings) if config.deterministic else None,
         trace=trace,
     )

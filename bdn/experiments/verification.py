@@ -6,8 +6,9 @@ from pathlib import Path
 from bdn.chain import Header, LedgerError, Store, chain_id
 from bdn.chain.verify import verify_ledger
 from bdn.errors import UsageError
-from bdn.nodes.sealing import Ciphers, VectorHost
+from bdn.nodes.ciphers import Ciphers
 from bdn.nodes.settings import Settings
+from bdn.nodes.vector_host import VectorHost
 
 
 def verify_run(path: Path, progress: Callable[[Header], None] | None = None) -> int:

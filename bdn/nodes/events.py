@@ -32,10 +32,24 @@ class TimedOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """The result of a `Compute`, or the exception that it raised."""
+class Task:
+    """What a node wants computed, and for which epoch and phase.
 
-    name: str
+    Attributes:
+        kind: "train", "seal", "share" or "open"; traces add up time by it.
+        epoch, phase: of the vectors that it works on.
+    """
+
+    kind: str
+    epoch: int
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The result of the `Compute` for ``task``, or the exception that it raised."""
+
+    task: Task
     result: Any
     error: Exception | None = None
 
@@ -71,15 +85,13 @@ class Compute:
     """Call the pure ``function(*arguments)`` somewhere and return its result as `Computed`.
 
     Attributes:
-        name: returned with the result.
-        kind: what it is, for the trace: "train", "seal", "share", "open", "key".
+        task: returned with the result.
         function: importable by name, so that another process or machine can run it.
         parallel: whether it may run beside others in a worker process; work that already uses
             every core through gmpy2, or whose secrets should not travel, stays in this one.
     """
 
-    name: str
-    kind: str
+    task: Task
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     parallel: bool = False

@@ -71,8 +71,9 @@ class Transactions:
 
 @dataclass(frozen=True, slots=True)
 class StateCells:
-    """Answer to `GetState`: encoded state proofs, in the order asked."""
+    """Answer to `GetState`: encoded state proofs in the order asked, all after block ``height``."""
 
+    height: int
     proofs: tuple[bytes, ...]
 
 
@@ -84,8 +85,8 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The transaction was refused before it came near a block, and why."""
+class Refusal:
+    """This edge server does not let the transaction wait for a block, and says why."""
 
     nonce: int
     reason: str
@@ -102,8 +103,8 @@ class Consensus:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """A device's request and its blobs, passed on to the other edge servers (Section 3.2, 3)."""
+class Relay:
+    """A device's request with its blobs, which an edge server passes on to the others."""
 
     request: bytes
     blobs: tuple[bytes, ...]
@@ -125,8 +126,8 @@ class SealedBlocks:
 
 Message = (
     Submit | GetHeaders | GetTransactions | GetState | GetBlob
-    | SealedHeaders | Transactions | StateCells | Blob | Refused
-    | Consensus | Share | GetBlocks | SealedBlocks
+    | SealedHeaders | Transactions | StateCells | Blob | Refusal
+    | Consensus | Relay | GetBlocks | SealedBlocks
 )  # fmt: skip
 
 MESSAGES: tuple[type, ...] = Message.__args__

@@ -14,8 +14,9 @@ from bdn.chain.contracts import CallReceipt, Contract
 from bdn.chain.errors import LedgerError
 from bdn.chain.execution import Machine, execute
 from bdn.chain.state import State
-from bdn.nodes.sealing import Ciphers, VectorHost
+from bdn.nodes.ciphers import Ciphers
 from bdn.nodes.settings import Settings
+from bdn.nodes.vector_host import VectorHost
 
 GasByLine = dict[tuple[str, int], int]
 """Gas by (contract, source line)."""

@@ -23,8 +23,8 @@ PAUSE_MS = 2_000
 
 FETCH = "Devices fetch headers, proofs, blobs"
 LABELS = {
-    "Submit": "Devices submit", "Share": "Passed on to the other edge servers",
-    "SealedHeaders": "Header and seal to the devices", "Refused": "Refused",
+    "Submit": "Devices submit", "Relay": "Passed on to the other edge servers",
+    "SealedHeaders": "Header and seal to the devices", "Refusal": "Refused",
     "GetHeaders": FETCH, "GetTransactions": FETCH, "GetState": FETCH, "GetBlob": FETCH,
     "Transactions": FETCH, "StateCells": FETCH, "Blob": FETCH,
     "Request": "REQUEST, relayed to the primary", "PrePrepare": "PRE-PREPARE",

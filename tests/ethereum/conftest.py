@@ -37,8 +37,9 @@ from bdn.chain import (
 from bdn.ethereum import Node, Plan, Record, anchor_run, find_contract, in_process, read_plan
 from bdn.experiments.material import TREASURY, contract_source
 from bdn.identity import Identity
-from bdn.nodes.sealing import Ciphers, VectorHost, update_context, vector_length
+from bdn.nodes.ciphers import Ciphers, update_context, vector_length
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
+from bdn.nodes.vector_host import UpdateRecord, VectorHost
 from bdn.paillier import deal
 from bdn.randomness import SeededRandomness
 from bdn.seal import Seal, sign_commit
@@ -138,8 +139,7 @@ class LedgerMaker:
     ) -> Envelope:
         ordered = sorted(updates, key=lambda envelope: envelope.address)
         payloads = [envelope.payload for envelope in ordered]
-        records = [{"root": p.root, "chunks": p.chunks, "size": p.size, "samples": p.sample_count}
-                   for p in payloads]
+        records = [UpdateRecord.of(p) for p in payloads]
         root, chunks, size = self.host.product(terms, epoch, phase, records)
         blob = self.host.produced.pop(root, None)  # None: the same product was made before
         if blob is not None:

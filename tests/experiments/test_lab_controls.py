@@ -12,9 +12,9 @@ from bdn.experiments.lab import experiment as find
 from bdn.experiments.lab import lies, poison, privacy, quorum
 from bdn.experiments.lab.hands import small_run, undisturbed
 from bdn.experiments.run import opened_run
-from bdn.nodes.application import LedgerApplication
-from bdn.nodes.device import Device
-from bdn.nodes.sealing import VectorHost
+from bdn.nodes.device.device import Device
+from bdn.nodes.edge.application import LedgerApplication
+from bdn.nodes.vector_host import VectorHost
 from bdn.paillier import RingMaskedCipher
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

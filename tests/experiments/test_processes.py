@@ -262,7 +262,7 @@ def test_the_central_trainer_trains_on_everybodys_data_and_tells_all(
         [*_, work] = effects
         assert len(work.arguments[2]) == 4 * 40
         trained = work.function(*work.arguments)
-        effects = trainer.step(Computed(work.name, trained), 0)
+        effects = trainer.step(Computed(work.task, trained), 0)
         sender.step(Received("server", effects[0].data), 0)
         assert sender.model == Model(epoch, trained.astype("<f4").tobytes())
     assert [effect.target for effect in effects] == list(names), "P = 2 epochs, and then rest"

@@ -33,6 +33,7 @@ from bdn.nodes.events import (
     Send,
     SetTimer,
     Started,
+    Task,
     TimedOut,
 )
 from bdn.randomness import SeededRandomness
@@ -309,11 +310,12 @@ def test_a_store_that_fails_keeps_the_message_back() -> None:
 
 
 def test_work_is_done_and_its_expected_errors_come_back_as_values() -> None:
-    work = [Compute("good", "train", len, (b"four",)), Compute("bad", "open", fail, ())]
+    work = [Compute(Task("train", 1, "good"), len, (b"four",)),
+            Compute(Task("open", 1, "bad"), fail, ())]
     driver, node = Stage().driver({Started(): list(work)})
     driver.turn(1.0)
     driver.turn(1.0)
-    assert node.events[1] == Computed("good", 4)
+    assert node.events[1] == Computed(Task("train", 1, "good"), 4)
     assert isinstance(node.events[2], Computed)
     assert isinstance(node.events[2].error, PeerError)
 
@@ -322,19 +324,19 @@ def test_a_large_message_leaves_before_the_work_that_follows_it() -> None:
     """But a peer that takes it byte by byte does not keep us from working."""
     stage = Stage()
     stage.is_writing = stage.always_heard = True
-    driver, node = stage.driver({Started(): [Send("a", b"large"), Compute("next", "train", len,
-                                                                          (b"four",))]})
+    work = Compute(Task("train", 1, "next"), len, (b"four",))
+    driver, node = stage.driver({Started(): [Send("a", b"large"), work]})
     for _ in range(10):
         driver.turn(1.0)
     assert node.events == [Started()]
     stage.is_writing = False
     driver.turn(1.0)
-    assert node.events[1:] == [Computed("next", 4)]
-    slow, other = stage.driver({Started(): [Compute("next", "train", len, (b"four",))]})
+    assert node.events[1:] == [Computed(Task("train", 1, "next"), 4)]
+    slow, other = stage.driver({Started(): [Compute(Task("train", 1, "next"), len, (b"four",))]})
     stage.is_writing = True
     while stage.now_ms < 2 * LATE_SECONDS * 1000:
         slow.turn(1.0)
-    assert other.events[1:] == [Computed("next", 4)]
+    assert other.events[1:] == [Computed(Task("train", 1, "next"), 4)]
 
 
 def fail() -> None:

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bdn.chain import decode_header, encode_header, encode_seal, header_digest
+from bdn.chain import StateProof, decode_header, encode_header, encode_seal, header_digest
 from bdn.encoding import decode_record, encode_record
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import make_device
-from bdn.nodes import memory
-from bdn.nodes.device import Stage
+from bdn.nodes.device import journal
+from bdn.nodes.device.device import Stage
 from bdn.nodes.events import Received, Send
-from bdn.nodes.lightnode import Cell
 from bdn.nodes.messages import (
     Blob,
     SealedHeaders,
@@ -46,7 +45,7 @@ def test_a_device_never_helps_to_open_a_second_sum_even_after_a_restart(tiny: Ti
     """
     with opened_run(tiny(epochs=1)) as run:
         store = NodeStore(None)
-        store.append("device-1", memory.encode(memory.PromisedShare(1, "weights", bytes(32))))
+        store.append("device-1", journal.encode(journal.PromisedShare(1, "weights", bytes(32))))
         run.devices[0] = make_device(run.material, 0, store, run.trace)
         run.runner.add(run.devices[0])
         withheld = listened(run, "share-withheld")
@@ -103,10 +102,9 @@ def failed_receipts(message: Any) -> Any:
 def other_cells(message: Any) -> Any:
     if not isinstance(message, StateCells):
         return message
-    cells = [decode_record(Cell, data) for data in message.proofs]
-    return StateCells(tuple(
-        encode_record(replace(cell, proof=replace(cell.proof, value=b"\x18\x63")))
-        for cell in cells))
+    proofs = [decode_record(StateProof, data) for data in message.proofs]
+    return StateCells(message.height, tuple(
+        encode_record(replace(proof, value=b"\x18\x63")) for proof in proofs))
 
 
 def other_blob(message: Any) -> Any:

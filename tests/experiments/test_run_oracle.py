@@ -9,8 +9,8 @@ import pytest
 from bdn.experiments.config import RunConfig
 from bdn.experiments.run import opened_run
 from bdn.learning import federated
-from bdn.nodes.device import Device
-from bdn.nodes.sealing import clips
+from bdn.nodes.ciphers import clips
+from bdn.nodes.device.device import Device
 from bdn.paillier.vector.fixedpoint import FixedPoint
 from bdn.randomness import SeededRandomness
 

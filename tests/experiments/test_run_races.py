@@ -23,7 +23,7 @@ def test_a_request_that_overtakes_its_blob_is_no_refusal(
     """
 
     def network(_source: str, target: str, data: bytes, _now_ms: int) -> int:
-        return 400 if target == slow and message_kind(data) == "Share" else 1
+        return 400 if target == slow and message_kind(data) == "Relay" else 1
 
     config = tiny(devices=5, deadline_seconds=20.0)
     with opened_run(config, network=network) as run:

@@ -18,6 +18,7 @@ from bdn.nodes.events import (
     Send,
     SetTimer,
     Started,
+    Task,
     TimedOut,
 )
 
@@ -79,7 +80,7 @@ def test_records_are_durable_before_later_effects() -> None:
 
 
 def test_a_crash_loses_messages_timers_and_work_until_the_restart() -> None:
-    a = Scripted("a", on_start(SetTimer("tick", 10), Compute("c", "train", abs, (-1,))))
+    a = Scripted("a", on_start(SetTimer("tick", 10), Compute(Task("train", 1, "c"), abs, (-1,))))
     b = Scripted("b", on_start(Send("a", b"hello")))
     runner = Runner([b, a], measured=False)
     again = Scripted("a", lambda _: [])
@@ -96,11 +97,11 @@ def fails() -> None:
 
 
 def test_work_comes_back_with_its_result_or_its_error() -> None:
-    a = Scripted("a", on_start(Compute("good", "open", abs, (-7,)),
-                               Compute("bad", "open", fails, ())))
+    a = Scripted("a", on_start(Compute(Task("open", 1, "good"), abs, (-7,)),
+                               Compute(Task("open", 1, "bad"), fails, ())))
     run(a)
     results = [event for _, event in a.seen if isinstance(event, Computed)]
-    assert (results[0].name, results[0].result, results[0].error) == ("good", 7, None)
+    assert (results[0].task.phase, results[0].result, results[0].error) == ("good", 7, None)
     assert isinstance(results[1].error, PeerError)
 
 
@@ -118,7 +119,7 @@ class Pool:
 
 def test_parallel_work_is_handed_to_the_executor_together() -> None:
     pool = Pool()
-    nodes = [Scripted(f"n{i}", on_start(Compute("t", "train", abs, (-i,), parallel=True)))
+    nodes = [Scripted(f"n{i}", on_start(Compute(Task("train", 1, "t"), abs, (-i,), parallel=True)))
              for i in range(3)]
     run(*nodes, executor=pool)
     assert pool.batches == [3]
@@ -131,7 +132,7 @@ def test_a_busy_node_takes_the_next_event_when_it_is_free() -> None:
         import time
         time.sleep(0.02)
 
-    a = Scripted("a", on_start(Compute("w", "train", work, ())))
+    a = Scripted("a", on_start(Compute(Task("train", 1, "w"), work, ())))
     b = Scripted("b", on_start(Send("a", b"x")))
     runner = Runner([a, b], measured=True)
     with pytest.raises(StalledError):

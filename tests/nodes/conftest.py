@@ -29,8 +29,9 @@ from bdn.chain import (
 )
 from bdn.experiments.material import TREASURY, contract_source
 from bdn.identity import Identity
-from bdn.nodes.sealing import Ciphers, VectorHost, update_context
+from bdn.nodes.ciphers import Ciphers, update_context
 from bdn.nodes.settings import WEIGHTS, Settings
+from bdn.nodes.vector_host import UpdateRecord, VectorHost
 from bdn.paillier import KeyShare, PublicKey, VectorCipher, deal
 from bdn.randomness import SeededRandomness
 from bdn.seal import Seal, sign_commit
@@ -135,8 +136,7 @@ class MiniChain:
         ordered = sorted(updates, key=lambda e: e.address)
         first = ordered[0].payload
         assert isinstance(first, UpdateTransaction)
-        records = [{"root": e.payload.root, "chunks": e.payload.chunks, "size": e.payload.size,
-                    "samples": e.payload.sample_count} for e in ordered]
+        records = [UpdateRecord.of(e.payload) for e in ordered]
         root, chunks, size = self.host.product(
             self.call("sealing_terms"), first.epoch, first.phase, records)
         blob = self.host.produced.pop(root, None)

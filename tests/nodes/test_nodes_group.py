@@ -8,13 +8,11 @@ from hypothesis import strategies as st
 
 from bdn.chain import pack_blob
 from bdn.errors import PeerError
-from bdn.nodes.group import (
+from bdn.nodes.device.opening import HeldShare, holder_context, open_held
+from bdn.nodes.group_key import (
     ExchangeKey,
     GroupError,
-    HeldShare,
-    holder_context,
     open_for_group,
-    open_held,
     seal_for_group,
     unwrap,
     wrap,

@@ -29,19 +29,19 @@ from bdn.errors import PeerError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.run import Run, opened_run
 from bdn.identity import Identity
-from bdn.nodes.device import Stage
-from bdn.nodes.edge import EdgeServer
+from bdn.nodes.device.device import Stage
+from bdn.nodes.device.interface import SUBMISSION, ContractInterface
+from bdn.nodes.edge.limits import BLOBS_AT_ONCE, most_bytes
+from bdn.nodes.edge.server import EdgeServer
 from bdn.nodes.events import Effect, Received, Send
-from bdn.nodes.interface import SUBMISSION, ContractInterface
-from bdn.nodes.limits import BLOBS_AT_ONCE, most_bytes
 from bdn.nodes.messages import (
     Blob,
     GetBlob,
     GetBlocks,
     GetTransactions,
     Message,
+    Relay,
     SealedBlocks,
-    Share,
     Submit,
     Transactions,
     decode_message,
@@ -154,7 +154,7 @@ def share_of(blob: bytes, **changes: Any) -> ShareTransaction:
 # --- strangers ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Submit, Share])
+@pytest.mark.parametrize("kind", [Submit, Relay])
 def test_a_strangers_transaction_is_taken_from_nobody(
     run: Run, kind: Callable[[bytes, tuple[bytes, ...]], Message]
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_strangers_transaction_is_taken_from_nobody(
     stranger, edge = Identity.from_secret(b"s" * 32), run.edges[1]
     request = signed(run, stranger, CallTransaction("learning", "collect", (bytes(20),)))
     tell(run, edge, kind(request, ()), "edge-1")
-    assert stranger.address not in edge._waiting
+    assert stranger.address not in edge.application.admission.waiting
     with pytest.raises(TransactionError, match="neither a registered device"):
         edge.application.check_request(decode_request(request))
 
@@ -177,14 +177,14 @@ def test_a_block_with_a_strangers_transaction_is_not_accepted(run: Run) -> None:
     for envelope in (good, bad):
         block = application._make("auxiliary", 0, [envelope], None).block
         if envelope is good:
-            application.check_senders(block)
+            application.admission.check_senders(block)
         else:
             with pytest.raises(PeerError, match="neither a registered device"):
                 application._check_product(block)
 
 
 def test_edge_servers_are_members(run: Run) -> None:
-    members = run.edges[0].application.members
+    members = run.edges[0].application.admission.members
     everybody = [*run.material.devices, *run.material.edges]
     assert members == {identity.address for identity in everybody}
 
@@ -201,7 +201,7 @@ def test_a_blob_is_kept_with_the_transaction_that_names_it_and_not_without(run: 
     stranger = signed(run, Identity.from_secret(b"s" * 32), share_of(blob))
     for request in (used, shorter, stranger):
         tell(run, edge, Submit(request, (blob,)))
-        tell(run, edge, Share(request, (blob,)), "edge-2")
+        tell(run, edge, Relay(request, (blob,)), "edge-2")
         assert not is_stored(edge, blob)
     tell(run, edge, Submit(signed(run, device, share_of(blob)), (blob,)))
     assert is_stored(edge, blob)
@@ -262,7 +262,7 @@ def test_honest_blobs_are_far_from_no_limit(options: dict[str, Any]) -> None:
     with opened_run(replace(TINY, **options)) as run:
         run.complete()
         ledger, application = run.edges[0].ledger, run.edges[0].application
-        key = application._public_key()
+        key = application.admission._public_key()
         seen = Counter[type]()
         for height in range(1, ledger.height + 1):
             for envelope in ledger.store.block(height).transactions:
@@ -288,7 +288,7 @@ def test_blobs_of_sealed_blocks_are_fetched_and_no_others(run: Run) -> None:
     asked = tell(run, late, sent, ahead.name)
     stopped = late.ledger.height  # blocks without blobs went in at once
     assert stopped < ahead.ledger.height
-    roots = set(late.application.wanted)
+    roots = set(late.application.admission.wanted)
     assert roots
     assert {e.target for e in asked if isinstance(e, Send)
             and isinstance(decode_message(e.data), GetBlob)} == {ahead.name}

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.errors import PeerError, UsageError
-from bdn.nodes.memory import remember, restore_progress
-from bdn.nodes.progress import Progress
+from bdn.nodes.device.journal import progress_record, restore_progress
+from bdn.nodes.device.progress import Progress
+from bdn.nodes.device.work import fit_to_clips
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
-from bdn.nodes.tasks import fit_to_clips
 
 SETTINGS = Settings(
     rule="sgd", iterations=1, epochs=3, step_size=0.1, batch_size=1, tolerance=0.0, classes=10,
@@ -134,7 +134,7 @@ def test_a_restarted_device_stands_where_it_stood(steps: list[tuple[float, float
         else:
             p.apply(opened([step[0], -step[0]], step[1]), 10, [A, B])
     again = progress(epochs=9)
-    restore_progress(again, remember(p, 7, b"anchor", 3))
+    restore_progress(again, progress_record(p, 7, b"anchor", 3))
     assert again.w.tobytes() == p.w.tobytes()
     assert again.best.tobytes() == p.best.tobytes()
     assert (again.epoch, again.phase, again.best_epoch, again.best_loss, again.history) == (

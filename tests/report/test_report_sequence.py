@@ -164,7 +164,7 @@ def test_the_trace_names_each_message(trace: Trace) -> None:
     known = {cls.__name__ for cls in MESSAGES} | {
         "Request", "PrePrepare", "Prepare", "Commit", "Checkpoint", "ViewChange", "NewView",
         "Status", "Fetch", "State"}
-    assert {"Submit", "Share", "PrePrepare", "Prepare", "Commit", "ViewChange"} <= kinds <= known
+    assert {"Submit", "Relay", "PrePrepare", "Prepare", "Commit", "ViewChange"} <= kinds <= known
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 70_000])

@@ -21,7 +21,8 @@ from bdn.chain import (
 )
 from bdn.chain.contracts import compile_contract
 from bdn.experiments.run import Run
-from bdn.nodes.application import LedgerApplication
+from bdn.nodes.edge.application import LedgerApplication
+from bdn.nodes.vector_host import UpdateRecord
 
 MINING = '''"""The mining contract of edge servers that check nothing."""
 
@@ -92,7 +93,7 @@ def false_block(
     """A block whose Tx_co sums ``updates`` and names ``contributors``; it executes as it says."""
     ledger = liar.ledger
     first = update_of(updates[0])
-    records = [_record(e) for e in updates]
+    records = [UpdateRecord.of(update_of(e)) for e in updates]
     terms = ledger.call("learning", "sealing_terms")
     root, chunks, size = liar.host.product(terms, first.epoch, first.phase, records)
     blob = liar.host.produced.pop(root)
@@ -119,9 +120,3 @@ def update_of(envelope: Envelope) -> UpdateTransaction:
     """The payload of an update's transaction."""
     assert isinstance(envelope.payload, UpdateTransaction)
     return envelope.payload
-
-
-def _record(envelope: Envelope) -> dict[str, Any]:
-    payload = update_of(envelope)
-    return {"root": payload.root, "chunks": payload.chunks, "size": payload.size,
-            "samples": payload.sample_count, "local_ms": payload.local_seconds}

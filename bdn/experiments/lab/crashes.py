@@ -21,8 +21,8 @@ from bdn.experiments.lab.hands import (
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import make_edge
-from bdn.nodes.device import Stage
-from bdn.nodes.edge import EdgeServer
+from bdn.nodes.device.device import Stage
+from bdn.nodes.edge.server import EdgeServer
 from bdn.seal import fault_bound
 
 GROUP = "edge servers crash"

@@ -33,10 +33,10 @@ from bdn.experiments.lab.hands import (
 )
 from bdn.experiments.run import Run, opened_run
 from bdn.identity import Identity
+from bdn.nodes.device.opening import make_share
 from bdn.nodes.events import Compute, Effect, Send
 from bdn.nodes.messages import Submit
-from bdn.nodes.sealing import VectorHost
-from bdn.nodes.tasks import make_share
+from bdn.nodes.vector_host import VectorHost
 from bdn.paillier import KeyShare, VectorCipher
 from bdn.randomness import Randomness, SeededRandomness
 
@@ -281,7 +281,7 @@ def wrong_share(key_bits: int) -> Finding:
 
         def change_of(name: str) -> Callable[[Effect], list[Effect]]:
             def change(effect: Effect) -> list[Effect]:
-                if isinstance(effect, Compute) and effect.kind == "share" and (
+                if isinstance(effect, Compute) and effect.task.kind == "share" and (
                         not liars or name in liars):
                     liars[:] = [name]
                     return [replace(effect, function=_false_share)]
@@ -315,7 +315,7 @@ def _false_share(
     cipher: VectorCipher, share: KeyShare, total: bytes, session: bytes, holder: bytes,
     group_key: bytes, rng: Randomness,
 ) -> bytes:
-    """As `bdn.nodes.tasks.make_share`, with another secret."""
+    """As `bdn.nodes.device.opening.make_share`, with another secret."""
     return make_share(cipher, replace(share, secret=share.secret + 1), total, session, holder,
                       group_key, rng)
 

@@ -30,12 +30,12 @@ from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.run import Run, opened_run
 from bdn.identity import Identity
 from bdn.learning import Learner, device_generator
+from bdn.nodes.ciphers import share_session
+from bdn.nodes.device.work import Floats
 from bdn.nodes.events import Effect, Event, Node, Received, Send, Started
-from bdn.nodes.messages import Refused, Submit, decode_message, encode_message
+from bdn.nodes.messages import Refusal, Submit, decode_message, encode_message
 from bdn.nodes.requests import decode_request, sign_request
-from bdn.nodes.sealing import share_session
 from bdn.nodes.settings import WEIGHTS
-from bdn.nodes.tasks import Floats
 from bdn.paillier import PublicKey, SealedSum, SealedVector, VectorCipher
 from bdn.randomness import SeededRandomness
 
@@ -265,7 +265,7 @@ class Outsider:
             return list(self.sends)
         if isinstance(event, Received):
             message = decode_message(event.data)
-            if isinstance(message, Refused):
+            if isinstance(message, Refusal):
                 self.refusals.append(message.reason)
         return []
 

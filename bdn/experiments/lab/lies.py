@@ -25,7 +25,7 @@ from bdn.experiments.lab.hands import (
     views,
 )
 from bdn.experiments.run import Run, opened_run
-from bdn.nodes.application import LedgerApplication
+from bdn.nodes.edge.application import LedgerApplication
 from bdn.nodes.events import Effect, Event, Received, Send
 
 GROUP = "edge servers lie"

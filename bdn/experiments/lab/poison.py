@@ -31,10 +31,9 @@ from bdn.experiments.runner import StalledError
 from bdn.learning import CnnLearner, Learner, TrainingRules
 from bdn.learning.local import LocalResult
 from bdn.learning.types import Floats
-from bdn.nodes.events import Compute, Effect
+from bdn.nodes.device.work import LocalVector, SealedUpdate
+from bdn.nodes.events import Compute, Effect, Task
 from bdn.nodes.settings import WEIGHTS
-from bdn.nodes.tasks import LocalResult as Sealable
-from bdn.nodes.tasks import SealedUpdate
 from bdn.paillier.vector.cipher import VectorCipher
 from bdn.randomness import Randomness
 
@@ -233,10 +232,10 @@ class SealBeyond:
     levels: int
 
     def __call__(
-        self, cipher: VectorCipher, local: Sealable, _clips: object, _with_loss: bool,
+        self, cipher: VectorCipher, local: LocalVector, _clips: object, _with_loss: bool,
         weight: int, context: bytes, rng: Randomness,
-    ) -> tuple[Sealable, SealedUpdate]:
-        """As `bdn.nodes.tasks.seal_local`, unchecked; form, membership and proof are right."""
+    ) -> tuple[LocalVector, SealedUpdate]:
+        """As `seal_local` of `bdn.nodes.device.work`, unchecked; form and proof are right."""
         levels = cipher.quantise(local.vector) + cipher.code.offset
         levels[SPOILED_ENTRY] += self.levels
         sealed = cipher.seal_encoded(levels, weight, rng, context)
@@ -290,7 +289,7 @@ def overflowing_device(key_bits: int) -> Finding:
 def _spoiled_run(config: RunConfig, levels: int) -> Iterator[Run]:
     """A run whose last device seals by `SealBeyond` in the first epoch's weight phase."""
     def change(effect: Effect) -> list[Effect]:
-        if isinstance(effect, Compute) and effect.name == f"seal/1/{WEIGHTS}":
+        if isinstance(effect, Compute) and effect.task == Task("seal", 1, WEIGHTS):
             return [replace(effect, function=SealBeyond(levels))]
         return [effect]
 

@@ -23,10 +23,11 @@ from bdn.experiments.lab.hands import (
     true_update,
 )
 from bdn.experiments.run import Run, opened_run
-from bdn.nodes import memory
-from bdn.nodes.group import GROUP_KEY_BYTES, HeldShare
-from bdn.nodes.messages import Blob, Share, Submit, decode_message
-from bdn.nodes.tasks import Floats, open_aggregate
+from bdn.nodes.device import journal
+from bdn.nodes.device.opening import HeldShare, open_aggregate
+from bdn.nodes.device.work import Floats
+from bdn.nodes.group_key import GROUP_KEY_BYTES
+from bdn.nodes.messages import Blob, Relay, Submit, decode_message
 from bdn.paillier import KeyShare, PublicKey, RingMaskedCipher, SealedSum, deal
 from bdn.paillier.errors import PaillierError
 from bdn.paillier.keys import unpack_values
@@ -123,8 +124,8 @@ def _residues(epoch: FirstEpoch) -> Floats:
 
 def _group_key(run: Run, name: str) -> bytes:
     """The group key out of a device's journal: what a thief of its memory finds."""
-    records = (decode_union(memory.RECORDS, record) for record in run.store.journal(name))
-    return next(record.group_key for record in records if isinstance(record, memory.KeptKey))
+    records = (decode_union(journal.RECORDS, record) for record in run.store.journal(name))
+    return next(record.group_key for record in records if isinstance(record, journal.KeptKey))
 
 
 def _open_tapped(
@@ -134,7 +135,7 @@ def _open_tapped(
     blobs = {}
     for data in dict.fromkeys(messages):
         message = decode_message(data)
-        if isinstance(message, Submit | Share):
+        if isinstance(message, Submit | Relay):
             blobs.update({blob_root(blob): blob for blob in message.blobs})
         elif isinstance(message, Blob):
             blobs[blob_root(message.data)] = message.data

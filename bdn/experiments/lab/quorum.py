@@ -39,9 +39,10 @@ from bdn.experiments.lab.finding import PRIVACY_LEAK, Experiment, Finding
 from bdn.experiments.lab.hands import READ, drive, hear, reasons, similarity, small_run, true_update
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.setup import make_device
-from bdn.nodes import memory
-from bdn.nodes.sealing import Ciphers, VectorHost
+from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.device import journal
 from bdn.nodes.settings import WEIGHTS
+from bdn.nodes.vector_host import VectorHost
 
 GROUP = "edge servers collude"
 CLAIMED = ("Section 4.2: the edge server only performs computation over encrypted data, and the "
@@ -222,15 +223,15 @@ def _sum_in(block: Block) -> bytes:
 
 def _promises(run: Run, name: str) -> set[bytes]:
     """The sums of which device ``name`` has promised shares, as its journal says."""
-    records = (decode_union(memory.RECORDS, record) for record in run.store.journal(name))
-    return {record.root for record in records if isinstance(record, memory.PromisedShare)}
+    records = (decode_union(journal.RECORDS, record) for record in run.store.journal(name))
+    return {record.root for record in records if isinstance(record, journal.PromisedShare)}
 
 
 def _after_restart(run: Run, name: str, with_promises: bool) -> str:
     """What device ``name`` does about the second sum when it starts anew from its journal."""
     store = NodeStore(None)
     for record in run.store.journal(name):
-        promise = isinstance(decode_union(memory.RECORDS, record), memory.PromisedShare)
+        promise = isinstance(decode_union(journal.RECORDS, record), journal.PromisedShare)
         if with_promises or not promise:
             store.append(name, record)
     made: list[str] = []

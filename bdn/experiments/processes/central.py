@@ -16,7 +16,7 @@ from bdn.experiments.processes.control import FromChild, Reached
 from bdn.experiments.processes.parts import Samples, SenderRole, TrainerRole
 from bdn.learning import Dataset, PaperCNN, local_update
 from bdn.learning.types import Floats
-from bdn.nodes.events import Compute, Computed, Effect, Event, Received, Send, Started
+from bdn.nodes.events import Compute, Computed, Effect, Event, Received, Send, Started, Task
 from bdn.randomness import SeededRandomness, numpy_generator
 
 
@@ -100,7 +100,7 @@ class Trainer:
         if self.epoch >= self._config.epochs:
             return []
         arguments = (self._cnn, self._w, self._data["all"], self._config, self.epoch + 1)
-        return [Compute(f"train/{self.epoch + 1}", "train", train_centrally, arguments)]
+        return [Compute(Task("train", self.epoch + 1), train_centrally, arguments)]
 
 
 def train_centrally(

@@ -13,8 +13,8 @@ from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Shared
 from bdn.experiments.setup import build_device, build_edge
 from bdn.identity import Identity
 from bdn.learning import CnnLearner, PaperCNN
-from bdn.nodes import memory
-from bdn.nodes.device import Stage
+from bdn.nodes.device import journal
+from bdn.nodes.device.device import Stage
 from bdn.nodes.events import Node
 from bdn.nodes.settings import Settings
 from bdn.paillier import PublicKey
@@ -100,7 +100,7 @@ class DevicePlayer:
             found.append(Reached(done, progress.w.astype("<f4").tobytes()))
         if self.node.stage is Stage.FINISHED and not self._finished:
             self._finished = True
-            found.append(Finished(memory.encode(memory.remember(progress, 0, b"", 0))))
+            found.append(Finished(journal.encode(journal.progress_record(progress, 0, b"", 0))))
         return found
 
     def close(self) -> None:

@@ -37,8 +37,8 @@ from bdn.experiments.run import PATIENCE
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import open_ledger
 from bdn.learning import CnnLearner, Evaluation, Learner, PaperCNN
-from bdn.nodes import memory
-from bdn.nodes.progress import Progress
+from bdn.nodes.device import journal
+from bdn.nodes.device.progress import Progress
 from bdn.trace import Recorder, Trace, json_lines
 
 JOURNALS = "nodes"
@@ -228,7 +228,7 @@ class ProcessRun:
                 self._compare(name, epoch, w)
             case Finished(model):
                 progress = Progress(self.material.settings, self.material.participants.w)
-                memory.restore_progress(progress, decode_union((memory.Model,), model))
+                journal.restore_progress(progress, decode_union((journal.KeptProgress,), model))
                 self._graduates[name] = Graduate(progress)
             case Farewell():
                 self._farewells[name] = message

@@ -5,7 +5,6 @@ PBFT a sealed block is final; under proof of work a block counts once k more sta
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bdn.chain import (
     PROOF_OF_WORK,
@@ -23,14 +22,6 @@ from bdn.errors import PeerError
 
 class AheadError(PeerError):
     """An answer of a height whose header we have not got yet: no lie, but we must catch up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of contract state after block ``height``, proven present or absent."""
-
-    height: int
-    proof: StateProof
 
 
 class LightNode:
@@ -89,26 +80,22 @@ class LightNode:
         return found
 
     def read_cells(
-        self, proofs: Sequence[bytes], contract: str, keys: Sequence[bytes]
-    ) -> tuple[dict[bytes, bytes | None], int]:
-        """Cells by key (None: absent), and the height that they are of.
+        self, height: int, proofs: Sequence[bytes], contract: str, keys: Sequence[bytes]
+    ) -> dict[bytes, bytes | None]:
+        """Return the cells of ``contract`` after block ``height`` by key; None where absent.
 
-        Raises a `BdnError` unless each is proven, for the cell that was asked for, at one height;
-        an `AheadError` where we lack that height's header.
+        Raises a `BdnError` unless each is proven, for the cell that was asked for; an `AheadError`
+        where we have not got that height's header yet.
         """
+        if height > self.height:
+            raise AheadError(f"cells of height {height}; our last header is {self.height}")
         if len(proofs) != len(keys):
             raise PeerError(f"asked for {len(keys)} cells, got {len(proofs)}")
         cells: dict[bytes, bytes | None] = {}
-        heights = set()
         for data, key in zip(proofs, keys, strict=True):
-            cell = decode_record(Cell, data)
-            if (cell.proof.contract, cell.proof.key) != (contract, key):
+            proof = decode_record(StateProof, data)
+            if (proof.contract, proof.key) != (contract, key):
                 raise PeerError("a proof is of another cell than was asked for")
-            if cell.height > self.height:
-                raise AheadError(f"cells of height {cell.height}; our last header is {self.height}")
-            self.client.verify_state(cell.proof, cell.height)
-            heights.add(cell.height)
-            cells[key] = cell.proof.value
-        if len(heights) != 1:
-            raise PeerError("cells of different heights do not fit together")
-        return cells, heights.pop()
+            self.client.verify_state(proof, height)
+            cells[key] = proof.value
+        return cells

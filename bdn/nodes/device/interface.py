@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from bdn.chain import Payload, encode_envelope, sign_transaction
 from bdn.identity import Identity
+from bdn.nodes.device.light_node import LightNode
 from bdn.nodes.events import CancelTimer, Effect, Send, SetTimer
-from bdn.nodes.lightnode import LightNode
 from bdn.nodes.messages import (
     GetHeaders,
     Message,
@@ -147,7 +147,7 @@ class ContractInterface:
         return self.question is not None and source in self._asked
 
     def answered(self) -> list[Effect]:
-        """The question under way is settled."""
+        """The question under way has its answer."""
         self.question = None
         self._impatience = 0
         return [CancelTimer(ANSWER)]

@@ -11,7 +11,7 @@ from typing import Protocol
 from bdn.chain import AUXILIARY, Ledger, ProofOfWork, decode_block, encode_block, mine
 from bdn.chain.seals import expected_difficulty
 from bdn.errors import BdnError
-from bdn.nodes.application import LedgerApplication
+from bdn.nodes.edge.application import LedgerApplication
 from bdn.nodes.requests import Request, decode_request
 from bdn.pbft import events as pbft_events
 from bdn.trace import DISCARD, Trace

@@ -6,18 +6,13 @@ the model after each opened phase. Restarting means reading them in order; the l
 rest.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bdn.chain import RegisterKey
 from bdn.encoding import decode_union, encode_union
-from bdn.nodes.progress import EpochRecord, Progress
-
-if TYPE_CHECKING:
-    from bdn.nodes.standing import DeviceState
+from bdn.nodes.device.progress import EpochRecord, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +52,7 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class KeptProgress:
     """Where the device stood after an opened phase. Vectors are little-endian float32."""
 
     epoch: int
@@ -74,16 +69,19 @@ class Model:
     nonce: int
 
 
-RECORDS = (KeptExchange, KeptKey, PromisedShare, Model)
-Memory = KeptExchange | KeptKey | PromisedShare | Model
+JournalRecord = KeptExchange | KeptKey | PromisedShare | KeptProgress
+
+RECORDS: tuple[type[JournalRecord], ...] = JournalRecord.__args__
 
 
-def encode(record: Memory) -> bytes:
+def encode(record: JournalRecord) -> bytes:
     """One journal record as bytes."""
     return encode_union(record)
 
 
-def remember(progress: Progress, read_height: int, anchor: bytes, nonce: int) -> Model:
+def progress_record(
+    progress: Progress, read_height: int, anchor: bytes, nonce: int
+) -> KeptProgress:
     """The record of a device that has just opened a phase."""
     history = tuple(
         HistoryEntry(r.epoch, "" if r.loss is None else repr(r.loss), repr(r.norm),
@@ -91,40 +89,30 @@ def remember(progress: Progress, read_height: int, anchor: bytes, nonce: int) ->
         for r in progress.history
     )
     gradient = progress.gradient
-    return Model(
+    return KeptProgress(
         progress.epoch, progress.phase, progress.finished, _floats(progress.w),
         b"" if gradient is None else _floats(gradient), _floats(progress.best),
         progress.best_epoch, repr(progress.best_loss), history, read_height, anchor, nonce,
     )
 
 
-def restore(device: "DeviceState", journal: Sequence[bytes]) -> None:
-    """Bring a fresh device to where its journal ends; raises `EncodingError` for a damaged one."""
-    for data in journal:
-        match decode_union(RECORDS, data):
-            case KeptExchange(secret):
-                device.restore_exchange(secret)
-            case KeptKey() as record:
-                device.restore_key(record)
-            case PromisedShare(epoch, phase, root):
-                device.restore_promise(epoch, phase, root)
-            case Model() as record:
-                restore_progress(device.progress, record)
-                device.restore_place(record)
+def decode(data: bytes) -> JournalRecord:
+    """Return the record in ``data``; raise `EncodingError` for anything else."""
+    return decode_union(RECORDS, data)
 
 
-def restore_progress(progress: Progress, model: Model) -> None:
-    """Set ``progress`` to what ``model`` recorded."""
-    progress.epoch, progress.phase = model.epoch, model.phase
-    progress.finished = model.finished
-    progress.w = _vector(model.w)
-    progress.gradient = _vector(model.gradient) if model.gradient else None
-    progress.best, progress.best_epoch = _vector(model.best), model.best_epoch
-    progress.best_loss = float(model.best_loss)
+def restore_progress(progress: Progress, kept: KeptProgress) -> None:
+    """Set ``progress`` to what ``kept`` recorded."""
+    progress.epoch, progress.phase = kept.epoch, kept.phase
+    progress.finished = kept.finished
+    progress.w = _vector(kept.w)
+    progress.gradient = _vector(kept.gradient) if kept.gradient else None
+    progress.best, progress.best_epoch = _vector(kept.best), kept.best_epoch
+    progress.best_loss = float(kept.best_loss)
     progress.history = [
         EpochRecord(e.epoch, float(e.loss) if e.loss else None, float(e.norm), e.contributors,
                     e.total_samples, e.spoiled)
-        for e in model.history
+        for e in kept.history
     ]
 
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from bdn.errors import PeerError
 from bdn.learning import apply_update
+from bdn.nodes.device.work import Floats, Vector
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
-from bdn.nodes.tasks import Floats, Vector
 
 
 @dataclass(frozen=True, slots=True)

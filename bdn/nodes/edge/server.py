@@ -1,9 +1,9 @@
 """An edge server: full node, PBFT replica, and the devices' door to the ledger (Section 3.2).
 
-It takes devices' transactions, checks them, and shares them with the other edge servers (DESIGN
-section 5, steps 2–3); the replica agrees with the others on blocks (`LedgerApplication`); it serves
-headers, proofs and bulky bytes to light nodes, and sealed blocks to other edge servers that fell
-behind. It trusts nobody: everything that it serves can be checked by who asked.
+It takes devices' transactions, checks them, and passes them on to the other edge servers; the
+replica agrees with the others on blocks (`LedgerApplication`). It serves headers, proofs and bulky
+bytes to light nodes, and sealed blocks to other edge servers that fell behind. It trusts nobody,
+and nobody needs to trust it: everything that it serves can be checked by whoever asked.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,9 @@ from bdn.chain import (
 )
 from bdn.encoding import encode_record
 from bdn.errors import BdnError, PeerError
-from bdn.nodes.admission import UntimelyError
-from bdn.nodes.application import LedgerApplication
+from bdn.nodes.edge.admission import UntimelyError
+from bdn.nodes.edge.application import UPDATES, LedgerApplication
+from bdn.nodes.edge.miner import Agreement
 from bdn.nodes.events import (
     CancelTimer,
     Effect,
@@ -34,7 +35,6 @@ from bdn.nodes.events import (
     Started,
     TimedOut,
 )
-from bdn.nodes.lightnode import Cell
 from bdn.nodes.messages import (
     Blob,
     Consensus,
@@ -44,17 +44,16 @@ from bdn.nodes.messages import (
     GetState,
     GetTransactions,
     Message,
-    Refused,
+    Refusal,
+    Relay,
     SealedBlocks,
     SealedHeaders,
-    Share,
     StateCells,
     Submit,
     Transactions,
     decode_message,
     encode_message,
 )
-from bdn.nodes.miner import Agreement
 from bdn.nodes.requests import decode_request
 from bdn.pbft import events as pbft_events
 from bdn.trace import DISCARD, Trace
@@ -65,9 +64,6 @@ MINER = 0
 CONSENSUS = "pbft/"
 HEADERS_AT_ONCE = 256
 BLOCKS_AT_ONCE = 8
-EARLY_BLOCKS = 4
-"""How many blocks a transaction that came before its time may wait for its turn."""
-
 
 class EdgeServer:
     """One edge server.
@@ -102,14 +98,9 @@ class EdgeServer:
         self._announced = self.ledger.height
         self._behind: tuple[SealedBlocks, str] | None = None
         """Sealed blocks that wait for blobs, and who sent them."""
-        self._waiting: dict[bytes, bytes] = {}
-        """Checked updates that wait for their block: device → request."""
-        self._early: dict[bytes, tuple[Share, int]] = {}
-        """What other servers, a block ahead of us, took already: device → (its newest request with
-        its blobs, the last height at which it is tried again). Only members get that far."""
         self._handlers: dict[type, Callable[[Any, str], list[Effect]]] = {
             Submit: self._on_submit,
-            Share: self._on_share,
+            Relay: self._on_relay,
             Consensus: self._on_consensus,
             GetHeaders: self._on_get_headers,
             GetTransactions: self._on_get_transactions,
@@ -130,7 +121,7 @@ class EdgeServer:
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. What others do wrong is told to the trace, and changes nothing."""
-        self.application.now_ms = now_ms
+        self.application.tick(now_ms)
         match event:
             case Started():
                 effects = [
@@ -159,72 +150,52 @@ class EdgeServer:
         if timer.startswith(CONSENSUS):
             return self._consensus(pbft_events.Timeout(timer.removeprefix(CONSENSUS)))
         if timer == DEADLINE:
-            self.application.deadline_passed = True
+            self.application.pass_deadline()
+            effects: list[Effect] = []
             if self._behind is not None:  # who sent sealed blocks kept their blobs: ask all
-                self._behind, self.application.behind = None, True
-            return [*self._consensus(pbft_events.Poke()), self._deadline()]
+                self._behind = None
+                effects += self._to_edges(GetBlocks(self.ledger.height))
+            return [*effects, *self._consensus(pbft_events.Poke()), self._deadline()]
         return []
 
     def _deadline(self) -> Effect:
         settings = self.application.settings
-        updates = self.application.awaited.what == "updates"
+        updates = self.application.awaited.what == UPDATES
         return SetTimer(DEADLINE, settings.deadline_ms if updates else settings.gather_ms)
 
     # --- devices' transactions ------------------------------------------------------------------
 
     def _on_submit(self, message: Submit, source: str) -> list[Effect]:
-        """Steps 2 and 3: check a device's transaction, and share it with the other servers."""
+        """Check a device's transaction, and pass it on to the other servers."""
+        # accept?
         try:
-            known = self._take(message.request, message.blobs)
+            new = self.application.admission.take(message.request, message.blobs)
         except BdnError as error:
             self._trace.event("refused", node=self.name, source=source, reason=str(error))
-            refusal = Refused(_nonce_of(message.request), str(error))
+            refusal = Refusal(_nonce_of(message.request), str(error))
             # a refused update may have been the last one that was waited for
             return [Send(source, encode_message(refusal)), *self._consensus(pbft_events.Poke())]
-        if known:
+        if not new:
             return []
-        shared = self._to_edges(Share(message.request, message.blobs))
-        return [*shared, *self._request(message.request)]
+        # send
+        passed_on = self._to_edges(Relay(message.request, message.blobs))
+        return [*passed_on, *self._request(message.request)]
 
-    def _on_share(self, message: Share, source: str) -> list[Effect]:
+    def _on_relay(self, message: Relay, source: str) -> list[Effect]:
+        """Check a transaction that another server passed on."""
+        admission = self.application.admission
+        # accept?
         try:
-            known = self._take(message.request, message.blobs)
+            new = admission.take(message.request, message.blobs)
         except UntimelyError as error:
             self._trace.event("untimely", node=self.name, source=source, reason=str(error))
-            address = bytes.fromhex(decode_request(message.request).client)
-            self._early[address] = (message, self.ledger.height + EARLY_BLOCKS)
+            admission.keep_early(message.request, message.blobs)
             return []
         except BdnError as error:
             self._trace.event("refused", node=self.name, source=source, reason=str(error))
             return self._consensus(pbft_events.Poke())
-        return [] if known else self._request(message.request)
-
-    def _take(self, request_bytes: bytes, blobs: Sequence[bytes]) -> bool:
-        """Check a request with its blobs; returns whether it waits here already."""
-        request = decode_request(request_bytes)
-        address = bytes.fromhex(request.client)
-        if self._waiting.get(address) == request_bytes:
-            return True
-        self.application.stage(blobs)
-        self.application.check_request(request)
-        self._waiting[address] = request_bytes
-        self.application.waiting_updates = self.application.updates_among(self._waiting)
-        return False
-
-    def _take_early(self) -> list[Effect]:
-        """After a block: is it the turn of what came before its time?"""
-        early, self._early = self._early, {}
-        effects: list[Effect] = []
-        for address, (message, last) in early.items():
-            try:
-                if not self._take(message.request, message.blobs):
-                    effects += self._request(message.request)
-            except UntimelyError:
-                if self.ledger.height < last:
-                    self._early.setdefault(address, (message, last))
-            except BdnError as error:
-                self._trace.event("refused", node=self.name, source=self.name, reason=str(error))
-        return effects
+        # send
+        return self._request(message.request) if new else []
 
     def _request(self, request: bytes) -> list[Effect]:
         return self._consensus(pbft_events.Receive(self.name, request))
@@ -260,11 +231,10 @@ class EdgeServer:
                 return []
 
     def _after_commit(self) -> list[Effect]:
-        """A new head: who still waits, when to stop waiting, and (a miner) what the others lack."""
-        self._waiting = {address: request for address, request in self._waiting.items()
-                         if self.application.still_wanted(decode_request(request))}
-        self.application.waiting_updates = self.application.updates_among(self._waiting)
-        return [self._deadline(), *self._publish(), *self._take_early()]
+        """Set a new deadline, send (as a miner) what the others lack, and take what came early."""
+        early = self.application.admission.take_early()
+        again = [effect for request in early for effect in self._request(request)]
+        return [self._deadline(), *self._publish(), *again]
 
     def _publish(self) -> list[Effect]:
         """Under proof of work nobody else has the new blocks: send them."""
@@ -285,22 +255,21 @@ class EdgeServer:
 
     def _fetch_missing(self) -> list[Effect]:
         """Ask the other servers for blobs that a proposed block names, and for sealed blocks."""
-        missing, self.application.missing = self.application.missing, ()
+        missing = self.application.take_missing()
         effects = [send for root in missing for send in self._to_edges(GetBlob(root))]
-        if self.application.behind:
-            self.application.behind = False
+        if self.application.take_behind():
             effects += self._to_edges(GetBlocks(self.ledger.height))
         return effects
 
     def _on_blob(self, message: Blob, source: str) -> list[Effect]:
         """A blob is kept where a block was found to lack it, and dropped otherwise."""
         try:
-            self.application.take_blob(message.data)
+            self.application.admission.take_blob(message.data)
         except PeerError as error:
             self._trace.event("blob-dropped", node=self.name, source=source,
                               bytes=len(message.data), reason=str(error))
             return []
-        if self.application.wanted:
+        if self.application.admission.wanted:
             return []
         waiting, self._behind = self._behind, None
         again = self._on_sealed_blocks(*waiting) if waiting is not None else []
@@ -325,7 +294,6 @@ class EdgeServer:
                 if apply_sealed_block(self.ledger, sealed) is not None:
                     self.application.after_commit()
             except MissingBlobsError as error:
-                self.application.missing = ()
                 self._behind = message, source
                 effects = [Send(source, encode_message(GetBlob(root))) for root in error.roots]
                 break
@@ -370,10 +338,9 @@ class EdgeServer:
 
     def _on_get_state(self, message: GetState, source: str) -> list[Effect]:
         height = self.ledger.height
-        cells = (Cell(height, self.ledger.state_proof(message.contract, key))
-                 for key in message.keys)
-        proofs = tuple(encode_record(cell) for cell in cells)
-        return [Send(source, encode_message(StateCells(proofs)))]
+        proofs = tuple(encode_record(self.ledger.state_proof(message.contract, key))
+                       for key in message.keys)
+        return [Send(source, encode_message(StateCells(height, proofs)))]
 
     def _on_get_blob(self, message: GetBlob, source: str) -> list[Effect]:
         return [Send(source, encode_message(Blob(self.ledger.blob(message.root))))]

@@ -10,9 +10,7 @@ chain, epoch, phase or sender: a copy of another key holder's share does not ope
 What it does not give: a member who leaks the key leaks the opened models, as it could anyway.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -21,7 +19,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bdn.chain import unpack_blob
 from bdn.encoding import transcript
 from bdn.errors import PeerError
 from bdn.randomness import Randomness
@@ -35,31 +32,6 @@ SHARE_INFO = "bdn/group-share"
 
 class GroupError(PeerError):
     """A wrapped key or a group ciphertext that does not open."""
-
-
-class Indexed(Protocol):
-    """A share that says which part of the key it was made with."""
-
-    @property
-    def index(self) -> int: ...
-
-
-Part = TypeVar("Part", bound=Indexed)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldShare:
-    """A share's blob, with what the ledger says of it.
-
-    Attributes:
-        index: i of the key share s_i.
-        holder: 20-byte address of the key holder whose transaction names the blob.
-        blob: one leaf, the sealed share.
-    """
-
-    index: int
-    holder: bytes
-    blob: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,36 +104,3 @@ def open_for_group(group_key: bytes, sealed: bytes, context: bytes) -> bytes:
         return AESGCM(group_key).decrypt(nonce, ciphertext, transcript(SHARE_INFO, context))
     except (InvalidTag, ValueError) as error:
         raise GroupError("not sealed by that member for this epoch and phase") from error
-
-
-# --- shares: whose they are ---------------------------------------------------------------------
-
-
-def holder_context(session: bytes, index: int, holder: bytes) -> bytes:
-    """What a sealed share is bound to: what is opened, and who helps to open it."""
-    return transcript("bdn/holder", session, index.to_bytes(8, "big"), holder)
-
-
-def open_held(
-    group_key: bytes, shares: Sequence[HeldShare], session: bytes, decode: Callable[[bytes], Part]
-) -> tuple[list[Part], list[str]]:
-    """The shares that were sealed by whom the ledger names; of the others, what is wrong.
-
-    The seal alone would not do: every member has the group key, and can seal another's share anew
-    under its own name. So the part's own index counts too, and its proof, which whoever combines
-    the parts checks, holds for that index only.
-    """
-    parts: list[Part] = []
-    strange: list[str] = []
-    for share in shares:
-        try:
-            leaves = unpack_blob(share.blob)
-            context = holder_context(session, share.index, share.holder)
-            part = decode(open_for_group(group_key, leaves[0] if leaves else b"", context))
-            if part.index != share.index:
-                raise GroupError(f"it is a share of key holder {part.index}")
-        except PeerError as error:
-            strange.append(f"the share of key holder {share.index}: {error}")
-            continue
-        parts.append(part)
-    return parts, strange

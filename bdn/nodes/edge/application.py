@@ -8,7 +8,8 @@ never of one that a new view carries over.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from bdn.chain import (
     AUXILIARY,
@@ -19,6 +20,7 @@ from bdn.chain import (
     BlockSeal,
     Candidate,
     Envelope,
+    Ledger,
     MissingBlobsError,
     Payload,
     Receipt,
@@ -32,21 +34,109 @@ from bdn.chain import (
 )
 from bdn.chain.blocks import compute_transactions_root
 from bdn.errors import PeerError
-from bdn.nodes.admission import UPDATES, Admission, Awaited
+from bdn.identity import Identity
+from bdn.nodes.edge.admission import Admission
 from bdn.nodes.requests import Request
-from bdn.nodes.settings import WEIGHTS
+from bdn.nodes.settings import WEIGHTS, Settings
+from bdn.nodes.vector_host import UpdateRecord, VectorHost
 from bdn.pbft.application import NotYet
-
-__all__ = ["Awaited", "LedgerApplication"]
-
-Named = list[tuple[bytes, dict[str, Any]]]
-"""(device, what the learning contract records of its update), ascending by device."""
+from bdn.trace import DISCARD, Trace
 
 MAX_DRIFT_MS = 60_000
 """How far a proposed block's time may lie ahead of this server's clock."""
 
-class LedgerApplication(Admission):
-    """One edge server's ledger behind PBFT's `Application` protocol; `Admission` has its fields."""
+UPDATES = "updates"
+"""What the learning contract waits for while an epoch's phase is open."""
+
+Named = list[tuple[bytes, UpdateRecord]]
+"""(device, its update's record), ascending by device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What the learning contract waits for: see its view ``awaited``.
+
+    Attributes:
+        what: in a word or two.
+        who: addresses of the devices that have not sent it yet.
+        needed: from how many of them it is needed.
+    """
+
+    what: str
+    who: tuple[bytes, ...]
+    needed: int
+
+
+class LedgerApplication:
+    """One edge server's ledger behind PBFT's `Application` protocol.
+
+    Args:
+        name: the server's, for the trace.
+        identity: signs Tx_co.
+        ledger: its own full copy.
+        host: the mining contract's host functions over that ledger.
+        settings: from genesis.
+        trace: told what happens.
+
+    Attributes:
+        admission: what waits for a block.
+        now_ms: this server's clock, as of its last event.
+        deadline_passed: whether devices have had their time for what is awaited.
+    """
+
+    def __init__(
+        self, name: str, identity: Identity, ledger: Ledger, host: VectorHost,
+        settings: Settings, trace: Trace = DISCARD,
+    ) -> None:
+        self.name = name
+        self.identity = identity
+        self.ledger = ledger
+        self.host = host
+        self.settings = settings
+        self.admission = Admission(name, ledger, host, settings, trace)
+        self.now_ms = 0
+        self.deadline_passed = False
+        self._behind = False
+        self._missing: tuple[bytes, ...] = ()
+        self._awaited: tuple[int, Awaited] | None = None
+        self._trace = trace
+
+    # --- what an edge server tells and asks ------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Take the time; blocks that are proposed from now on carry it."""
+        self.now_ms = now_ms
+
+    def pass_deadline(self) -> None:
+        """Wait no longer for devices that have not sent what is awaited."""
+        self.deadline_passed = True
+
+    def take_missing(self) -> tuple[bytes, ...]:
+        """Return, once, the roots of blobs that a block names and this server lacks."""
+        missing, self._missing = self._missing, ()
+        return missing
+
+    def take_behind(self) -> bool:
+        """Return, once, whether the others have sealed blocks that this server must fetch."""
+        behind, self._behind = self._behind, False
+        return behind
+
+    @property
+    def awaited(self) -> Awaited:
+        """What the learning contract waits for after the last block."""
+        if self._awaited is None or self._awaited[0] != self.ledger.height:
+            plain = self.ledger.call("learning", "awaited")
+            value = Awaited(plain["what"], tuple(plain["who"]), plain["needed"])
+            self._awaited = (self.ledger.height, value)
+        return self._awaited[1]
+
+    def check_request(self, request: Request) -> None:
+        """Raise a `PeerError` unless the request may wait for a block."""
+        self.admission.check_request(request)
+
+    def still_wanted(self, request: Request) -> bool:
+        """Return whether the request may yet stand in a block."""
+        return self.admission.still_wanted(request)
 
     # --- when -----------------------------------------------------------------------------------
 
@@ -58,10 +148,12 @@ class LedgerApplication(Admission):
         """
         return self._due(self._envelopes(pending), set()) is not None
 
-    def _due(self, pending: Sequence[Envelope], refused: set[bytes]) -> str | None:
-        """What to make of the next block, or None where it is better to wait for more.
+    def _due(
+        self, pending: Sequence[Envelope], refused: set[bytes]
+    ) -> Literal["updates", "others"] | None:
+        """Return what the next block should hold, or None where it is better to wait for more.
 
-        `UPDATES` (with their Tx_co) or ``"auxiliary"``.
+        "updates" (with their Tx_co), or all "others" that wait.
         """
         updates = [e for e in pending if isinstance(e.payload, UpdateTransaction)]
         awaited = self.awaited
@@ -70,17 +162,17 @@ class LedgerApplication(Admission):
             complete = answered.issuperset(awaited.who)
             enough = len(updates) >= self.settings.minimum_contributors
             if enough and (complete or self.deadline_passed):
-                return UPDATES
+                return "updates"
             # a late share waits: one of the first t was false, and without it nobody goes on
             late = self.deadline_passed and not enough and len(updates) < len(pending)
-            return "auxiliary" if late else None
+            return "others" if late else None
         others = {e.address for e in pending if not isinstance(e.payload, UpdateTransaction)}
         came = len(others.intersection(awaited.who))
         complete = came >= awaited.needed
-        return "auxiliary" if others and (complete or self.deadline_passed) else None
+        return "others" if others and (complete or self.deadline_passed) else None
 
     def _envelopes(self, pending: Sequence[Request]) -> list[Envelope]:
-        return [self._envelope(request.operation) for request in pending]
+        return [self.admission.envelope(request.operation) for request in pending]
 
     # --- proposing ------------------------------------------------------------------------------
 
@@ -89,11 +181,11 @@ class LedgerApplication(Admission):
         if sequence != self.ledger.height + 1:
             return None
         envelopes = self._envelopes(pending)
-        due = self._due(envelopes, self.refused)
+        due = self._due(envelopes, self.admission.refused)
         if due is None:
             return None
         with self._trace.span("propose", node=self.name, height=sequence):
-            make = self._aggregate if due == UPDATES else self._auxiliary
+            make = self._aggregate if due == "updates" else self._auxiliary
             candidate = make(envelopes)
         return encode_block(candidate.block) if candidate is not None else None
 
@@ -144,7 +236,7 @@ class LedgerApplication(Admission):
         product = self._product(epoch, phase, updates)
         return self._sign(AggregateTransaction(
             epoch, phase, *product, tuple(device for device, _ in updates),
-            sum(record["samples"] for _, record in updates)))
+            sum(record.samples for _, record in updates)))
 
     def _sign(self, payload: Payload) -> Envelope:
         nonce = self.ledger.next_nonce(self.identity.address)
@@ -198,9 +290,13 @@ class LedgerApplication(Admission):
                 self._check_product(block)
                 self._check_contributors(self.ledger.check(block))
             except MissingBlobsError as error:
-                self.want(block, error.roots)
+                self._want(block, error.roots)
                 raise NotYet(str(error)) from error
-        self.missing, self.wanted = (), {}
+        self._missing, self.admission.wanted = (), {}
+
+    def _want(self, block: Block, roots: Sequence[bytes]) -> None:
+        self.admission.want(block, roots)
+        self._missing = tuple(self.admission.wanted)
 
     def _check_circumstances(self, block: Block) -> None:
         """What only the moment of the proposal can tell; never asked of a carried block."""
@@ -212,8 +308,8 @@ class LedgerApplication(Admission):
                     if isinstance(e.payload, UpdateTransaction)}
         if block.aggregate is None and not included:
             return
-        held = set(self.awaited.who) - self.refused
-        withheld = held.intersection(self.waiting_updates) - included
+        held = set(self.awaited.who) - self.admission.refused
+        withheld = held.intersection(self.admission.with_updates()) - included
         if withheld:
             raise BlockError(
                 f"the proposer left out {len(withheld)} updates before the deadline")
@@ -223,11 +319,10 @@ class LedgerApplication(Admission):
 
         Whose transactions may stand in a block is asked first: a rule on block 0 and this block.
         """
-        self.check_senders(block)
-        named = dict(_named([e for e in block.transactions
-                             if isinstance(e.payload, UpdateTransaction)]))
+        self.admission.check_senders(block)
+        named = dict(_named(block.transactions))
         own = block.aggregate.payload if block.aggregate is not None else None
-        self._demand_blobs([record["root"] for record in named.values()])
+        self._demand_blobs([record.root for record in named.values()])
         if not isinstance(own, AggregateTransaction):
             return
         if any(device not in named for device in own.contributors):
@@ -284,7 +379,7 @@ class LedgerApplication(Admission):
             self._check_product(block)
             candidate = self.ledger.commit(block, seal)
         except MissingBlobsError as error:
-            self.want(block, error.roots)
+            self._want(block, error.roots)
             raise NotYet(str(error)) from error
         self.after_commit()
         self._trace.event("sealed", node=self.name, height=sequence, kind=block.header.kind,
@@ -310,16 +405,13 @@ class LedgerApplication(Admission):
         ledger = self.ledger
         verify_block_seal(decode_seal(sealed.seal), block.header, ledger.head,
                           ledger.store.seal(ledger.height), ledger.genesis)
-        self.demand_blobs(block)
+        self.admission.demand_blobs(block)
         self._check_product(block)
 
     def after_commit(self) -> None:
-        """A new head: new deadlines, and nobody has answered yet."""
+        """Begin anew after a block: new deadlines, and nobody has answered yet."""
         self.deadline_passed = False
-        self.refused.clear()
-        self.staged, self.wanted = (), {}
-        self._checked.clear()
-        self._kept.clear()
+        self.admission.after_commit()
 
     def height(self) -> int:
         """The height of the last sealed block."""
@@ -341,7 +433,7 @@ class LedgerApplication(Admission):
         if snapshot != digest:
             raise PeerError("a ledger's snapshot is the digest of its head")
         if self.ledger.height < sequence:
-            self.behind = True
+            self._behind = True
             return False
         if self.ledger.store.block(sequence).digest != digest:
             raise PeerError(f"our block {sequence} is not the one that a quorum certified")
@@ -362,13 +454,6 @@ def _good(candidate: Candidate) -> list[Envelope]:
 
 
 def _named(updates: Sequence[Envelope]) -> Named:
-    """(device, what the learning contract records of its update) for each."""
-    return [(e.address, _update_record(e)) for e in updates]
-
-
-def _update_record(envelope: Envelope) -> dict[str, Any]:
-    payload = envelope.payload
-    if not isinstance(payload, UpdateTransaction):
-        raise PeerError("not an update")
-    return {"root": payload.root, "chunks": payload.chunks, "size": payload.size,
-            "samples": payload.sample_count, "local_ms": payload.local_seconds}
+    """Return (device, its update's record) for each update."""
+    return [(e.address, UpdateRecord.of(e.payload)) for e in updates
+            if isinstance(e.payload, UpdateTransaction)]

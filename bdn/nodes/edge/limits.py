@@ -10,7 +10,7 @@ import functools
 
 from bdn.chain import BlobPayload, RegisterKey, ShareTransaction, UpdateTransaction
 from bdn.errors import PeerError
-from bdn.nodes.sealing import make_cipher
+from bdn.nodes.ciphers import make_cipher
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PublicKey
 

@@ -13,7 +13,7 @@ from bdn.chain import RegisterKey, blob_root, pack_blob, unpack_blob
 from bdn.chain.contracts import decode_value, storage_key
 from bdn.encoding import transcript
 from bdn.errors import PeerError
-from bdn.nodes.group import GROUP_KEY_BYTES, ExchangeKey, unwrap, wrap
+from bdn.nodes.group_key import GROUP_KEY_BYTES, ExchangeKey, unwrap, wrap
 from bdn.nodes.settings import Settings
 from bdn.paillier import PublicKey
 from bdn.randomness import Randomness

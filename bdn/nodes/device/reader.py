@@ -2,8 +2,8 @@
 
 The reader follows the sealed headers, fetches from every block the transactions that matter to a
 device (with proofs), and what the device asks for besides: blobs by root, cells of contract state.
-One question is under way at a time (`bdn.nodes.interface`). Whatever does not verify is dropped,
-and costs the edge server that sent it the device's trust.
+One question is under way at a time (`bdn.nodes.device.interface`). Whatever does not verify is
+dropped, and costs the edge server that sent it the device's trust.
 
 A proof shows that a transaction stands in a block, not that there is no other. So a device that
 comes no further looks again: it asks other edge servers for the blocks since its last step, and
@@ -16,9 +16,9 @@ from typing import Any
 
 from bdn.chain import Envelope, EquivocationError, Evidence, Receipt, blob_root
 from bdn.errors import BdnError, PeerError
+from bdn.nodes.device.interface import READ_KINDS, ContractInterface
+from bdn.nodes.device.light_node import AheadError, LightNode
 from bdn.nodes.events import Effect, SetTimer
-from bdn.nodes.interface import READ_KINDS, ContractInterface
-from bdn.nodes.lightnode import AheadError, LightNode
 from bdn.nodes.messages import (
     Blob,
     GetBlob,
@@ -26,7 +26,7 @@ from bdn.nodes.messages import (
     GetState,
     GetTransactions,
     Message,
-    Refused,
+    Refusal,
     SealedHeaders,
     StateCells,
     Transactions,
@@ -101,7 +101,7 @@ class Reader:
             Transactions: self._on_transactions,
             Blob: self._on_blob,
             StateCells: self._on_cells,
-            Refused: self._on_refused,
+            Refusal: self._on_refusal,
         }
 
     @property
@@ -158,7 +158,7 @@ class Reader:
                 return height
         return None
 
-    def settle(self, height: int) -> None:
+    def forget_before(self, height: int) -> None:
         """The device made its step with the block at ``height``: earlier ones matter no more."""
         self.step = max(self.step, height)
         self._answers = {h: names for h, names in self._answers.items() if h >= self.step}
@@ -202,9 +202,9 @@ class Reader:
             return self._interface.distrust(str(error)) if source == self._interface.edge else []
 
     def _on_headers(self, message: SealedHeaders, _source: str, now_ms: int) -> list[Effect]:
-        settled = self._settle(GetHeaders)
+        answered = self._answered(GetHeaders)
         gap = self._light.accept(message.items, now_ms)
-        return [*settled, *(self._interface.ask(GetHeaders(self._light.height)) if gap else [])]
+        return [*answered, *(self._interface.ask(GetHeaders(self._light.height)) if gap else [])]
 
     def _on_transactions(self, message: Transactions, source: str, _now: int) -> list[Effect]:
         question, height = self._interface.question, message.height
@@ -213,7 +213,7 @@ class Reader:
         if not self._interface.was_asked(source):  # "it holds nothing for you" proves nothing
             return []
         found = self._light.read(message.proofs, height)
-        effects = self._settle(GetTransactions)
+        effects = self._answered(GetTransactions)
         self._answers.setdefault(height, set()).add(source)
         read = self._read.setdefault(height, set())
         for envelope, receipt in found:
@@ -238,24 +238,24 @@ class Reader:
         if blob_root(message.data) != question.root:
             raise PeerError("the blob has another root than was asked for")
         self.blobs[question.root] = message.data
-        return self._settle(GetBlob)
+        return self._answered(GetBlob)
 
     def _on_cells(self, message: StateCells, _source: str, _now: int) -> list[Effect]:
-        question = self._interface.question
+        question, height = self._interface.question, message.height
         if not isinstance(question, GetState):
             return []
         try:
-            cells, height = self._light.read_cells(
-                message.proofs, question.contract, question.keys)
+            cells = self._light.read_cells(
+                height, message.proofs, question.contract, question.keys)
         except AheadError:
-            return [*self._settle(GetState), *self._interface.ask(GetHeaders(self._light.height))]
+            return [*self._answered(GetState), *self._interface.ask(GetHeaders(self._light.height))]
         if height < self._light.settled_height:
             raise PeerError(f"cells of height {height}; ours is {self._light.settled_height}")
         self.cells.update(cells)
         self._cells_height = height
-        return self._settle(GetState)
+        return self._answered(GetState)
 
-    def _on_refused(self, message: Refused, source: str, _now: int) -> list[Effect]:
+    def _on_refusal(self, message: Refusal, source: str, _now: int) -> list[Effect]:
         submitted = self._interface.submission
         if submitted is None or message.nonce != self._interface.nonce:
             return []
@@ -267,5 +267,5 @@ class Reader:
             effects += self._interface.distrust("refused")
         return effects
 
-    def _settle(self, kind: type[Message]) -> list[Effect]:
+    def _answered(self, kind: type[Message]) -> list[Effect]:
         return self._interface.answered() if isinstance(self._interface.question, kind) else []

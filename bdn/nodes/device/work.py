@@ -1,57 +1,72 @@
-"""The work of a device, as pure functions: train, seal, share, open.
+"""What a device trains and seals (Section 3.2, component 1; Algorithm 2, lines 4 and 8).
 
-A device hands these out as `Compute`, so that whoever drives it decides where they run.
+These are pure functions. A device hands them out as `Compute`, so that whoever drives it decides
+where they run.
 
     w    a model, float32 (|w|,)        δ_k    w_k − w^(p-1)         s_k    the device's samples
     F_k  the device's mean loss         s      Σ s_k of an aggregate
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdn.chain import pack_blob, unpack_blob
+from bdn.chain import pack_blob
 from bdn.errors import UsageError
-from bdn.nodes.group import (
-    GroupError,
-    HeldShare,
-    holder_context,
-    open_held,
-    seal_for_group,
-)
-from bdn.paillier import KeyShare, VectorCipher
-from bdn.paillier.errors import ShareError
+from bdn.learning import DeviceError, Learner, device_generator
+from bdn.nodes.settings import Settings
+from bdn.paillier import VectorCipher
 from bdn.randomness import Randomness
 
 Vector = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
-class Learner(Protocol):
-    """What learns at a device. Picklable, so that it can train in another process."""
+@dataclass(frozen=True, slots=True)
+class DeviceLearner:
+    """A `bdn.learning.Learner` under a run's settings.
+
+    Attributes:
+        name: the device's; with ``rng`` it names the generator of its batches, as in the
+            plaintext `bdn.learning.federated`.
+        learner: the model and the device's own samples.
+        settings: rule, T, λ and batch size.
+        rng: seeds the batches.
+    """
+
+    name: str
+    learner: Learner
+    settings: Settings
+    rng: Randomness
 
     @property
     def sample_count(self) -> int:
         """s_k."""
+        return self.learner.sample_count
 
     def update(
         self, w: Vector, epoch: int, global_gradient: Vector | None
     ) -> tuple[Vector, float]:
-        """(w_k, F_k(w)) after the epoch's local iterations from ``w``; Eq. (3)."""
+        """(w_k, F_k(w)); raises `DeviceError` for a model that diverged."""
+        generator = device_generator(self.rng, self.name, epoch)
+        result = self.learner.update(w, self.settings, epoch, generator, global_gradient)
+        if result.diverged:
+            raise DeviceError(f"{self.name} diverged in epoch {epoch}: {result.reason}")
+        return result.w, result.local_loss
 
     def gradient(self, w: Vector) -> Vector:
-        """∇F_k(w) over all samples."""
+        """∇F_k(w)."""
+        return self.learner.gradient(w)
 
     def loss(self, w: Vector) -> float:
-        """F_k(w) over all samples."""
+        """F_k(w)."""
+        return self.learner.loss(w)
 
 
 @dataclass(frozen=True, slots=True)
-class LocalResult:
+class LocalVector:
     """What a device is about to seal.
 
     Attributes:
@@ -77,34 +92,34 @@ class SealedUpdate:
 
 
 def local_update(
-    learner: Learner, w: Vector, epoch: int, global_gradient: Vector | None
-) -> LocalResult:
+    learner: DeviceLearner, w: Vector, epoch: int, global_gradient: Vector | None
+) -> LocalVector:
     """Algorithm 1, lines 7–9, and the loss that line 13 needs."""
     started = time.perf_counter()
     w_local, loss = learner.update(w, epoch, global_gradient)
     delta = (w_local - w).astype(np.float64)
-    return LocalResult(np.append(delta, loss), time.perf_counter() - started)
+    return LocalVector(np.append(delta, loss), time.perf_counter() - started)
 
 
-def local_rest(learner: Learner, w: Vector) -> LocalResult:
+def local_rest(learner: DeviceLearner, w: Vector) -> LocalVector:
     """δ_k = 0 with F_k(w): Eq. (3) cannot be followed without ∇F, and the epoch is lost."""
     started = time.perf_counter()
     loss = learner.loss(w)
-    return LocalResult(np.append(np.zeros(len(w)), loss), time.perf_counter() - started)
+    return LocalVector(np.append(np.zeros(len(w)), loss), time.perf_counter() - started)
 
 
-def local_gradient(learner: Learner, w: Vector) -> LocalResult:
+def local_gradient(learner: DeviceLearner, w: Vector) -> LocalVector:
     """∇F_k(w^(p-1)), the device's part of the ∇F that Eq. (3) needs."""
     started = time.perf_counter()
     gradient = learner.gradient(w).astype(np.float64)
-    return LocalResult(gradient, time.perf_counter() - started)
+    return LocalVector(gradient, time.perf_counter() - started)
 
 
-def local_loss(learner: Learner, w: Vector) -> LocalResult:
+def local_loss(learner: DeviceLearner, w: Vector) -> LocalVector:
     """F_k(w^(P)), which closes the run."""
     started = time.perf_counter()
     loss = learner.loss(w)
-    return LocalResult(np.array([loss]), time.perf_counter() - started)
+    return LocalVector(np.array([loss]), time.perf_counter() - started)
 
 
 def fit_to_clips(vector: Floats, clips: Floats, with_loss: bool) -> tuple[Floats, float]:
@@ -136,41 +151,8 @@ def seal_update(
 
 
 def seal_local(
-    cipher: VectorCipher, local: LocalResult, clips: Floats, with_loss: bool, weight: int,
+    cipher: VectorCipher, local: LocalVector, clips: Floats, with_loss: bool, weight: int,
     context: bytes, rng: Randomness,
-) -> tuple[LocalResult, SealedUpdate]:
+) -> tuple[LocalVector, SealedUpdate]:
     """`seal_update`, keeping T_local beside its result."""
     return local, seal_update(cipher, local.vector, clips, with_loss, weight, context, rng)
-
-
-def make_share(
-    cipher: VectorCipher, share: KeyShare, total: bytes, session: bytes, holder: bytes,
-    group_key: bytes, rng: Randomness,
-) -> bytes:
-    """A partial decryption of the aggregate in blob ``total``, sealed for the group, as a blob.
-
-    ``holder`` is the 20-byte address of the key holder, to which the seal is bound.
-    """
-    sealed_sum = cipher.sum_from_leaves(unpack_blob(total))
-    part = cipher.partially_decrypt(share, sealed_sum, session=session, rng=rng)
-    context = holder_context(session, share.index, holder)
-    return pack_blob([seal_for_group(group_key, part.to_bytes(), context, rng)])
-
-
-def open_aggregate(
-    cipher: VectorCipher, total: bytes, shares: Sequence[HeldShare], session: bytes,
-    group_key: bytes,
-) -> Floats:
-    """Algorithm 2, line 25: Σ s_k x_k, float64 (length,), from share blobs; proofs are checked.
-
-    Shares that are not their holder's are left out; raises a `PeerError` that names the bad ones
-    when too few good ones remain.
-    """
-    sealed_sum = cipher.sum_from_leaves(unpack_blob(total))
-    parts, strange = open_held(group_key, shares, session, cipher.share_from_bytes)
-    try:
-        return cipher.open(sealed_sum, parts, session=session)
-    except ShareError as error:
-        if not strange:
-            raise
-        raise GroupError("; ".join([str(error), *strange])) from error

@@ -1,0 +1,160 @@
+"""The mining contract's two host functions, which work on sealed vectors.
+
+A contract cannot compute with ciphertexts of megabytes itself. It calls `verify_update` (Algorithm
+2, line 16) and `weighted_product` (line 18, Eq. (5)), whose price in gas follows from the bytes
+that the updates' records state. The vectors themselves lie in blobs, outside the contract's memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bdn.chain import UpdateTransaction, merkle, pack_blob, unpack_blob
+from bdn.chain.contracts import Value
+from bdn.errors import PeerError, UsageError
+from bdn.nodes.ciphers import BlobReader, Ciphers, update_context
+from bdn.paillier import SealedVector, VectorCipher
+
+GAS_PER_CALL = 20_000
+"""Gas of a call before its bytes are counted."""
+
+GAS_PER_BYTE_VERIFIED = 40
+GAS_PER_BYTE_ADDED = 60
+KEPT_PARSED = 16
+"""Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
+
+REMEMBERED = 4096
+"""Verified updates that a node remembers, so that a block is not verified anew at each step."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRecord:
+    """What the learning contract records of a device's update, as far as vectors need it.
+
+    Attributes:
+        root: Merkle root of the sealed vector's blob.
+        chunks, size: leaves and bytes of that blob.
+        samples: s_k.
+    """
+
+    root: bytes
+    chunks: int
+    size: int
+    samples: int
+
+    @classmethod
+    def of(cls, payload: UpdateTransaction) -> "UpdateRecord":
+        """Return the record that the contract makes of ``payload``."""
+        return cls(payload.root, payload.chunks, payload.size, payload.sample_count)
+
+    @classmethod
+    def read(cls, value: Value) -> "UpdateRecord":
+        """Return the record in a contract's map; raise `UsageError` where a field is missing."""
+        if not isinstance(value, dict):
+            raise UsageError("an update's record is a map")
+        found = cls(*(value.get(name) for name in ("root", "chunks", "size", "samples")))  # type: ignore[arg-type]  # checked below
+        numbers = (found.chunks, found.size, found.samples)
+        if type(found.root) is not bytes or any(type(n) is not int or n < 0 for n in numbers):
+            raise UsageError("an update's record holds a root, chunks, a size and samples")
+        return found
+
+
+class VectorHost:
+    """Binds `verify_update` and `weighted_product` of the mining contract to the ciphers.
+
+    Products are kept in ``produced`` (blob by root) until the caller has stored them.
+    """
+
+    def __init__(self, ciphers: Ciphers, read_blob: BlobReader) -> None:
+        self.ciphers = ciphers
+        self.read_blob = read_blob
+        self.produced: dict[bytes, bytes] = {}
+        self.staged: dict[bytes, bytes] = {}
+        """Blobs by root of a request that is being checked: nothing refused is ever stored."""
+        self._verified: dict[tuple[Any, ...], None] = {}
+        self._parsed: dict[bytes, SealedVector] = {}
+        self._products: dict[tuple[Any, ...], tuple[bytes, int, int]] = {}
+
+    def functions(self, _context: object = None) -> Mapping[str, Any]:
+        """Return the host functions by name: the ledger's host factory."""
+        return {"verify_update": _VerifyUpdate(self), "weighted_product": _WeightedProduct(self)}
+
+    def verify(
+        self, terms: Sequence[bytes], epoch: int, phase: str, device: bytes, update: UpdateRecord
+    ) -> None:
+        """Algorithm 2, line 16. Raises a `PeerError` that says what is wrong with the update."""
+        name = (*terms, epoch, phase, device, update.root, update.samples)
+        if name in self._verified:
+            return
+        cipher = self.ciphers.get(terms, epoch, phase)
+        context = update_context(self.ciphers.chain, epoch, phase, device)
+        cipher.verify(self._sealed(cipher, update), context, weight=update.samples)
+        if len(self._verified) >= REMEMBERED:
+            self._verified.clear()
+        self._verified[name] = None
+
+    def product(
+        self, terms: Sequence[bytes], epoch: int, phase: str, updates: Sequence[UpdateRecord]
+    ) -> tuple[bytes, int, int]:
+        """Eq. (5). Returns (root, chunks, size) of the sealed sum, which is put in `produced`."""
+        name = (*terms, epoch, phase, *((update.root, update.samples) for update in updates))
+        if name not in self._products:
+            cipher = self.ciphers.get(terms, epoch, phase)
+            sealed = [self._sealed(cipher, update) for update in updates]
+            leaves = cipher.weighted_sum(sealed, [update.samples for update in updates]).leaves()
+            blob, root = pack_blob(leaves), merkle.root(leaves)
+            self.produced[root] = blob
+            self._products = {name: (root, len(leaves), len(blob))}
+        return self._products[name]
+
+    def _sealed(self, cipher: VectorCipher, update: UpdateRecord) -> SealedVector:
+        """Return the sealed vector in an update's blob, of the size that its transaction states."""
+        root = update.root
+        if root not in self._parsed:
+            blob = self.staged[root] if root in self.staged else self.read_blob(root)
+            leaves = unpack_blob(blob)
+            if len(blob) != update.size or len(leaves) != update.chunks:
+                raise PeerError("the sealed update has another size than its transaction says")
+            while len(self._parsed) >= KEPT_PARSED:
+                del self._parsed[next(iter(self._parsed))]
+            self._parsed[root] = cipher.sealed_from_leaves(leaves)
+        return self._parsed[root]
+
+
+class _VerifyUpdate:
+    """``verify_update(terms, epoch, phase, device, update)``."""
+
+    def __init__(self, host: VectorHost) -> None:
+        self._host = host
+
+    def price(self, args: Sequence[Value]) -> int:
+        update = UpdateRecord.read(_arguments(args, 5)[4])
+        return GAS_PER_CALL + GAS_PER_BYTE_VERIFIED * update.size
+
+    def __call__(self, args: Sequence[Value]) -> Value:
+        terms, epoch, phase, device, update = _arguments(args, 5)
+        self._host.verify(terms, epoch, phase, device, UpdateRecord.read(update))
+        return True
+
+
+class _WeightedProduct:
+    """``weighted_product(terms, epoch, phase, updates)``."""
+
+    def __init__(self, host: VectorHost) -> None:
+        self._host = host
+
+    def price(self, args: Sequence[Value]) -> int:
+        updates = map(UpdateRecord.read, _arguments(args, 4)[3])
+        return GAS_PER_CALL + GAS_PER_BYTE_ADDED * sum(update.size for update in updates)
+
+    def __call__(self, args: Sequence[Value]) -> Value:
+        terms, epoch, phase, updates = _arguments(args, 4)
+        records = [UpdateRecord.read(update) for update in updates]
+        return list(self._host.product(terms, epoch, phase, records))
+
+
+def _arguments(args: Sequence[Any], count: int) -> Sequence[Any]:
+    """Return ``args`` if there are ``count`` of them; raise `UsageError` otherwise."""
+    if len(args) != count:
+        raise UsageError(f"expected {count} arguments, found {len(args)}")
+    return args
