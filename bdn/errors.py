@@ -43,3 +43,41 @@ class EncodingError(PeerError, UsageError):
 
 class SignatureError(PeerError):
     """A signature that does not verify under the public key that it claims."""
+
+
+# --- values in messages -------------------------------------------------------------------------
+
+SHOWN = 80
+"""Characters of a value that a message shows."""
+
+
+def shown(value: object, limit: int = SHOWN) -> str:
+    r"""Return ``value`` for an error message: at most ``limit`` characters, escaped to ASCII.
+
+    The value may come from anywhere: a text of megabytes, an integer that Python refuses to print,
+    control characters, an object whose ``repr`` raises. The result is the same on every version of
+    Python, since it depends on no Unicode table::
+
+        >>> print(shown("a\N{BEL}b"), shown(1 << 20000), shown(b"ab" * 99, limit=12), sep=", ")
+        'a\x07b', an integer of 20001 bits, 6162616261... (198 bytes)
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 3 * limit:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (bytes, bytearray)):
+        size = (limit - 2) // 2
+        return value.hex() if len(value) <= size else (
+            f"{value[:size].hex()}... ({len(value)} bytes)")
+    if isinstance(value, str):
+        return _cut(ascii(value[:limit]), limit, len(value))
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return f"a {type(value).__name__} of {len(value)} items"
+    try:
+        return _cut(ascii(value), limit, 0)
+    except Exception:  # noqa: BLE001 - whatever a foreign repr raises, a message must come out
+        return f"a {type(value).__name__}"
+
+
+def _cut(text: str, limit: int, length: int) -> str:
+    if len(text) <= limit and length <= limit:
+        return text
+    return f"{text[:limit - 3]}..." + (f" ({length} characters)" if length else "")

@@ -5,18 +5,24 @@ An address p_k is the first 20 bytes of the SHA-256 of the public key. Every sig
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bdn.encoding import digest, transcript
+from bdn.encoding import digest, exactly, transcript
 from bdn.errors import SignatureError
 from bdn.randomness import Randomness, as_randomness
 
 ADDRESS_BYTES = 20
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+
+Address = Annotated[bytes, exactly(ADDRESS_BYTES)]
+PublicKeyBytes = Annotated[bytes, exactly(PUBLIC_KEY_BYTES)]
+Signature = Annotated[bytes, exactly(SIGNATURE_BYTES)]
+"""Types of a record's fields; a decoder demands these lengths."""
 
 
 @dataclass(frozen=True, slots=True)

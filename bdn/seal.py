@@ -10,12 +10,16 @@ any n: two quorums share at least f + 1 replicas, and n − f replicas can form 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from bdn.encoding import transcript
+from bdn.encoding import Digest, at_most, transcript
 from bdn.errors import PeerError, SignatureError, UsageError
 from bdn.identity import Identity, verify_signature
 
 COMMIT_DOMAIN = "bdn/commit"
+MAX_REPLICAS = 1024
+"""No seal has more signatures."""
+
 MAX_NUMBER = 1 << 64
 """Views and sequence numbers have eight bytes in the statement."""
 
@@ -49,8 +53,9 @@ class Seal:
 
     view: int
     sequence: int
-    digest: bytes
-    signatures: tuple[tuple[int, bytes], ...]
+    digest: Digest
+    signatures: Annotated[
+        tuple[tuple[int, Annotated[bytes, at_most(64)]], ...], at_most(MAX_REPLICAS)]
 
 
 def commit_statement(instance: bytes, view: int, sequence: int, digest: bytes) -> bytes:

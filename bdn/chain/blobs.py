@@ -6,14 +6,18 @@ blob's size in bytes, so one chunk can be shown to belong to an update without t
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from bdn.chain import merkle
 from bdn.chain.errors import MerkleError
-from bdn.encoding import decode, encode
+from bdn.encoding import at_most, decode_as, encode
 from bdn.errors import EncodingError
 
 MAX_BLOB_BYTES = 1 << 30
 """A peer's larger blob is refused before it is decoded."""
+
+_LEAVES = Annotated[tuple[bytes, ...], at_most(1 << 22)]
+"""Bounds of a blob: it may have as many leaves as a vector of 10^9 entries has ciphertexts."""
 
 _ARRAY, _ONE_BYTE = 4, 24  # CBOR's major type of arrays; counts from 24 take 1, 2, 4 or 8 bytes
 
@@ -28,12 +32,9 @@ def unpack_blob(data: bytes) -> list[bytes]:
     if len(data) > MAX_BLOB_BYTES:
         raise MerkleError(f"a blob of {len(data)} bytes is over the limit of {MAX_BLOB_BYTES}")
     try:
-        leaves = decode(data)
+        return list(decode_as(_LEAVES, data))
     except EncodingError as error:
         raise MerkleError(f"not a blob: {error}") from error
-    if type(leaves) is not list or any(type(leaf) is not bytes for leaf in leaves):
-        raise MerkleError("not a blob: expected an array of byte strings")
-    return leaves
 
 
 def blob_root(data: bytes) -> bytes:

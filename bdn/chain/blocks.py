@@ -14,27 +14,45 @@ the block, because edges may seal the same block in different views.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from bdn.chain import merkle
 from bdn.chain.transactions import (
     DIGEST_BYTES,
     MAX_NUMBER,
+    MAX_TRANSACTIONS,
     AggregateTransaction,
     BlobPayload,
+    EncodedTransaction,
     Envelope,
+    Name,
+    Number,
     UpdateTransaction,
     decode_envelope,
     encode_envelope,
 )
-from bdn.encoding import decode, decode_record, digest, encode, encode_record, from_plain, to_plain
-from bdn.errors import EncodingError
-from bdn.identity import ADDRESS_BYTES
+from bdn.encoding import (
+    Digest,
+    at_most,
+    decode_as,
+    decode_record,
+    digest,
+    encode_as,
+    encode_record,
+)
+from bdn.errors import shown
+from bdn.identity import ADDRESS_BYTES, Address
 
 GENESIS = "genesis"
 CANDIDATE = "candidate"
 AUXILIARY = "auxiliary"
 KINDS = (GENESIS, CANDIDATE, AUXILIARY)
+
+MAX_RECEIPT_BYTES = 64 << 20
+"""Of an encoded receipt: what a contract can return and tell within its gas."""
+
+MAX_RECEIPT_TEXT = 4 << 20
+"""Bytes of a failure's reason, or of an event's name: what a contract's longest text can take."""
 
 NO_PARENT = bytes(DIGEST_BYTES)
 """The genesis block's parent."""
@@ -59,17 +77,17 @@ class Header:
         time: milliseconds since the Unix epoch, or of the experiment's clock.
     """
 
-    chain: bytes
-    height: int
-    epoch: int
-    kind: str
-    parent: bytes
-    transactions_root: bytes
-    state_root: bytes
-    receipts_root: bytes
-    generation_rate: int
-    proposer: bytes
-    time: int
+    chain: Digest
+    height: Number
+    epoch: Number
+    kind: Name
+    parent: Digest
+    transactions_root: Digest
+    state_root: Digest
+    receipts_root: Digest
+    generation_rate: Number
+    proposer: Address
+    time: Number
 
     def __post_init__(self) -> None:
         roots = (self.chain, self.parent, self.transactions_root, self.state_root,
@@ -79,7 +97,7 @@ class Header:
         if len(self.proposer) != ADDRESS_BYTES:
             raise ValueError(f"a proposer is an address of {ADDRESS_BYTES} bytes")
         if self.kind not in KINDS:
-            raise ValueError(f"{self.kind!r} is no kind of block")
+            raise ValueError(f"{shown(self.kind)} is no kind of block")
         numbers = (self.height, self.epoch, self.generation_rate, self.time)
         if any(not 0 <= number < MAX_NUMBER for number in numbers):
             raise ValueError("a header's numbers lie in 0 … 2^63 - 1")
@@ -113,8 +131,8 @@ class Event:
         fields: its details, in the profile's plain values.
     """
 
-    contract: str
-    name: str
+    contract: Name
+    name: Annotated[str, at_most(MAX_RECEIPT_TEXT)]
     fields: dict[str, Any]
 
 
@@ -133,14 +151,14 @@ class Receipt:
         line: the contract's source line of the failure.
     """
 
-    transaction: bytes
+    transaction: Digest
     ok: bool
-    status: str
-    gas_used: int
+    status: Name
+    gas_used: Number
     result: Any
-    events: tuple[Event, ...]
-    error: str | None
-    line: int | None
+    events: Annotated[tuple[Event, ...], at_most(1 << 20)]
+    error: Annotated[str, at_most(MAX_RECEIPT_TEXT)] | None
+    line: Number | None
 
 
 # --- codecs -------------------------------------------------------------------------------------
@@ -175,24 +193,19 @@ def encode_block(block: Block) -> bytes:
     """Strict CBOR: [header, [transaction, …], Tx_co or null], transactions as byte strings."""
     aggregate = None if block.aggregate is None else encode_envelope(block.aggregate)
     transactions = [encode_envelope(envelope) for envelope in block.transactions]
-    return encode([to_plain(block.header), transactions, aggregate])
+    return encode_as(_BLOCK, (block.header, transactions, aggregate))
 
 
 def decode_block(data: bytes) -> Block:
     """What `encode_block` wrote, or `EncodingError`. Checks shapes, no signature and no root."""
-    value = decode(data)
-    if type(value) is not list or len(value) != 3 or type(value[1]) is not list:
-        raise EncodingError("a block is [header, [transaction, …], aggregate]")
-    header, transactions, aggregate = value
-    if any(type(item) is not bytes for item in transactions):
-        raise EncodingError("a block's transactions are byte strings")
-    if aggregate is not None and type(aggregate) is not bytes:
-        raise EncodingError("a block's aggregate is a byte string or null")
-    return Block(
-        from_plain(Header, header),
-        tuple(decode_envelope(item) for item in transactions),
-        None if aggregate is None else decode_envelope(aggregate),
-    )
+    header, transactions, aggregate = decode_as(_BLOCK, data)
+    return Block(header, tuple(map(decode_envelope, transactions)),
+                 None if aggregate is None else decode_envelope(aggregate))
+
+
+_BLOCK = tuple[
+    Header, Annotated[tuple[EncodedTransaction, ...], at_most(MAX_TRANSACTIONS)],
+    EncodedTransaction | None]
 
 
 # --- roots --------------------------------------------------------------------------------------

@@ -6,10 +6,14 @@ of the contracts, are the transactions of block 0, whose header digest is what a
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from bdn.encoding import decode_record, digest, encode_record
-from bdn.identity import PUBLIC_KEY_BYTES, address_of
+from bdn.chain.contracts.limits import MAX_SOURCE
+from bdn.chain.payloads import Name, Number
+from bdn.encoding import at_most, decode_record, digest, encode_record
+from bdn.errors import shown
+from bdn.identity import PUBLIC_KEY_BYTES, PublicKeyBytes, address_of
+from bdn.seal import MAX_REPLICAS
 
 PBFT = "pbft"
 PROOF_OF_WORK = "pow"
@@ -40,21 +44,22 @@ class Genesis:
             Under proof of work, ``"difficulty"`` is the first block's.
     """
 
-    name: str
-    salt: bytes
-    consensus: str
-    gas_table: int
-    gas_limit: int
-    edges: tuple[bytes, ...]
-    balances: tuple[tuple[bytes, int], ...]
-    contracts: tuple[tuple[str, str], ...]
-    generation_rate: int
-    time: int
+    name: Name
+    salt: Annotated[bytes, at_most(64)]
+    consensus: Name
+    gas_table: Number
+    gas_limit: Number
+    edges: Annotated[tuple[PublicKeyBytes, ...], at_most(MAX_REPLICAS)]
+    balances: tuple[tuple[Annotated[bytes, at_most(MAX_ACCOUNT_BYTES)], Number], ...]
+    contracts: Annotated[
+        tuple[tuple[Name, Annotated[str, at_most(4 * MAX_SOURCE)]], ...], at_most(256)]
+    generation_rate: Number
+    time: Number
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.consensus not in (PBFT, PROOF_OF_WORK):
-            raise ValueError(f"{self.consensus!r} is no consensus; choose pbft or pow")
+            raise ValueError(f"{shown(self.consensus)} is no consensus; choose pbft or pow")
         if not self.edges or any(len(key) != PUBLIC_KEY_BYTES for key in self.edges):
             raise ValueError("a chain has edge servers, each with a 32-byte public key")
         if len(set(self.edges)) != len(self.edges):

@@ -6,18 +6,28 @@ stand. The receipt names its transaction, so the one cannot be shown for another
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from bdn.chain import merkle
-from bdn.chain.blocks import Block, Header, Receipt, decode_receipt, encode_receipt
+from bdn.chain.blocks import (
+    MAX_RECEIPT_BYTES,
+    Block,
+    Header,
+    Receipt,
+    decode_receipt,
+    encode_receipt,
+)
 from bdn.chain.errors import LightClientError, MerkleError, MissingError
 from bdn.chain.transactions import (
+    EncodedTransaction,
     Envelope,
+    Number,
     decode_envelope,
     encode_envelope,
     transaction_digest,
     verify_envelope,
 )
-from bdn.encoding import decode_record, encode_record
+from bdn.encoding import Digest, at_most, decode_record, encode_record
 from bdn.errors import EncodingError, PeerError
 
 
@@ -32,13 +42,13 @@ class InclusionProof:
         transaction_path, receipt_path: Merkle paths to the header's two roots.
     """
 
-    height: int
-    position: int
-    size: int
-    transaction: bytes
-    receipt: bytes
-    transaction_path: tuple[bytes, ...]
-    receipt_path: tuple[bytes, ...]
+    height: Number
+    position: Number
+    size: Number
+    transaction: EncodedTransaction
+    receipt: Annotated[bytes, at_most(MAX_RECEIPT_BYTES)]
+    transaction_path: Annotated[tuple[Digest, ...], at_most(64)]
+    receipt_path: Annotated[tuple[Digest, ...], at_most(64)]
 
 
 def encode_proof(proof: InclusionProof) -> bytes:

@@ -25,18 +25,19 @@ from bdn.chain.execution import (
 )
 from bdn.chain.genesis import PROOF_OF_WORK, Genesis, source_digest
 from bdn.chain.inclusion import BlockProofs, InclusionProof
-from bdn.chain.rules import MAX_TRANSACTIONS, verify_admissible
+from bdn.chain.rules import verify_admissible
 from bdn.chain.seals import BlockSeal, first_difficulty, verify_block_seal
 from bdn.chain.state import Overlay, State, StateProof
 from bdn.chain.store import Store
 from bdn.chain.transactions import (
+    MAX_TRANSACTIONS,
     BlobPayload,
     DeployContract,
     Envelope,
     sign_transaction,
     verify_envelope,
 )
-from bdn.errors import UsageError
+from bdn.errors import UsageError, shown
 from bdn.identity import Identity
 
 KEPT_CANDIDATES = 16
@@ -176,7 +177,7 @@ class Ledger:
         """
         compiled = self.machine.contracts.get(contract)
         if compiled is None:
-            raise UsageError(f"there is no contract {contract!r}")
+            raise UsageError(f"there is no contract {shown(contract)}")
         context = {"chain": self.chain.hex(), "epoch": self.head.epoch, "height": self.height,
                    "time": self.head.time, "proposer": self.head.proposer,
                    "parent": self.head.parent}

@@ -4,13 +4,27 @@
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from bdn.identity import ADDRESS_BYTES
+from bdn.encoding import Digest, at_most, bits
+from bdn.errors import shown
+from bdn.identity import ADDRESS_BYTES, Address
 
 DIGEST_BYTES = 32
 MAX_NUMBER = 1 << 63
 """Counts, sizes, epochs and nonces stay below this; a ledger need not count further."""
+
+MAX_TRANSACTION_BYTES = 1 << 18
+"""Of one signed transaction; bulky bytes travel as blobs."""
+
+MAX_TRANSACTIONS = 1 << 14
+"""In one block, and so devices that one transaction can name. A peer's larger block is refused
+before its signatures are checked."""
+
+Number = Annotated[int, bits(63)]
+Name = Annotated[str, at_most(256)]
+Addresses = Annotated[tuple[Address, ...], at_most(MAX_TRANSACTIONS)]
+"""Types of a payload's fields, as a decoder bounds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +36,8 @@ class DeployContract:
         source: the 32-byte digest of its text, which the genesis record holds.
     """
 
-    name: str
-    source: bytes
+    name: Name
+    source: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +51,10 @@ class RegisterDevice:
         samples: s_k, which every update of the device must state; 0 leaves it open.
     """
 
-    name: str
+    name: Name
     statement: str
-    edge: int
-    samples: int = 0
+    edge: Number
+    samples: Number = 0
 
     def __post_init__(self) -> None:
         _check_counts(edge=self.edge, samples=self.samples)
@@ -58,13 +72,13 @@ class RegisterKey:
             keys and the group key wrapped to each.
     """
 
-    generation: int
-    modulus_bits: int
-    threshold: int
-    parties: int
-    root: bytes
-    chunks: int
-    size: int
+    generation: Number
+    modulus_bits: Number
+    threshold: Number
+    parties: Number
+    root: Digest
+    chunks: Number
+    size: Number
 
     def __post_init__(self) -> None:
         _check_counts(generation=self.generation, modulus_bits=self.modulus_bits,
@@ -84,13 +98,13 @@ class UpdateTransaction:
         root, chunks, size: the sealed vector's blob.
     """
 
-    epoch: int
-    phase: str
-    sample_count: int
-    local_seconds: int
-    root: bytes
-    chunks: int
-    size: int
+    epoch: Number
+    phase: Name
+    sample_count: Number
+    local_seconds: Number
+    root: Digest
+    chunks: Number
+    size: Number
 
     def __post_init__(self) -> None:
         _check_counts(epoch=self.epoch, sample_count=self.sample_count,
@@ -109,13 +123,13 @@ class AggregateTransaction:
         total_samples: s = Σ s_k over the contributors.
     """
 
-    epoch: int
-    phase: str
-    root: bytes
-    chunks: int
-    size: int
-    contributors: tuple[bytes, ...]
-    total_samples: int
+    epoch: Number
+    phase: Name
+    root: Digest
+    chunks: Number
+    size: Number
+    contributors: Addresses
+    total_samples: Number
 
     def __post_init__(self) -> None:
         _check_counts(epoch=self.epoch, total_samples=self.total_samples)
@@ -133,12 +147,12 @@ class ShareTransaction:
         root, chunks, size: the encrypted share's blob.
     """
 
-    epoch: int
-    phase: str
-    index: int
-    root: bytes
-    chunks: int
-    size: int
+    epoch: Number
+    phase: Name
+    index: Number
+    root: Digest
+    chunks: Number
+    size: Number
 
     def __post_init__(self) -> None:
         _check_counts(epoch=self.epoch, index=self.index)
@@ -154,8 +168,8 @@ class CallTransaction:
         arguments: integers, booleans, text, bytes, None and tuples of them; lists become tuples.
     """
 
-    contract: str
-    function: str
+    contract: Name
+    function: Name
     arguments: tuple[Any, ...]
 
     def __post_init__(self) -> None:
@@ -180,7 +194,7 @@ GENESIS_ONLY = (DeployContract, RegisterDevice)
 def _check_counts(**numbers: int) -> None:
     for name, number in numbers.items():
         if not 0 <= number < MAX_NUMBER:
-            raise ValueError(f"{name} {number} is outside 0 … 2^63 - 1")
+            raise ValueError(f"{name} {shown(number)} is outside 0 … 2^63 - 1")
 
 
 def _check_blob(root: bytes, chunks: int, size: int) -> None:

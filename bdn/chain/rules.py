@@ -21,13 +21,11 @@ from bdn.chain.errors import BlockError, TransactionError
 from bdn.chain.genesis import Genesis, chain_id
 from bdn.chain.transactions import (
     GENESIS_ONLY,
+    MAX_TRANSACTIONS,
     Envelope,
     call_of,
     verify_envelope,
 )
-
-MAX_TRANSACTIONS = 4096
-"""In one block; a peer's larger one is refused before its signatures are checked."""
 
 
 def verify_genesis_header(header: Header, genesis: Genesis) -> None:

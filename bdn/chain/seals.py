@@ -6,11 +6,12 @@ another nonce could be good by chance.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from bdn.chain.blocks import Header, header_digest
 from bdn.chain.errors import BlockError, WorkError
 from bdn.chain.genesis import PBFT, Genesis
-from bdn.encoding import decode_union, digest, encode_union
+from bdn.encoding import Digest, bits, decode_union, digest, encode_union
 from bdn.seal import Seal, SealError, verify_seal
 
 MIN_DIFFICULTY = 16
@@ -32,10 +33,10 @@ class ProofOfWork:
         work: 32 bytes, the hash of all three.
     """
 
-    digest: bytes
-    difficulty: int
+    digest: Digest
+    difficulty: Annotated[int, bits(256)]
     nonce: int
-    work: bytes
+    work: Digest
 
     def __post_init__(self) -> None:
         if not (0 < self.difficulty < 1 << 256 and 0 <= self.nonce < 1 << 8 * NONCE_BYTES):

@@ -19,15 +19,19 @@ block or transaction before they are applied at once.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from bdn.chain.errors import MerkleError
-from bdn.encoding import digest
+from bdn.chain.payloads import Name
+from bdn.encoding import Digest, at_most, digest
 
 EMPTY = bytes(32)
 """The hash of a subtree without entries."""
 
 BITS = 256
+
+MAX_KEY, MAX_VALUE = 1 << 20, 16 << 20
+"""Bytes of a key and of a value in a proof: as much as a contract can store."""
 
 Slot = tuple[str, bytes]
 """(contract name, key): where a value lives."""
@@ -164,11 +168,11 @@ class StateProof:
         other: for absence where another entry sits: its (position, value hash).
     """
 
-    contract: str
-    key: bytes
-    value: bytes | None
-    siblings: tuple[bytes, ...]
-    other: tuple[bytes, bytes] | None
+    contract: Name
+    key: Annotated[bytes, at_most(MAX_KEY)]
+    value: Annotated[bytes, at_most(MAX_VALUE)] | None
+    siblings: Annotated[tuple[Digest, ...], at_most(BITS)]
+    other: tuple[Digest, Digest] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,47 +7,48 @@ nonce), so it can be neither forged, nor shown to another chain, nor counted twi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from bdn.chain.errors import TransactionError
 from bdn.chain.payloads import (
     DIGEST_BYTES,
     GENESIS_ONLY,
     MAX_NUMBER,
+    MAX_TRANSACTION_BYTES,
+    MAX_TRANSACTIONS,
     PAYLOADS,
     AggregateTransaction,
     BlobPayload,
     CallTransaction,
     DeployContract,
+    Name,
+    Number,
     Payload,
     RegisterDevice,
     RegisterKey,
     ShareTransaction,
     UpdateTransaction,
 )
-from bdn.encoding import decode, digest, encode, from_plain, to_plain
-from bdn.errors import EncodingError, SignatureError
+from bdn.encoding import NAMED, Digest, at_most, decode_as, digest, encode_as
+from bdn.errors import SignatureError
 from bdn.identity import (
-    PUBLIC_KEY_BYTES,
-    SIGNATURE_BYTES,
     Identity,
+    PublicKeyBytes,
+    Signature,
     address_of,
     verify_signature,
 )
 
 __all__ = [
-    "CALLS", "DIGEST_BYTES", "GENESIS_ONLY", "INITIALIZE", "MAX_NUMBER", "MAX_TRANSACTION_BYTES",
-    "PAYLOADS", "RESERVED", "AggregateTransaction", "BlobPayload", "Call",
-    "CallTransaction", "DeployContract", "Envelope", "Payload",
-    "RegisterDevice", "RegisterKey", "ShareTransaction", "UpdateTransaction", "call_of",
-    "decode_envelope", "encode_envelope", "sign_transaction", "transaction_digest",
-    "verify_envelope",
+    "CALLS", "DIGEST_BYTES", "GENESIS_ONLY", "INITIALIZE", "MAX_NUMBER", "MAX_TRANSACTIONS",
+    "MAX_TRANSACTION_BYTES", "PAYLOADS", "RESERVED", "AggregateTransaction",
+    "BlobPayload", "Call", "CallTransaction", "DeployContract", "EncodedTransaction", "Envelope",
+    "Name", "Number", "Payload", "RegisterDevice",
+    "RegisterKey", "ShareTransaction", "UpdateTransaction", "call_of", "decode_envelope",
+    "encode_envelope", "sign_transaction", "transaction_digest", "verify_envelope",
 ]
 
 DOMAIN = "bdn/transaction"
-MAX_TRANSACTION_BYTES = 1 << 18
-"""Bulky bytes travel as blobs."""
-
 
 # --- calls --------------------------------------------------------------------------------------
 
@@ -127,6 +128,17 @@ def _lists(value: Any) -> Any:
 # --- envelopes ----------------------------------------------------------------------------------
 
 
+_BODY = tuple[Digest, PublicKeyBytes, Number, Number, Annotated[Payload, NAMED]]
+"""What a transaction's signature covers: chain, sender, nonce, gas limit, payload."""
+
+_ENVELOPE = tuple[
+    Digest, PublicKeyBytes, Number, Number, Annotated[Payload, NAMED], Signature]
+"""An envelope's fields in the order in which they lie in its encoding."""
+
+EncodedTransaction = Annotated[bytes, at_most(MAX_TRANSACTION_BYTES + 256)]
+"""An envelope as bytes inside a record; the signature and some heads come on top of its body."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A signed transaction.
@@ -156,34 +168,25 @@ class Envelope:
 def sign_transaction(
     identity: Identity, chain: bytes, nonce: int, gas_limit: int, payload: Payload
 ) -> Envelope:
-    """The envelope of ``payload``, signed by ``identity``."""
-    body = _body(chain, identity.public_key, nonce, gas_limit, payload)
-    signature = identity.sign(DOMAIN, encode(body))
+    """Return the envelope of ``payload``, signed by ``identity``.
+
+    Raises `EncodingError` for a payload that no node would decode, such as one with a long name.
+    """
+    body = encode_as(_BODY, (chain, identity.public_key, nonce, gas_limit, payload))
+    signature = identity.sign(DOMAIN, body)
     return Envelope(chain, identity.public_key, nonce, gas_limit, payload, signature)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """Strict CBOR: [chain, sender, nonce, gas limit, [payload class, fields], signature]."""
     e = envelope
-    return encode([*_body(e.chain, e.sender, e.nonce, e.gas_limit, e.payload), e.signature])
+    return encode_as(
+        _ENVELOPE, (e.chain, e.sender, e.nonce, e.gas_limit, e.payload, e.signature))
 
 
 def decode_envelope(data: bytes) -> Envelope:
     """What `encode_envelope` wrote; `EncodingError` for anything else. Checks no signature."""
-    value = decode(data)
-    kinds = (bytes, bytes, int, int, list, bytes)
-    if type(value) is not list or [type(item) for item in value] != list(kinds):
-        raise EncodingError("an envelope is [chain, sender, nonce, gas limit, payload, signature]")
-    chain, sender, nonce, gas_limit, payload, signature = value
-    if len(payload) != 2 or type(payload[0]) is not str or payload[0] not in PAYLOADS:
-        raise EncodingError("an envelope's payload is [a payload class, its fields]")
-    lengths = (len(chain), len(sender), len(signature))
-    if lengths != (DIGEST_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES):
-        raise EncodingError("an envelope's chain, sender or signature has a wrong length")
-    if not (0 <= nonce < MAX_NUMBER and 0 <= gas_limit < MAX_NUMBER):
-        raise EncodingError("an envelope's nonce or gas limit is out of range")
-    record = from_plain(PAYLOADS[payload[0]], payload[1])
-    return Envelope(chain, sender, nonce, gas_limit, record, signature)
+    return Envelope(*decode_as(_ENVELOPE, data))
 
 
 def transaction_digest(envelope: Envelope) -> bytes:
@@ -196,7 +199,7 @@ def verify_envelope(envelope: Envelope, chain: bytes) -> None:
     if envelope.chain != chain:
         raise TransactionError("the transaction is for another chain")
     e = envelope
-    body = encode(_body(e.chain, e.sender, e.nonce, e.gas_limit, e.payload))
+    body = encode_as(_BODY, (e.chain, e.sender, e.nonce, e.gas_limit, e.payload))
     if len(body) > MAX_TRANSACTION_BYTES:
         raise TransactionError(f"a transaction of {len(body)} bytes is over the limit of "
                                f"{MAX_TRANSACTION_BYTES}; bulky bytes belong into a blob")
@@ -205,6 +208,3 @@ def verify_envelope(envelope: Envelope, chain: bytes) -> None:
     except SignatureError as error:
         raise TransactionError("the transaction's signature does not verify") from error
 
-
-def _body(chain: bytes, sender: bytes, nonce: int, gas_limit: int, payload: Payload) -> list[Any]:
-    return [chain, sender, nonce, gas_limit, [type(payload).__name__, to_plain(payload)]]

@@ -17,7 +17,7 @@ from bdn.chain import (
     chain_id,
     sign_transaction,
 )
-from bdn.encoding import decode, encode
+from bdn.encoding import decode_as, encode_as
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
@@ -25,6 +25,7 @@ from bdn.experiments.participants import Participants, from_data
 from bdn.identity import Identity
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
+from bdn.paillier.keys import Response
 from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
 from bdn.trace import Trace
 
@@ -218,12 +219,15 @@ def _keys(
 
 def encode_share(share: KeyShare) -> bytes:
     """A part of the secret as bytes, without the public key that it belongs to."""
-    return encode([share.index, share.secret])
+    return encode_as(_SHARE, (share.index, share.secret))
+
+
+_SHARE = tuple[int, Response]
 
 
 def decode_share(public_key: PublicKey, data: bytes) -> KeyShare:
     """What `encode_share` wrote."""
-    index, secret = decode(data)
+    index, secret = decode_as(_SHARE, data)
     return KeyShare(public_key, index, secret)
 
 

@@ -37,12 +37,21 @@ z = y + Σ ρ_j M_j mod N and u = w + Σ ρ_j a_j; the check is (1 + N)^z h^u = 
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Annotated
 
 from gmpy2 import mpz
 
-from bdn.encoding import decode_record, digest, encode_record
+from bdn.encoding import bits, decode_record, digest, encode_record
 from bdn.paillier.errors import ParameterError, ProofError
-from bdn.paillier.keys import PublicKey, check_ciphertexts, djn_table, pack_values
+from bdn.paillier.keys import (
+    MAX_MODULUS_BITS,
+    PublicKey,
+    Residue,
+    Response,
+    check_ciphertexts,
+    djn_table,
+    pack_values,
+)
 from bdn.paillier.numbers import (
     COMBINER_BITS,
     PIECES_PER_THREAD,
@@ -105,9 +114,9 @@ def _encrypt_piece(
 class PlaintextProof:
     """(A, z, u): commitment in [1, N²), z in [0, N), u an integer."""
 
-    commitment: int
-    z: int
-    u: int
+    commitment: Residue
+    z: Annotated[int, bits(MAX_MODULUS_BITS)]
+    u: Response
 
     def to_bytes(self) -> bytes:
         """The strict encoding."""

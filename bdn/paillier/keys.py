@@ -20,12 +20,20 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Annotated, SupportsIndex
 
 import gmpy2
 from gmpy2 import mpz
 
-from bdn.encoding import decode_record, digest, encode_record, transcript
+from bdn.encoding import (
+    at_most,
+    bits,
+    decode_record,
+    digest,
+    encode_record,
+    signed_bits,
+    transcript,
+)
 from bdn.errors import EncodingError
 from bdn.paillier.errors import (
     CiphertextError,
@@ -40,6 +48,15 @@ MASK_BITS = 2 * 128 + 34
 
 SEED_BYTES = 32
 """Length of the seed from which x, and so h, is hashed."""
+
+MAX_MODULUS_BITS, MAX_PARTIES = 8192, 4096
+"""Bounds on a key that is decoded: |N|, and ℓ."""
+
+Residue = Annotated[int, bits(2 * MAX_MODULUS_BITS)]
+"""An integer modulo N², as a field of a record."""
+
+Response = Annotated[int, signed_bits(80_000)]
+"""A key share or a response that hides one, as a field of a record; no key allows longer ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +74,12 @@ class PublicKey:
         share_bits: |Δ s_i| < 2^share_bits for every i; share proofs draw longer nonces than that.
     """
 
-    N: int
-    theta: int
-    v: int
-    verification_keys: tuple[int, ...]
+    N: Annotated[int, bits(MAX_MODULUS_BITS)]
+    theta: Annotated[int, bits(MAX_MODULUS_BITS)]
+    v: Residue
+    verification_keys: Annotated[tuple[Residue, ...], at_most(MAX_PARTIES)]
     threshold: int
-    seed: bytes
+    seed: Annotated[bytes, at_most(64)]
     share_bits: int
 
     def __post_init__(self) -> None:

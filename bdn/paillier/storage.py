@@ -10,10 +10,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from bdn.encoding import decode, decode_record, encode, encode_record, transcript
+from bdn.encoding import decode_as, decode_record, encode_as, encode_record, transcript
 from bdn.errors import EncodingError
 from bdn.paillier.errors import ParameterError, PublicKeyError, StoredShareError
-from bdn.paillier.keys import PublicKey
+from bdn.paillier.keys import PublicKey, Response
 from bdn.paillier.threshold import KeyShare
 from bdn.randomness import Randomness, as_randomness
 
@@ -65,7 +65,7 @@ def lock_share(
     salt, nonce = source.bytes(SALT_BYTES), source.bytes(NONCE_BYTES)
     header = StoredShare(share.public_key.to_bytes(), share.index, cost, salt, nonce, b"")
     aead = AESGCM(_derive(passphrase, salt, cost))
-    locked = aead.encrypt(nonce, encode(share.secret), _associated(header))
+    locked = aead.encrypt(nonce, encode_as(Response, share.secret), _associated(header))
     return encode_record(StoredShare(header.public_key, share.index, cost, salt, nonce, locked))
 
 
@@ -75,7 +75,7 @@ def unlock_share(data: bytes, passphrase: str) -> KeyShare:
         stored = decode_record(StoredShare, data)
         _check_header(stored)
         aead = AESGCM(_derive(passphrase, stored.salt, stored.cost))
-        secret = decode(aead.decrypt(stored.nonce, stored.locked, _associated(stored)))
+        secret = decode_as(Response, aead.decrypt(stored.nonce, stored.locked, _associated(stored)))
         return KeyShare(PublicKey.from_bytes(stored.public_key), stored.index, secret)
     except InvalidTag as error:
         raise StoredShareError("wrong passphrase, or the stored share was changed") from error

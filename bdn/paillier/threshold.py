@@ -42,16 +42,18 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import gmpy2
 from gmpy2 import mpz
 
-from bdn.encoding import decode_record, digest, encode_record
+from bdn.encoding import Digest, bits, decode_record, digest, encode_record
 from bdn.paillier.errors import CiphertextError, ParameterError, ShareError
 from bdn.paillier.keys import (
     Ciphertext,
     PublicKey,
+    Residue,
+    Response,
     check_ciphertexts,
     pack_values,
     signed_plaintext,
@@ -119,8 +121,8 @@ class KeyShare:
 class ShareProof:
     """(e, z): the challenge, and the response z = ω + e·x, an integer of any size."""
 
-    challenge: int
-    response: int
+    challenge: Annotated[int, bits(CHALLENGE_BITS)]
+    response: Response
 
     def to_bytes(self) -> bytes:
         """Return the strict encoding."""
@@ -142,9 +144,9 @@ class Label:
         session: the digest of the session.
     """
 
-    key: bytes
-    ciphertexts: bytes
-    session: bytes
+    key: Digest
+    ciphertexts: Digest
+    session: Digest
 
     @classmethod
     def of(cls, public_key: PublicKey, ciphertexts: Sequence[mpz], session: bytes) -> "Label":
@@ -175,7 +177,7 @@ class PartialDecryption:
     """
 
     index: int
-    value: int
+    value: Residue
     proof: ShareProof
     label: Label
 

@@ -54,6 +54,7 @@ CHAIN = bytes(range(32))
 COUNT = st.integers(0, (1 << 63) - 1)
 ROOT = st.binary(min_size=32, max_size=32)
 ADDRESS = st.binary(min_size=20, max_size=20)
+SIGNATURE = st.binary(min_size=64, max_size=64)
 TEXT = st.text(max_size=10)
 BLOB = {"root": ROOT, "chunks": COUNT, "size": COUNT}
 ARGUMENT = st.recursive(
@@ -90,7 +91,7 @@ RECEIPT = st.builds(
     error=st.none() | TEXT, line=st.none() | COUNT)
 SEAL = st.one_of(
     st.builds(Seal, view=COUNT, sequence=COUNT, digest=ROOT,
-              signatures=st.lists(st.tuples(COUNT, st.binary(max_size=64)), max_size=3).map(tuple)),
+              signatures=st.lists(st.tuples(COUNT, SIGNATURE), max_size=3).map(tuple)),
     st.builds(ProofOfWork, digest=ROOT, difficulty=COUNT.filter(bool), nonce=COUNT, work=ROOT))
 
 CODECS = [

@@ -7,8 +7,9 @@ the child ever learns from it. The end of the stream means that the other is gon
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from bdn.encoding import decode_union, encode_union
+from bdn.encoding import at_most, decode_union, encode_union
 from bdn.experiments.processes.frames import FrameReader, frame
 from bdn.experiments.processes.parts import Part
 
@@ -37,7 +38,7 @@ class Ready:
 class Told:
     """A trace event, as a line of JSON."""
 
-    line: str
+    line: Annotated[str, at_most(1 << 20)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Finished:
 class Failed:
     """An expected error ends the process."""
 
-    reason: str
+    reason: Annotated[str, at_most(1 << 20)]
 
 
 @dataclass(frozen=True, slots=True)

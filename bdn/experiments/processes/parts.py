@@ -6,9 +6,11 @@ plain records: what they mean is known to `bdn.experiments.processes.players` an
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
+from bdn.encoding import at_most
 from bdn.learning.datasets.dataset import Dataset
 
 
@@ -16,7 +18,7 @@ from bdn.learning.datasets.dataset import Dataset
 class Shared:
     """What every node of a ledger knows: config (JSON), genesis, block 0, devices' public keys."""
 
-    config: str
+    config: Annotated[str, at_most(1 << 20)]
     genesis: bytes
     block: bytes
     devices: tuple[bytes, ...]
@@ -80,7 +82,7 @@ class TrainerRole:
     """Without BlockDeepNet: a server that trains on the raw data of all ``senders``."""
 
     senders: tuple[str, ...]
-    config: str
+    config: Annotated[str, at_most(1 << 20)]
 
 
 @dataclass(frozen=True, slots=True)
