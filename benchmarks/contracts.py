@@ -14,7 +14,6 @@ import gmpy2
 from harness import Report, Timing, main, paired, timed
 
 from bdn.chain.contracts import compile_contract
-from bdn.chain.contracts.operations.host import built_in_hosts
 
 SOURCE = '''
 @public
@@ -159,7 +158,6 @@ def hosts(report: Report) -> None:
                            lambda: hashlib.sha256(data).digest(), 15)
     report.add(host="sha256 of 100 kB", contract=called, bare=alone,
                ratio=called.median / alone.median)
-    assert "weighted_product" in built_in_hosts(contract.table)
 
 
 def compiling(report: Report) -> None:

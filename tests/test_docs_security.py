@@ -205,7 +205,7 @@ def test_under_proof_of_work_an_outsider_can_make_a_block_that_devices_accept() 
     """A proof of work is not signed: whoever hashes enough speaks in an edge server's name."""
     edge = Identity.from_secret(b"e" * 32)
     genesis = Genesis(
-        name="work", salt=b"salt", consensus=PROOF_OF_WORK, gas_table=1, gas_limit=1 << 40,
+        name="work", salt=b"salt", consensus=PROOF_OF_WORK, gas_table=2, gas_limit=1 << 40,
         edges=(edge.public_key,), balances=(), contracts=(), generation_rate=3_600_000, time=1,
         settings={"difficulty": 16},
     )

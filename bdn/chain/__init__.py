@@ -9,7 +9,7 @@ quorum and committed; a light client believes it on proof alone::
     >>> rng = SeededRandomness(7)
     >>> edges = [Identity.generate(rng) for _ in range(4)]
     >>> source = "@public\\ndef hello(name: str):\\n    emit('hello', name=name)\\n"
-    >>> genesis = Genesis("class", b"", PBFT, gas_table=1, gas_limit=10_000, balances=(),
+    >>> genesis = Genesis("class", b"", PBFT, gas_table=2, gas_limit=10_000, balances=(),
     ...                   edges=tuple(edge.public_key for edge in edges),
     ...                   contracts=(("greeter", source),), generation_rate=60_000, time=0)
     >>> first = build_genesis(genesis, edges[0]).block

@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 from bdn.chain import merkle
+from bdn.chain.contracts.receipt import Reason
 from bdn.chain.transactions import (
     DIGEST_BYTES,
     MAX_NUMBER,
@@ -147,8 +148,7 @@ class Receipt:
         gas_used: at most the envelope's limit.
         result: what the function returned, in plain values.
         events: in order; none when it failed.
-        error: the reason of a failure.
-        line: the contract's source line of the failure.
+        reason: why it failed, or ``None``.
     """
 
     transaction: Digest
@@ -157,8 +157,17 @@ class Receipt:
     gas_used: Number
     result: Any
     events: Annotated[tuple[Event, ...], at_most(1 << 20)]
-    error: Annotated[str, at_most(MAX_RECEIPT_TEXT)] | None
-    line: Number | None
+    reason: Reason | None
+
+    @property
+    def error(self) -> str | None:
+        """The reason as a sentence: ``line 12: balance too small``."""
+        return None if self.reason is None else str(self.reason)
+
+    @property
+    def line(self) -> int | None:
+        """The contract's source line of the failure."""
+        return None if self.reason is None else self.reason.line
 
 
 # --- codecs -------------------------------------------------------------------------------------

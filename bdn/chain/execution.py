@@ -25,6 +25,7 @@ from bdn.chain.blocks import (
     header_digest,
 )
 from bdn.chain.contracts import Contract, HostFunction, compile_contract
+from bdn.chain.contracts.receipt import Reason, bounded
 from bdn.chain.contracts.values import check_value, to_plain
 from bdn.chain.errors import BlockError, TransactionError
 from bdn.chain.genesis import (
@@ -237,7 +238,7 @@ def _deploy(
         raise TransactionError(f"the contract {payload.name!r} is deployed already")
     overlay.put(LEDGER, slot, payload.source)
     if INITIALIZE not in machine.contracts[payload.name].module.functions:
-        return Receipt(name, True, "ok", 0, None, (), None, None)
+        return Receipt(name, True, "ok", 0, None, (), None)
     setup = {
         "balances": [list(entry) for entry in genesis.balances],
         "edges": list(genesis.edge_addresses),
@@ -253,13 +254,12 @@ def _run(
     """Call a contract; every outcome is a receipt."""
     contract = machine.contracts.get(call.contract)
     if contract is None:
-        error = f"there is no contract {call.contract!r}"
-        return Receipt(name, False, "refused", 0, None, (), error, None)
-    try:
-        for argument in call.arguments:
-            check_value(argument, "an argument")
-    except UsageError as error:
-        return Receipt(name, False, "refused", 0, None, (), str(error), None)
+        return _refused(name, Reason("no-contract", (bounded(call.contract),)))
+    for number, argument in enumerate(call.arguments, 1):
+        try:
+            check_value(argument)
+        except UsageError:
+            return _refused(name, Reason("no-value", (str(number),)))
     context = Context(envelope.address, machine.chain, header.epoch, header.height, header.time,
                       header.proposer, header.parent)
     outcome = contract.call(
@@ -273,7 +273,11 @@ def _run(
         for event in outcome.events
     )
     return Receipt(name, outcome.ok, outcome.status, outcome.gas_used, to_plain(outcome.result),
-                   events, outcome.error, outcome.line)
+                   events, outcome.reason)
+
+
+def _refused(name: bytes, reason: Reason) -> Receipt:
+    return Receipt(name, False, "refused", 0, None, (), reason)
 
 
 def _fields(context: Context) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bdn.chain import (
     chain_id,
     sign_transaction,
 )
+from bdn.chain.contracts.gas import LATEST
 from bdn.encoding import decode_as, encode_as
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
@@ -32,7 +33,6 @@ from bdn.trace import Trace
 GAS_LIMIT = 1 << 50
 """Of one transaction: room for the mining contract over a thousand large updates."""
 
-GAS_TABLE = 1
 GENERATION_RATE = 3_600_000
 """β: one block a second, in blocks per 1,000 hours. It drives proof of work's difficulty alone."""
 
@@ -241,7 +241,7 @@ def _genesis(
     store.keep([("genesis salt", time.to_bytes(8, "big") + salt)])
     treasury = settings.processing_reward * settings.epochs
     genesis = Genesis(
-        name="bdn", salt=salt, consensus=config.consensus, gas_table=GAS_TABLE,
+        name="bdn", salt=salt, consensus=config.consensus, gas_table=LATEST,
         gas_limit=GAS_LIMIT, edges=tuple(edge.public_key for edge in edges),
         balances=((TREASURY, treasury),),
         contracts=tuple((name, contract_source(name)) for name in ("learning", "mining")),

@@ -11,15 +11,11 @@ from typing import Any
 
 from bdn.chain import UpdateTransaction, merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
+from bdn.chain.contracts.gas import GasTable
 from bdn.errors import PeerError, UsageError
 from bdn.nodes.ciphers import BlobReader, Ciphers, update_context
 from bdn.paillier import SealedVector, VectorCipher
 
-GAS_PER_CALL = 20_000
-"""Gas of a call before its bytes are counted."""
-
-GAS_PER_BYTE_VERIFIED = 40
-GAS_PER_BYTE_ADDED = 60
 KEPT_PARSED = 16
 """Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
 
@@ -127,9 +123,9 @@ class _VerifyUpdate:
     def __init__(self, host: VectorHost) -> None:
         self._host = host
 
-    def price(self, args: Sequence[Value]) -> int:
+    def price(self, args: Sequence[Value], table: GasTable) -> int:
         update = UpdateRecord.read(_arguments(args, 5)[4])
-        return GAS_PER_CALL + GAS_PER_BYTE_VERIFIED * update.size
+        return table.sealed + table.verified_byte * update.size
 
     def __call__(self, args: Sequence[Value]) -> Value:
         terms, epoch, phase, device, update = _arguments(args, 5)
@@ -143,9 +139,9 @@ class _WeightedProduct:
     def __init__(self, host: VectorHost) -> None:
         self._host = host
 
-    def price(self, args: Sequence[Value]) -> int:
+    def price(self, args: Sequence[Value], table: GasTable) -> int:
         updates = map(UpdateRecord.read, _arguments(args, 4)[3])
-        return GAS_PER_CALL + GAS_PER_BYTE_ADDED * sum(update.size for update in updates)
+        return table.sealed + table.added_byte * sum(update.size for update in updates)
 
     def __call__(self, args: Sequence[Value]) -> Value:
         terms, epoch, phase, updates = _arguments(args, 4)

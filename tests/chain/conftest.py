@@ -202,7 +202,7 @@ def make_genesis(
 ) -> Genesis:
     """The genesis record of the tests' chain."""
     return replace(Genesis(
-        name="test", salt=b"salt", consensus=consensus, gas_table=1, gas_limit=GAS,
+        name="test", salt=b"salt", consensus=consensus, gas_table=2, gas_limit=GAS,
         edges=tuple(edge.public_key for edge in edges),
         balances=(*((device.address, 100) for device in devices), (b"treasury", 1_000)),
         contracts=(("learning", LEARNING), ("mining", MINING)),

@@ -93,9 +93,11 @@ def _bytes(outcome: tuple[CallReceipt, Any]) -> bytes:
     receipt, entries = outcome
     events = [[e.contract, e.name, e.fields] for e in receipt.events]
     state = [[contract, key, value] for (contract, key), value in entries]
-    return encode_value([receipt.status, receipt.result, receipt.gas_used, receipt.error,
-                         receipt.line, list(receipt.result or []) if isinstance(
-                             receipt.result, dict) else 0, events, state])
+    reason = receipt.reason
+    why = [reason.code, list(reason.arguments), reason.contract, reason.line] if reason else None
+    order = list(receipt.result) if isinstance(receipt.result, dict) else 0
+    return encode_value([receipt.status, receipt.result, receipt.gas_used, why, order, events,
+                         state])
 
 
 def digests(start: int, count: int) -> list[str]:

@@ -47,8 +47,8 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     found among a few hundred programs."""
     real = shortcuts.binary
 
-    def forgets_a_word(name: str, left: Any, right: Any, literal: Any) -> Any:
-        made = real(name, left, right, literal)
+    def forgets_a_word(table: Any, name: str, left: Any, right: Any, literal: Any) -> Any:
+        made = real(table, name, left, right, literal)
 
         def run(m: Any, f: Any) -> Any:
             before = m.gas
@@ -59,8 +59,8 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run
 
-    def confuses(name: str, left: Any, right: Any, literal: Any) -> Any:
-        return real("|" if name == "^" else name, left, right, literal)
+    def confuses(table: Any, name: str, left: Any, right: Any, literal: Any) -> Any:
+        return real(table, "|" if name == "^" else name, left, right, literal)
 
     for lie in (forgets_a_word, confuses):
         monkeypatch.setattr(shortcuts, "binary", lie)

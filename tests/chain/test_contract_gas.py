@@ -79,7 +79,7 @@ def test_each_statement_is_charged_before_it_begins() -> None:
     calls = []
 
     class Counter:
-        def price(self, args: object) -> int:
+        def price(self, args: object, table: object) -> int:
             calls.append("price")
             return 5
 

@@ -102,7 +102,7 @@ def test_expressions(expression: str, expected: Any) -> None:
     ("'a'.startswith(b'a')", "expected str"), ("[].pop()", "outside"), ("[1].pop(0, 0)", "one"),
     ("{}.pop()", "takes a key"), ("{}.pop('a')", "no such key"), ("[1].get(0)", "no method"),
     ("[].index(1)", "does not hold"), ("[x for x, y in [[1]]]", "list of 2"),
-    ("[x for x in 5]", "for … in"), ("list(5)", "not int"), ("pow(2, -1, 5)", "e ≥ 0"),
+    ("[x for x in 5]", "for ... in"), ("list(5)", "not int"), ("pow(2, -1, 5)", "e ≥ 0"),
     ("pow(2, 5, 0)", "m ≥ 1"), ("str(10 ** 600)", "600 digits"), ("[x for x in range(2 ** 64)]",
                                                                   "64 bits"),
     ("[x for x in range(1, 2, 0)]", "step"), ("'-'.join([1])", "expected str"),

@@ -1,10 +1,16 @@
 """Values and their encoding: one value, one encoding."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.chain.contracts.receipt import CallEvent, CallReceipt
+from bdn.chain import contracts
+from bdn.chain.contracts.errors import CallRefused, CallReverted
+from bdn.chain.contracts.receipt import MAX_ARGUMENT, MAX_SHOWN, SENTENCES, Reason
 from bdn.chain.contracts.values import (
     check_value,
     decode_value,
@@ -118,21 +124,33 @@ def test_different_keys_have_different_places(one: list, other: list) -> None:
         [(type(k), k) for k in one] == [(type(k), k) for k in other])
 
 
-@given(values, st.dictionaries(texts, values, max_size=3), st.sampled_from([None, "line 3: no"]))
-def test_a_receipt_survives_its_encoding(value: object, fields: dict, error: str | None) -> None:
-    fields = dict(sorted(fields.items()))
-    event = CallEvent("token", "moved", fields)
-    receipt = CallReceipt(error is None, value, 12, (event,), error, 3,
-                          "ok" if error is None else "reverted")
-    assert CallReceipt.decode(receipt.encode()) == receipt
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_a_reason_has_bounded_arguments_in_ascii(name: str, message: str) -> None:
+    """What a sender chose goes into a digest by its numbers: no table of Unicode is asked. A shown
+    sentence has nothing in it that a terminal would obey."""
+    reason = Reason.of(CallRefused("no-function", "token", name, "a transaction"), "token")
+    assert all(text.isascii() and text.isprintable() for text in reason.arguments)
+    assert all(len(text) <= 10 * MAX_ARGUMENT + 3 for text in reason.arguments)
+    told = Reason.of(CallReverted("require", message), "token")
+    assert told.arguments == (message,)
+    assert str(told).isprintable()
+    assert len(str(told)) <= 10 * MAX_SHOWN
 
 
-@pytest.mark.parametrize("change", [
-    {"ok": 1}, {"gas_used": -1}, {"status": "fine"}, {"status": "failed"}, {"error": 4},
-    {"events": [["a", "b"]]}, {"events": [[1, "b", []]]}, {"more": 1}, {"result": {"x": 1}},
-])
-def test_a_receipt_of_the_wrong_form_is_refused(change: dict) -> None:
-    plain = CallReceipt(True, None, 5, (), None, None, "ok").to_plain()
-    assert CallReceipt.from_plain(plain).gas_used == 5
-    with pytest.raises((EncodingError, UsageError)):
-        CallReceipt.from_plain({**plain, **change})
+def test_every_failure_has_a_sentence() -> None:
+    """Each code that is raised anywhere stands in the table, with as many arguments."""
+    raised = set()
+    for path in Path(contracts.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id="CallFailure" | "CallRefused" | "CallReverted"),
+                              args=[ast.Constant(value=code), *arguments]):
+                    raised.add(code)
+                    fields = set(re.findall(r"{(\d)}", SENTENCES[code]))
+                    assert fields == {str(number) for number in range(len(arguments))}, code
+    assert raised | {"out-of-gas", "no-contract", "no-value"} == set(SENTENCES)
+
+
+def test_a_reason_from_elsewhere_is_shown_too() -> None:
+    assert str(Reason("of a later version", ("x",))) == "of a later version"
+    assert str(Reason("kind", ("x",), "token", 4)) == "token, line 4: kind"

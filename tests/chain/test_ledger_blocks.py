@@ -41,6 +41,7 @@ from bdn.chain import (
     verify_envelope,
 )
 from bdn.chain.blocks import Event
+from bdn.chain.contracts.receipt import Reason
 from bdn.chain.seals import ProofOfWork
 from bdn.chain.transactions import CALLS, PAYLOADS, call_of
 from bdn.errors import EncodingError
@@ -88,7 +89,8 @@ RECEIPT = st.builds(
     Receipt, transaction=ROOT, ok=st.booleans(), status=TEXT, gas_used=COUNT, result=ARGUMENT,
     events=st.lists(st.builds(Event, TEXT, TEXT, st.dictionaries(TEXT, ARGUMENT, max_size=2)),
                     max_size=2).map(tuple),
-    error=st.none() | TEXT, line=st.none() | COUNT)
+    reason=st.none() | st.builds(Reason, TEXT, st.lists(TEXT, max_size=2).map(tuple), TEXT,
+                                 st.none() | COUNT))
 SEAL = st.one_of(
     st.builds(Seal, view=COUNT, sequence=COUNT, digest=ROOT,
               signatures=st.lists(st.tuples(COUNT, SIGNATURE), max_size=3).map(tuple)),

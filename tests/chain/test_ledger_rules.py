@@ -20,6 +20,7 @@ from bdn.chain import (
     sign_transaction,
 )
 from bdn.chain.contracts import CallReceipt as Outcome
+from bdn.chain.contracts.receipt import Reason
 from bdn.errors import EncodingError, UsageError
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
@@ -92,7 +93,7 @@ def test_a_failed_call_is_undone_whatever_its_engine_wrote(chain: Any) -> None:
     class Careless:
         def call(self, function: str, args: Any, *, state: Any, **_: Any) -> Outcome:
             state.put("learning", b"half", b"done")
-            return Outcome(False, None, 7, (), "stopped half way", 1, "failed")
+            return Outcome(False, None, 7, (), "failed", Reason("require", ("stopped half way",)))
 
     machine = replace(chain.ledger.machine, contracts={"learning": Careless()})
     chain.ledger.machine = machine

@@ -69,7 +69,7 @@ class LedgerMaker:
         self.nonces: dict[bytes, int] = {}
         self.public_key, _ = deal(2, 1, 256, rng=SeededRandomness(5))
         genesis = Genesis(
-            name="small", salt=b"salt", consensus="pbft", gas_table=1, gas_limit=GAS,
+            name="small", salt=b"salt", consensus="pbft", gas_table=2, gas_limit=GAS,
             edges=tuple(edge.public_key for edge in self.edges), balances=((TREASURY, 10_000),),
             contracts=tuple((name, contract_source(name)) for name in ("learning", "mining")),
             generation_rate=1000, time=1, settings=settings.to_plain(),

@@ -183,7 +183,7 @@ def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniCha
         identities = [Identity.from_secret(bytes([i + 1]) * 32) for i in range(devices)]
         edge = Identity.from_secret(b"e" * 32)
         genesis = Genesis(
-            name="mini", salt=b"salt", consensus="pbft", gas_table=1, gas_limit=GAS,
+            name="mini", salt=b"salt", consensus="pbft", gas_table=2, gas_limit=GAS,
             edges=(edge.public_key,), balances=((TREASURY, treasury),),
             contracts=tuple((name, contract_source(name)) for name in ("learning", "mining")),
             generation_rate=1000, time=1, settings=settings.to_plain(),

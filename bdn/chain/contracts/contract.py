@@ -9,6 +9,7 @@ from bdn.chain.contracts.errors import CallFailure, ContractError
 from bdn.chain.contracts.front.lowering import CONTEXT_FIELDS
 from bdn.chain.contracts.front.parser import parse
 from bdn.chain.contracts.front.syntax import Expression, Module
+from bdn.chain.contracts.limits import CONSTANT_GAS
 from bdn.chain.contracts.machine import (
     CallMachine,
     ContractState,
@@ -18,14 +19,11 @@ from bdn.chain.contracts.machine import (
     Profile,
 )
 from bdn.chain.contracts.operations.builtins import BUILTINS
-from bdn.chain.contracts.operations.host import NAMES, built_in_hosts
-from bdn.chain.contracts.receipt import CallReceipt
+from bdn.chain.contracts.operations.host import BUILT_IN_HOSTS
+from bdn.chain.contracts.receipt import CallReceipt, Reason
 from bdn.chain.contracts.values import check_value
 from bdn.chain.contracts.walker import Walker, evaluate
 from bdn.errors import UsageError
-
-CONSTANT_GAS = 100_000
-"""What computing one constant may cost when a contract is compiled."""
 
 ENGINES = ("closures", "walker")
 
@@ -52,16 +50,18 @@ def compile_contract(source: str, name: str = "contract", *,
         raise UsageError(f"a contract's name is an identifier, not {name!r}")
     table = pricing.gas_table(gas_version)
     empty = Module(name, "", "", {}, {}, {}, frozenset(), frozenset(), {})
+    machine = CallMachine(CONSTANT_GAS, table, MemoryState(), {}, {}, {}, "walker")
 
     def constant(node: Expression) -> Any:
-        machine = CallMachine(CONSTANT_GAS, table, MemoryState(), {}, {}, {}, "walker")
         try:
             return evaluate(machine, empty, node)
         except CallFailure as failure:
-            raise ContractError(f"the constant cannot be computed: {failure}", node.line,
+            reason = Reason(failure.code, tuple(map(str, failure.arguments)))
+            raise ContractError(f"the constant cannot be computed: {reason}", node.line,
                                 node.column, name) from failure
 
-    return Contract(parse(source, name, constant, frozenset(BUILTINS), NAMES), table)
+    return Contract(parse(source, name, constant, frozenset(BUILTINS),
+                          frozenset(BUILT_IN_HOSTS)), table)
 
 
 class Contract:
@@ -75,7 +75,6 @@ class Contract:
     def __init__(self, module: Module, table: pricing.GasTable) -> None:
         self.module, self.table = module, table
         self._engines: dict[str, Engine] = {}
-        self._hosts = built_in_hosts(table)
 
     @property
     def name(self) -> str:
@@ -135,7 +134,7 @@ class Contract:
             raise UsageError("called with too little of Python's stack left; call from a "
                              "shallower place") from error
         machine.commit()
-        return CallReceipt(True, result, gas - machine.gas, tuple(machine.events), None, None, "ok")
+        return CallReceipt(True, result, gas - machine.gas, tuple(machine.events), "ok")
 
     def _machine(
         self, gas: int, state: ContractState | None, context: Mapping[str, Any],
@@ -152,7 +151,7 @@ class Contract:
                 raise UsageError(f"the contract {name} was compiled for another gas table")
             if contract.name != name:
                 raise UsageError(f"the contract {contract.name} stands under the name {name}")
-        hosts = {**self._hosts, **(host or {})}
+        hosts = {**BUILT_IN_HOSTS, **(host or {})}
         state = MemoryState() if state is None else state
         return CallMachine(gas, self.table, state, context, hosts, known, engine, profile)
 
@@ -172,8 +171,5 @@ class Contract:
 
     def _failed(self, failure: CallFailure, gas: int, machine: CallMachine) -> CallReceipt:
         used = gas if failure.status == "out-of-gas" else gas - machine.gas
-        message = str(failure)
-        if failure.line is not None:
-            place = "" if failure.contract == self.name else f"{failure.contract}, "
-            message = f"{place}line {failure.line}: {message}"
-        return CallReceipt(False, None, used, (), message, failure.line, failure.status)
+        return CallReceipt(False, None, used, (), failure.status, Reason.of(failure, self.name),
+                           failure.detail)

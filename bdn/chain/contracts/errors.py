@@ -33,18 +33,26 @@ class ContractLimitError(ContractError):
 class CallFailure(BdnError):  # noqa: N818 - contracts fail; "failure" is what receipts say
     """A running contract stops; the engine turns this into a failed receipt.
 
+    Args:
+        code: one of `bdn.chain.contracts.receipt.SENTENCES`.
+        arguments: what the sentence is about: names, types, small numbers.
+
     Attributes:
         status: ``reverted``, ``failed``, ``out-of-gas`` or ``refused`` (see `CallReceipt.status`).
         line: the 1-based line of the statement that was running, once known.
         contract: the contract in which that line stands, once known.
+        detail: what this node can add to the reason and other nodes may say otherwise: the message
+            of a host function's own error. It never reaches a digest.
     """
 
     status = "failed"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, *arguments: str | int) -> None:
+        super().__init__(code, *arguments)
+        self.code, self.arguments = code, arguments
         self.line: int | None = None
         self.contract = ""
+        self.detail = ""
 
 
 class CallReverted(CallFailure):
@@ -57,6 +65,9 @@ class OutOfGas(CallFailure):
     """The next step costs more than what is left."""
 
     status = "out-of-gas"
+
+    def __init__(self) -> None:
+        super().__init__("out-of-gas")
 
 
 class CallRefused(CallFailure):

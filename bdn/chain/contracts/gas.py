@@ -1,4 +1,4 @@
-"""What everything costs: the one table, versioned, and the formulas that use it.
+"""What everything costs: the one table, versioned, and the static prices of syntax.
 
 Two rules make gas exact and cheap to meter:
 
@@ -6,13 +6,12 @@ Two rules make gas exact and cheap to meter:
   of a conditional and both sides of `and` included), and again for each iteration of a loop or
   comprehension. It is known before anything runs.
 * **Dynamic** cost depends on sizes (long numbers, texts, lists) and is charged inside the
-  operation, before its work. What an operation allocates is counted by formula: the same number on
-  every machine. A sum or a difference at the cap of `MAX_INT_BITS` costs little more time than a
-  small one, which the flat price covers; what it keeps is charged by its words.
+  operation, before its work. It pays for the worst case of the operation, and for the memory that
+  the result takes. Both are counted by formula, so they are the same number on every machine.
 
-One gas pays for about 40 ns of the compiled engine on a laptop, and for 100 at the very worst; a
-test compares the operations. A change of any number is a new version, because every node must
-charge the same.
+One gas pays for about 40 ns of the compiled engine on a laptop and for 8 bytes.
+``benchmarks/contracts.py`` measures both for a hundred programs that try to get more. A change of
+any number here is a new version, because every node must charge the same.
 """
 
 from collections.abc import Mapping
@@ -26,28 +25,51 @@ from bdn.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class GasTable:
-    """The prices of one version.
+    """The prices of one version. Fields named ``…_per_gas`` say how much one gas buys.
 
     Attributes:
         version: the number that genesis names.
         nodes: static price of each kind of syntax node.
-        item: per item of a list display, three per entry of a dict display.
-        iteration: per iteration of a loop or comprehension, beside the nodes evaluated in it.
+        item: per item of a list display.
+        entry: per entry of a dict display, or added to a dict by a comprehension.
+        iteration: per iteration of a loop or comprehension, in addition to the nodes evaluated.
+        bytes_per_gas: bytes of memory for a new text, byte string or list slot (8 bytes each).
+        scanned_per_gas: characters compared or hashed.
+        searched_per_gas: characters of the text and the part that a search reads.
+        pairs_per_gas: pairs of characters compared by a search that may be quadratic.
+        moved_per_gas: list items moved to make room or to close a gap.
+        element: per item that a built-in function or method compares, adds up or counts.
+        pair: per small list or piece of text that `enumerate`, `zip`, `items` or `split` makes.
+        character: per character outside ASCII that becomes a text of its own.
+        copied: per entry of a dict that is copied.
         call: entering a transaction's or another contract's function.
         read, write, erase: one access to storage.
-        written: per byte written to storage, emitted, returned to a transaction, or told by
-            `require`: what a ledger keeps.
+        written: per byte of key or value written to storage, emitted, returned to a transaction,
+            or told by `require`: what a ledger keeps.
         decoded: per byte of a list, dict or number read from storage.
         event: one event.
         sha256, sha256_block: a hash, and per 64 bytes hashed.
         signature: one Ed25519 verification.
         modular: a product modulo m is ``modular + words² // modular_divisor`` (words of 64 bits).
+        inverse: an inverse modulo m, in products.
+        sealed: one call of a host function on sealed updates, plus per byte of them:
+        verified_byte, added_byte: to verify its proof, and to add it to the sum of Eq. (5).
     """
 
     version: int
     nodes: Mapping[type, int]
     item: int
+    entry: int
     iteration: int
+    bytes_per_gas: int
+    scanned_per_gas: int
+    searched_per_gas: int
+    pairs_per_gas: int
+    moved_per_gas: int
+    element: int
+    pair: int
+    character: int
+    copied: int
     call: int
     read: int
     write: int
@@ -60,32 +82,38 @@ class GasTable:
     signature: int
     modular: int
     modular_divisor: int
+    inverse: int
+    sealed: int
+    verified_byte: int
+    added_byte: int
 
 
-_VERSION_1 = GasTable(
-    version=1,
+_VERSION_2 = GasTable(
+    version=2,
     nodes={
-        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 4, S.DictOf: 6, S.Unary: 2,
+        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 6, S.DictOf: 16, S.Unary: 2,
         S.Binary: 3, S.Compare: 3, S.Chain: 3, S.IsNone: 2, S.Boolean: 2, S.Conditional: 2,
-        S.Index: 4, S.Slice: 6, S.Comprehension: 10, S.CallBuiltin: 10, S.CallMethod: 10,
+        S.Index: 6, S.Slice: 10, S.Comprehension: 10, S.CallBuiltin: 10, S.CallMethod: 10,
         S.CallPrivate: 15, S.CallContract: 40, S.CallHost: 20, S.StorageRead: 10, S.StorageHas: 10,
-        S.Assign: 1, S.Unpack: 3, S.SetIndex: 6, S.DeleteIndex: 6, S.StorageWrite: 10,
+        S.Assign: 1, S.Unpack: 3, S.SetIndex: 8, S.DeleteIndex: 6, S.StorageWrite: 10,
         S.StorageDelete: 10, S.Evaluate: 1, S.Require: 2, S.Emit: 10, S.If: 1, S.While: 2,
         S.For: 10, S.Return: 2, S.Break: 1, S.Continue: 1, S.Pass: 1,
     },
-    item=2, iteration=3, call=100, read=100, write=400, erase=200, written=8, decoded=8,
-    event=100,
-    sha256=60, sha256_block=4, signature=4000, modular=25, modular_divisor=16,
+    item=2, entry=8, iteration=3, bytes_per_gas=8, scanned_per_gas=32, searched_per_gas=4,
+    pairs_per_gas=128, moved_per_gas=32, element=8, pair=12, character=10, copied=6, call=100,
+    read=100, write=400, erase=200, written=8, decoded=8, event=100,
+    sha256=60, sha256_block=4, signature=4000, modular=25, modular_divisor=16, inverse=40,
+    sealed=20_000, verified_byte=40, added_byte=60,
 )
 
-TABLES: Mapping[int, GasTable] = {1: _VERSION_1}
+TABLES: Mapping[int, GasTable] = {2: _VERSION_2}
 """All versions that this implementation can run."""
 
-LATEST = 1
+LATEST = 2
 
 
 def gas_table(version: int) -> GasTable:
-    """The table of ``version``; raises `UsageError` when there is none."""
+    """Return the table of ``version``; raise `UsageError` when there is none."""
     if version not in TABLES:
         raise UsageError(f"there is no gas table of version {version}; known: {sorted(TABLES)}")
     return TABLES[version]
@@ -95,16 +123,20 @@ def gas_table(version: int) -> GasTable:
 
 
 class GasMeter(Protocol):
-    """Whatever holds the gas that is left."""
+    """Whatever holds the gas that is left and the prices."""
 
     gas: int
+
+    @property
+    def table(self) -> GasTable:
+        """The prices."""
 
 
 def charge(meter: GasMeter, amount: int) -> None:
     """Take ``amount`` or raise `OutOfGas`. Called before the work that it pays."""
     meter.gas -= amount
     if meter.gas < 0:
-        raise OutOfGas("out of gas")
+        raise OutOfGas()
 
 
 # --- static price -------------------------------------------------------------------------------
@@ -121,7 +153,7 @@ def _price(table: GasTable, node: S.Expression) -> int:
         case S.ListOf(items=items):
             return own + len(items) * table.item + price_of(table, *items)
         case S.DictOf(keys=keys, values=values):
-            return own + 3 * len(keys) * table.item + price_of(table, *keys, *values)
+            return own + len(keys) * table.entry + price_of(table, *keys, *values)
         case S.Unary(operand=operand) | S.IsNone(operand=operand):
             return own + _price(table, operand)
         case S.Binary() | S.Compare() | S.Boolean():
@@ -151,7 +183,8 @@ def iteration_price(table: GasTable, node: S.Comprehension | S.For) -> int:
     """The static price of one iteration: of a loop, or of a comprehension with its body."""
     if isinstance(node, S.For):
         return table.iteration
-    return table.iteration + 1 + price_of(table, node.condition, node.key, node.element)
+    added = table.item if node.key is None else table.entry
+    return table.iteration + added + price_of(table, node.condition, node.key, node.element)
 
 
 def statement_price(table: GasTable, node: S.Statement) -> int:

@@ -55,6 +55,12 @@ MAX_ELIF = 40
 MAX_NODES = 20_000
 """Nodes of the syntax tree."""
 
+MAX_VARIABLES = 256
+"""Variables of a function, parameters and those of comprehensions included."""
+
+CONSTANT_GAS = 200_000
+"""What computing all constants of a contract may cost together."""
+
 MAX_STACK = 100
 """Depth of the deepest chain of calls, each counted with the depth of its syntax tree, over all
 contracts on the stack. There is no recursion, so each function's need is known before it runs, and

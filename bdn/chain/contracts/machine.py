@@ -20,6 +20,7 @@ from bdn.chain.contracts.values import (
     kind_of,
     read_value,
     storage_key,
+    text_is_ascii,
 )
 from bdn.errors import BdnError, IntegrityError, UsageError
 
@@ -57,14 +58,14 @@ class MemoryState:
 class HostFunction(Protocol):
     """Work that the node does for a contract: priced by formula, charged, then done.
 
-    Both methods must be functions of the arguments (and of what the chain fixes), nothing else.
-    They may raise a `BdnError`, which fails the call with its message. They must not change what
-    they are given. A price that is no number from 0 and a result that is no value of the language
-    are this node's own mistakes: `UsageError`, and no receipt.
+    Both methods must be functions of the arguments (and of what the chain fixes), nothing else; the
+    numbers in the price come from the gas table. They may raise a `BdnError`, which fails the call.
+    They must not change what they are given. A price that is no number from 0 and a result that is
+    no value of the language are this node's own mistakes: `UsageError`, and no receipt.
     """
 
-    def price(self, args: Sequence[Any]) -> int:
-        """The gas that ``__call__`` costs; quick, whatever the arguments."""
+    def price(self, args: Sequence[Any], table: GasTable) -> int:
+        """Return the gas that ``__call__`` costs by ``table``; quick, whatever the arguments."""
 
     def __call__(self, args: Sequence[Any]) -> Any:
         """The result: a value of the language."""
@@ -160,18 +161,17 @@ class CallMachine:
         target = self._contracts[contract]
         declared = target.module.functions.get(function)
         if declared is None or not _permitted(declared, caller):
-            who = f"the contract {caller}" if caller else "a transaction"
-            raise CallRefused(f"{contract} has no function {function!r} that {who} may call")
+            raise CallRefused("no-function", contract, function,
+                              f"the contract {caller}" if caller else "a transaction")
         if self._view and not declared.view:
-            raise CallRefused(f"a @view may call views only, and {contract}.{function} is none")
+            raise CallRefused("no-view", contract, function)
         if len(args) != len(declared.parameters):
-            raise CallRefused(f"{function} takes {len(declared.parameters)} argument(s), not "
-                          f"{len(args)}")
+            raise CallRefused("arity", function, len(declared.parameters), len(args))
         if contract in self._stack:
-            raise CallRefused(f"the contract {contract} is running already")
+            raise CallRefused("re-entrancy", contract)
         need = target.module.stack[function]
         if self._depth + need > MAX_STACK:
-            raise CallRefused(f"{contract}.{function} needs more stack than is left")
+            raise CallRefused("stack", contract, function)
         # effect
         copies = [sizes.copy(self, arg) for arg in args]
         saved = (self.contract, self.context, self.storage, self._view)
@@ -191,15 +191,15 @@ class CallMachine:
     def call_contract(self, contract: str, function: str, args: Sequence[Any]) -> Any:
         """``contract.function(args)`` from within the running contract."""
         if contract not in self._contracts:
-            raise CallRefused(f"the contract {contract} is not deployed")
+            raise CallRefused("not-deployed", contract)
         return self.enter(contract, function, args, self.contract)
 
     def call_host(self, name: str, args: Sequence[Any]) -> Any:
         """``name(args)``: price, charge, call."""
         host = self._hosts.get(name)
         if host is None:
-            raise CallFailure(f"this node provides no host function {name}")
-        price = _from_host(name, host.price, args)
+            raise CallFailure("no-host", name)
+        price = _from_host(name, lambda args: host.price(args, self.table), args)
         if type(price) is not int or price < 0:
             raise UsageError(f"the host function {name} has the price {price!r}")
         charge(self, price)
@@ -212,9 +212,8 @@ class CallMachine:
     def _key(self, name: str, keys: Sequence[Any]) -> bytes:
         for key, kind in zip(keys, self.storage[name].key_kinds, strict=True):
             if type(key) is not kind:
-                raise CallFailure(f"storage.{name} has keys of type {kind.__name__}, not "
-                              f"{kind_of(key)}")
-            charge(self, sizes.len_of(key) >> 4)
+                raise CallFailure("key-kind", name, kind.__name__, kind_of(key))
+            sizes.scan(self, sizes.len_of(key))
         return storage_key(name, *keys)
 
     def _load(self, key: bytes) -> bytes | None:
@@ -229,7 +228,7 @@ class CallMachine:
         if data is not None:
             return self._decoded(data)
         if keys:
-            raise CallFailure(f"storage.{name} has no such key")
+            raise CallFailure("no-storage-key", name)
         zero = _ZERO.get(self.storage[name].kind)
         return None if zero is None else zero()
 
@@ -247,9 +246,10 @@ class CallMachine:
         # arguments
         kind = self.storage[name].kind
         if kind is not None and type(value) is not kind:
-            raise CallFailure(f"storage.{name} holds {kind.__name__}, not {kind_of(value)}")
+            raise CallFailure("storage-kind", name, kind.__name__, kind_of(value))
         key = self._key(name, keys)
         # charge
+        charge(self, len(key) * self.table.written)
         self._charge_written(value)
         # effect
         self.writes[self.contract, key] = encode_value(value)
@@ -258,12 +258,15 @@ class CallMachine:
         """``del storage.name[keys]``."""
         key = self._key(name, keys)
         if self._load(key) is None:
-            raise CallFailure(f"storage.{name} has no such key")
+            raise CallFailure("no-storage-key", name)
         self.writes[self.contract, key] = None
 
     def _decoded(self, data: bytes) -> Any:
-        simple = data[0] >> 5 in (2, 3)  # one byte string or text
-        charge(self, len(data) >> 4 if simple else len(data) * self.table.decoded)
+        first = data[0] >> 5
+        if first in (2, 3):  # one byte string or text
+            sizes.allocate(self, str, len(data), first == 2 or text_is_ascii(data))
+        else:
+            charge(self, len(data) * self.table.decoded)
         try:
             return read_value(data)
         except (IndexError, ValueError) as error:
@@ -272,7 +275,7 @@ class CallMachine:
     def _charge_written(self, value: Any) -> None:
         size = sizes.measure(self, value)
         if size > MAX_TEXT:
-            raise CallFailure(f"what is stored or told has at most {MAX_TEXT} bytes")
+            raise CallFailure("too-long-to-keep", MAX_TEXT)
         charge(self, size * self.table.written)
 
     # --- events ---------------------------------------------------------------------------------
@@ -280,9 +283,9 @@ class CallMachine:
     def revert(self, message: Any) -> NoReturn:
         """What `require` does when its condition is false; the message goes into the receipt."""
         if type(message) is not str:
-            raise CallFailure(f"a message is a str, not {kind_of(message)}")
+            raise CallFailure("message-kind", kind_of(message))
         self._charge_written(message)
-        raise CallReverted(message)
+        raise CallReverted("require", message)
 
     def emit(self, name: str, names: Sequence[str], values: Sequence[Any]) -> None:
         """``emit(name, names=values)``."""
@@ -304,7 +307,9 @@ def _from_host(name: str, function: Callable[[Sequence[Any]], Any], args: Sequen
     except CallFailure:
         raise
     except BdnError as error:
-        raise CallFailure(f"{name}: {error}") from error
+        failure = CallFailure("host", name)
+        failure.detail = str(error)
+        raise failure from error
 
 
 def _permitted(function: Function, caller: str) -> bool:

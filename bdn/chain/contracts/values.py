@@ -162,6 +162,11 @@ def read_value(data: bytes) -> Any:
     return _read(data, 0, 0)[0]
 
 
+def text_is_ascii(data: bytes) -> bool:
+    """Whether the text that ``data`` encodes is made of ASCII only."""
+    return data[_count(data, 0)[1]:].isascii()
+
+
 def _count(data: bytes, at: int) -> tuple[int, int]:
     """(count, offset after the head) of the item at ``at``."""
     info = data[at] & 31

@@ -77,7 +77,7 @@ def check_kinds(kinds: S.Kinds, value: Any, what: str) -> None:
     """Fail unless ``value`` is of one of ``kinds``."""
     if kinds is not None and type(value) not in kinds:
         wanted = " | ".join(sorted(k.__name__.replace("NoneType", "None") for k in kinds))
-        raise CallFailure(f"{what} is {wanted}, not {kind_of(value)}")
+        raise CallFailure("kind", what, wanted, kind_of(value))
 
 
 class _Frame:
@@ -300,7 +300,7 @@ class _Frame:
         if node.key is not None:
             return entries
         if len(items) > MAX_ITEMS:
-            raise CallFailure(f"a list has at most {MAX_ITEMS} items")
+            raise CallFailure("too-many", "list", MAX_ITEMS)
         return items
 
     def call_builtin(self, node: S.CallBuiltin) -> Any:

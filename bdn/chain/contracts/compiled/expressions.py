@@ -75,11 +75,11 @@ class Expressions:
 
     def binary(self, node: S.Binary) -> Code:
         left, right = self.compile(node.left), self.compile(node.right)
-        return shortcuts.binary(node.operator, left, right, _literal(node.right))
+        return shortcuts.binary(self.table, node.operator, left, right, _literal(node.right))
 
     def compare(self, node: S.Compare) -> Code:
         left, right = self.compile(node.left), self.compile(node.right)
-        return shortcuts.compare(node.operator, left, right, _literal(node.right))
+        return shortcuts.compare(self.table, node.operator, left, right, _literal(node.right))
 
     def chain(self, node: S.Chain) -> Code:
         first, *rest = self.compile_all(node.operands)
@@ -115,14 +115,14 @@ class Expressions:
     # --- items ----------------------------------------------------------------------------------
 
     def index(self, node: S.Index) -> Code:
-        return shortcuts.index(self.compile(node.container), self.compile(node.index))
+        return shortcuts.index(self.table, self.compile(node.container), self.compile(node.index))
 
     def slice(self, node: S.Slice) -> Code:
         container = self.compile(node.container)
         bounds = [bound.value if isinstance(bound, S.Literal) else bound
                   for bound in (node.start, node.stop)]
         if all(bound is None or type(bound) is int for bound in bounds):
-            return shortcuts.part(container, *bounds)
+            return shortcuts.part(self.table, container, *bounds)
         start = _absent if node.start is None else self.compile(node.start)
         stop = _absent if node.stop is None else self.compile(node.stop)
         return lambda m, f: op.get_slice(m, container(m, f), start(m, f), stop(m, f))
@@ -139,7 +139,7 @@ class Expressions:
             for item in op.iterate(m, iterable(m, f)):
                 m.gas = left = m.gas - each
                 if left < 0:
-                    raise OutOfGas("out of gas")
+                    raise OutOfGas()
                 if count == 1:
                     f[first] = item
                 else:
@@ -151,7 +151,7 @@ class Expressions:
         def make_list(m: CallMachine, f: list[Any]) -> list[Any]:
             items = [element(m, f) for _ in accepted(m, f)]
             if len(items) > MAX_ITEMS:
-                raise CallFailure(f"a list has at most {MAX_ITEMS} items")
+                raise CallFailure("too-many", "list", MAX_ITEMS)
             return items
 
         if key is None:
@@ -169,8 +169,8 @@ class Expressions:
             return shortcuts.text(arguments[0], full)
         if node.name == "to_bytes" and isinstance(node.arguments[1], S.Literal):
             width = node.arguments[1].value
-            if type(width) is int and 0 <= width < 16:
-                return shortcuts.to_bytes(arguments[0], width, full)
+            if type(width) is int and 0 <= width <= 32:
+                return shortcuts.to_bytes(self.table, arguments[0], width, full)
         if len(arguments) == 1:
             (only,) = arguments
             return lambda m, f: full(m, (only(m, f),))
@@ -183,7 +183,7 @@ class Expressions:
         receiver, arguments = self.compile(node.receiver), self.compile_all(node.arguments)
         name = node.name
         if name == "get" and len(arguments) == 2:
-            return shortcuts.get(receiver, *arguments)
+            return shortcuts.get(self.table, receiver, *arguments)
         if name == "append":
             return shortcuts.append(receiver, *arguments)
         return lambda m, f: call_method(m, receiver(m, f), name, [a(m, f) for a in arguments])

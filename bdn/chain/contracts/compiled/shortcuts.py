@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bdn.chain.contracts.errors import OutOfGas
+from bdn.chain.contracts.gas import GasTable
 from bdn.chain.contracts.limits import MAX_ENTRIES, MAX_ITEMS, MAX_TEXT
 from bdn.chain.contracts.machine import CallMachine
 from bdn.chain.contracts.operations import operators as op
@@ -28,9 +29,6 @@ Native = Callable[[Any, Any], Any]
 """One of Python's own operators."""
 
 MINUS = -SMALL
-
-SHORT = 32
-"""Keys shorter than this cost nothing to hash (`sizes.check_key`)."""
 
 _LINEAR: Mapping[str, Native] = {
     "+": operator.add, "-": operator.sub, "&": operator.and_, "|": operator.or_,
@@ -53,14 +51,14 @@ _CONTAINERS = frozenset({list, dict})
 # --- operators ----------------------------------------------------------------------------------
 
 
-def binary(name: str, left: Code, right: Code, literal: Any) -> Code:
+def binary(table: GasTable, name: str, left: Code, right: Code, literal: Any) -> Code:
     """Return the closure of ``left name right``; ``literal`` is the right operand if it is one."""
     full = op.BINARY[name]
     if name in _LINEAR:
         if _small(literal):
             return _linear_by(_LINEAR[name], full, left, literal)
         if name == "+":
-            return _plus(left, right)
+            return _plus(left, right, table.bytes_per_gas)
         return _linear(_LINEAR[name], full, left, right)
     if name in _DIVISION:
         if _small(literal) and literal:
@@ -73,7 +71,7 @@ def _small(value: Any) -> bool:
     return type(value) is int and MINUS < value < SMALL
 
 
-def _plus(left: Code, right: Code) -> Code:
+def _plus(left: Code, right: Code, bytes_per_gas: int) -> Code:
     def run(m: CallMachine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
         kind = type(a)
@@ -83,9 +81,9 @@ def _plus(left: Code, right: Code) -> Code:
                 if MINUS < result < SMALL:
                     return result
             elif kind is bytes and len(a) + len(b) <= MAX_TEXT:  # charged as `sizes.allocate` does
-                m.gas = gas = m.gas - ((len(a) + len(b)) >> 4)
+                m.gas = gas = m.gas - (len(a) + len(b)) // bytes_per_gas
                 if gas < 0:
-                    raise OutOfGas("out of gas")
+                    raise OutOfGas()
                 return a + b
         return op.add(m, a, b)
 
@@ -119,7 +117,8 @@ def _linear_by(native: Native, full: op.Operation, left: Code, literal: int) -> 
 def _division(native: Native, full: op.Operation, left: Code, right: Code) -> Code:
     def run(m: CallMachine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
-        if type(a) is int and type(b) is int and MINUS < a < SMALL and b:
+        if (type(a) is int and type(b) is int and MINUS < a < SMALL and MINUS < b < SMALL
+                and b):
             return native(a, b)
         return full(m, a, b)
 
@@ -136,17 +135,17 @@ def _division_by(native: Native, full: op.Operation, left: Code, literal: int) -
     return run
 
 
-def compare(name: str, left: Code, right: Code, literal: Any) -> Code:
+def compare(table: GasTable, name: str, left: Code, right: Code, literal: Any) -> Code:
     """Return the closure of a comparison or of ``in``; ``literal`` is as in `binary`."""
     full = op.COMPARE[name]
     if name not in _ORDER:
         return lambda m, f: full(m, left(m, f), right(m, f))
-    native = _ORDER[name]
+    native, free = _ORDER[name], table.scanned_per_gas
 
     def run(m: CallMachine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
         kind = type(a)
-        if kind is type(b) and (kind is int or ((kind is bytes or kind is str) and len(a) < 64)):
+        if kind is type(b) and (kind is int or (kind is bytes and len(a) < free)):
             return native(a, b)
         return full(m, a, b)
 
@@ -160,8 +159,9 @@ def compare(name: str, left: Code, right: Code, literal: Any) -> Code:
 # --- items --------------------------------------------------------------------------------------
 
 
-def index(container: Code, position: Code) -> Code:
+def index(table: GasTable, container: Code, position: Code) -> Code:
     """Return the closure of ``container[position]``."""
+    free = table.scanned_per_gas
 
     def run(m: CallMachine, f: list[Any]) -> Any:
         c, i = container(m, f), position(m, f)
@@ -171,7 +171,7 @@ def index(container: Code, position: Code) -> Code:
                 return c[i]
             except IndexError:
                 pass
-        elif kind is dict and (by is str or by is bytes) and len(i) < SHORT:
+        elif kind is dict and (by is str or by is bytes) and len(i) < free:
             try:
                 return c[i]
             except KeyError:
@@ -181,47 +181,53 @@ def index(container: Code, position: Code) -> Code:
     return run
 
 
-def part(container: Code, start: Any, stop: Any) -> Code:
+def part(table: GasTable, container: Code, start: Any, stop: Any) -> Code:
     """Return the closure of ``container[start:stop]``, the bounds being literals or absent."""
-    bounds = slice(start, stop)
+    bounds, bytes_per_gas = slice(start, stop), table.bytes_per_gas
 
     def run(m: CallMachine, f: list[Any]) -> Any:
         c = container(m, f)
         if type(c) is not bytes:
             return op.get_slice(m, c, start, stop)
         result = c[bounds]  # at most a copy of c, which was paid; charged as `sizes.allocate` does
-        m.gas = left = m.gas - (len(result) >> 4)
+        m.gas = left = m.gas - len(result) // bytes_per_gas
         if left < 0:
-            raise OutOfGas("out of gas")
+            raise OutOfGas()
         return result
 
     return run
 
 
-def put(m: CallMachine, container: Any, position: Any, value: Any) -> None:
-    """Do ``container[position] = value``."""
-    if type(value) not in _CONTAINERS:
-        kind, by = type(container), type(position)
-        if kind is list and by is int:
-            try:
+def setter(table: GasTable) -> Callable[[CallMachine, Any, Any, Any], None]:
+    """Return what does ``container[position] = value``, given (machine, container, …, value)."""
+    free = table.scanned_per_gas
+
+    def put(m: CallMachine, container: Any, position: Any, value: Any) -> None:
+        if type(value) not in _CONTAINERS:
+            kind, by = type(container), type(position)
+            if kind is list and by is int:
+                try:
+                    container[position] = value
+                    return
+                except IndexError:
+                    pass
+            elif (kind is dict and (by is str or by is bytes) and len(position) < free
+                  and len(container) < MAX_ENTRIES):
                 container[position] = value
                 return
-            except IndexError:
-                pass
-        elif (kind is dict and (by is str or by is bytes) and len(position) < SHORT
-              and len(container) < MAX_ENTRIES):
-            container[position] = value
-            return
-    op.set_index(m, container, position, value)
+        op.set_index(m, container, position, value)
+
+    return put
 
 
-def get(receiver: Code, key: Code, default: Code) -> Code:
+def get(table: GasTable, receiver: Code, key: Code, default: Code) -> Code:
     """Return the closure of ``receiver.get(key, default)``."""
+    free = table.scanned_per_gas
 
     def run(m: CallMachine, f: list[Any]) -> Any:
         entries, k, other = receiver(m, f), key(m, f), default(m, f)
         kind = type(k)
-        if type(entries) is dict and (kind is str or kind is bytes) and len(k) < SHORT:
+        if type(entries) is dict and (kind is str or kind is bytes) and len(k) < free:
             return entries.get(k, other)
         return call_method(m, entries, "get", (k, other))
 
@@ -251,13 +257,16 @@ def length(argument: Code, full: Builtin) -> Code:
     return run
 
 
-def to_bytes(value: Code, width: int, full: Builtin) -> Code:
-    """Return the closure of ``to_bytes(value, width)`` with a literal width of less than 16."""
-    bound = 1 << (8 * width)
+def to_bytes(table: GasTable, value: Code, width: int, full: Builtin) -> Code:
+    """Return the closure of ``to_bytes(value, width)`` with a literal width from 0 to 32."""
+    bound, price = 1 << (8 * width), width // table.bytes_per_gas
 
     def run(m: CallMachine, f: list[Any]) -> Any:
         v = value(m, f)
         if type(v) is int and 0 <= v < bound:
+            m.gas = left = m.gas - price
+            if left < 0:
+                raise OutOfGas()
             return v.to_bytes(width, "big")
         return full(m, (v, width))
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bdn.chain.contracts import gas as pricing
 from bdn.chain.contracts.compiled.expressions import Compiled, Expressions
-from bdn.chain.contracts.compiled.shortcuts import Code, put
+from bdn.chain.contracts.compiled.shortcuts import Code, setter
 from bdn.chain.contracts.errors import CallFailure, OutOfGas
 from bdn.chain.contracts.front import syntax as S  # noqa: N812 - short in a match
 from bdn.chain.contracts.front.analysis import may_leave, variable_slots
@@ -132,7 +132,7 @@ class _Statements:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
-                    raise OutOfGas("out of gas")
+                    raise OutOfGas()
                 f[slot] = value(m, f)
             except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
@@ -165,12 +165,13 @@ class _Statements:
 
             return self.charged(node, update)
         price, placed = self.parts(node)
+        put = setter(self.table)
 
         def run(m: CallMachine, f: list[Any]) -> None:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
-                    raise OutOfGas("out of gas")
+                    raise OutOfGas()
                 new = value(m, f)
                 put(m, container(m, f), index(m, f), new)
             except CallFailure as failure:
@@ -212,7 +213,7 @@ class _Statements:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
-                    raise OutOfGas("out of gas")
+                    raise OutOfGas()
                 value(m, f)
             except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
@@ -256,7 +257,7 @@ class _Statements:
             try:
                 m.gas = left = m.gas - price
                 if left < 0:
-                    raise OutOfGas("out of gas")
+                    raise OutOfGas()
                 return then(m, f) if test(m, f) else other(m, f)
             except CallFailure as failure:
                 raise placed(failure)  # noqa: B904 - the same failure, with its place
@@ -272,7 +273,7 @@ class _Statements:
                 while True:
                     m.gas = left = m.gas - price
                     if left < 0:
-                        raise OutOfGas("out of gas")
+                        raise OutOfGas()
                     if not test(m, f):
                         return None
                     signal = body(m, f)
@@ -322,7 +323,7 @@ def _plain_loop(iterable: Code, body: Step, each: int, slot: int) -> Step:
         for item in iterate(m, iterable(m, f)):
             m.gas = left = m.gas - each
             if left < 0:
-                raise OutOfGas("out of gas")
+                raise OutOfGas()
             f[slot] = item
             body(m, f)
 
@@ -337,7 +338,7 @@ def _full_loop(iterable: Code, body: Step, each: int, slots: list[int]) -> Step:
         for item in iterate(m, iterable(m, f)):
             m.gas = left = m.gas - each
             if left < 0:
-                raise OutOfGas("out of gas")
+                raise OutOfGas()
             if count == 1:
                 f[first] = item
             else:

@@ -20,6 +20,9 @@ from bdn.chain.contracts.errors import (
 from bdn.chain.contracts.front import syntax as S  # noqa: N812 - one letter keeps a match short
 from bdn.chain.contracts.limits import MAX_STACK
 
+MAX_SHOWN = 8
+"""Functions that the message about a recursion names."""
+
 Assigned = frozenset[str] | None
 """Names that are surely assigned; ``None`` where control never arrives."""
 
@@ -125,26 +128,27 @@ class _Assignment:
 
 def _call_order(module: S.Module) -> list[str]:
     """Function names, callees before callers; `ContractLimitError` for recursion."""
-    order: list[str] = []
-    open_calls: list[str] = []
+    order: dict[str, None] = {}
+    open_calls: dict[str, None] = {}  # in the order of the calls
 
     def visit(name: str, node: S.SyntaxNode) -> None:
         if name in open_calls:
-            path = " → ".join([*open_calls[open_calls.index(name):], name])
+            calls = list(open_calls)
+            path = " → ".join([*calls[calls.index(name):], name][-MAX_SHOWN:])
             raise ContractLimitError(f"there is no recursion: {path}", node.line, node.column,
                                      module.name)
         if name in order:
             return
-        open_calls.append(name)
+        open_calls[name] = None
         for call in walk_all(module.functions[name]):
             if isinstance(call, S.CallPrivate):
                 visit(call.function, call)
-        open_calls.pop()
-        order.append(name)
+        del open_calls[name]
+        order[name] = None
 
     for name, function in module.functions.items():
         visit(name, function)
-    return order
+    return list(order)
 
 
 def walk_all(function: S.Function) -> Iterator[S.SyntaxNode]:

@@ -54,7 +54,8 @@ class Lowering:
     def __init__(self, contract: str, names: Names) -> None:
         self.contract, self.names = contract, names
         self.scopes: dict[str, str] = {}  # a comprehension's variable -> its unique local
-        self.count = 0
+        self.count = 0  # of comprehensions' variables, each of which is one of its own
+        self.variables: set[str] = set()
         self.loops = 0  # around the statement that is translated
 
     # --- names ----------------------------------------------------------------------------------
@@ -69,9 +70,11 @@ class Lowering:
     def declare_parameter(self, name: str, node: ast.arg) -> None:
         """Check a parameter's name."""
         self._check_local(name, node)
+        self.variables.add(name)
 
     def new_local(self, node: ast.Name) -> str:
         self._check_local(node.id, node)
+        self.variables.add(node.id)
         return node.id
 
     def _check_local(self, name: str, node: ast.AST) -> None:
@@ -325,6 +328,7 @@ class Lowering:
             self.new_local(target)
             self.count += 1
             self.scopes[target.id] = f"{target.id}#{self.count}"
+            self.variables.add(self.scopes[target.id])
         targets = tuple(self.scopes[target.id] for target in added)
         condition = self.expression(generator.ifs[0]) if generator.ifs else None
         lowered_key = None if key is None else self.expression(key)

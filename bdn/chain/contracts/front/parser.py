@@ -19,7 +19,7 @@ from bdn.chain.contracts.front import analysis
 from bdn.chain.contracts.front.lowering import Lowering, Names
 from bdn.chain.contracts.front.syntax import Expression, Function, Kinds, Module, Parameter, Storage
 from bdn.chain.contracts.front.tokens import check_tokens
-from bdn.chain.contracts.limits import MAX_ELIF, MAX_NODES
+from bdn.chain.contracts.limits import MAX_ELIF, MAX_NODES, MAX_VARIABLES
 from bdn.chain.contracts.values import KINDS
 
 Evaluate = Callable[[Expression], Any]
@@ -81,7 +81,11 @@ class _Parser:
             else:
                 raise self._refuse("the top level holds constants (NAME = …), declarations "
                                    "(name: type) and functions only", statement)
-        functions = {name: self._function(node) for name, node in self.definitions.items()}
+        signatures = {name: len(f.args.args) for name, f in self.definitions.items()}
+        names = Names(self.constants, self.storage, frozenset(self.contracts),
+                      frozenset(self.hosts) | self.built_in_hosts, signatures, self.builtins,
+                      RESERVED)
+        functions = {name: self._function(node, names) for name, node in self.definitions.items()}
         module = Module(self.name, self.source, documentation, self.constants, self.storage,
                         functions, frozenset(self.contracts), frozenset(self.hosts), {})
         return replace(module, stack=analysis.check(module))
@@ -156,7 +160,7 @@ class _Parser:
 
     # --- functions ------------------------------------------------------------------------------
 
-    def _function(self, node: ast.FunctionDef) -> Function:
+    def _function(self, node: ast.FunctionDef, names: Names) -> Function:
         arguments = node.args
         if (arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg
                 or arguments.defaults or getattr(node, "type_params", None)):
@@ -172,14 +176,13 @@ class _Parser:
         if _is_text(body[0]):
             body = body[1:]
         self._count_elif(node)
-        signatures = {name: len(f.args.args) for name, f in self.definitions.items()}
-        names = Names(self.constants, self.storage, frozenset(self.contracts),
-                      frozenset(self.hosts) | self.built_in_hosts, signatures, self.builtins,
-                      RESERVED)
         lowering = Lowering(self.name, names)
         for parameter, argument in zip(parameters, arguments.args, strict=True):
             lowering.declare_parameter(parameter.name, argument)
         statements = lowering.block(body) if body else ()
+        if len(lowering.variables) > MAX_VARIABLES:
+            raise self._error(
+                ContractLimitError, f"a function has at most {MAX_VARIABLES} variables", node)
         return Function(node.lineno, node.col_offset + 1, node.name, parameters,
                         self._kinds(node.returns), statements, public, view, callers,
                         documentation)

@@ -20,7 +20,7 @@ def _kind(value: Any, kinds: tuple[type, ...], function: str) -> None:
     """Fail unless ``value`` is of one of ``kinds``."""
     if type(value) not in kinds:
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise CallFailure(f"{function} takes {wanted}, not {kind_of(value)}")
+        raise CallFailure("takes", function, wanted, kind_of(value))
 
 
 def _len(m: GasMeter, args: Sequence[Any]) -> int:  # noqa: ARG001 - one signature for all built-ins
@@ -36,11 +36,11 @@ def _extreme(name: str, better: op.Operation) -> Builtin:
             (items,) = args
             _kind(items, (list,), name)
         if not items:
-            raise CallFailure(f"{name} of nothing")
+            raise CallFailure("nothing", name)
         best = items[0]
         _kind(best, (int, str, bytes), name)
         for item in items:
-            charge(m, 6)
+            charge(m, m.table.element)
             if better(m, item, best):
                 best = item
         return best
@@ -53,7 +53,7 @@ def _sum(m: GasMeter, args: Sequence[Any]) -> int:
     _kind(items, (list,), "sum")
     total = 0
     for item in items:
-        charge(m, 6)
+        charge(m, m.table.element)
         total = op.add(m, total, item)
     return total
 
@@ -62,11 +62,11 @@ def _sorted(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     items, reverse = args
     _kind(items, (list, dict), "sorted")
     count = len(items)
-    charge(m, count)
+    sizes.allocate(m, list, count)
     keys = list(items)
     kinds = set(map(type, keys))
     if not kinds <= {int} and not kinds <= {str} and not kinds <= {bytes}:
-        raise CallFailure("sorted takes ints only, strings only, or bytes only")
+        raise CallFailure("sorted")
     longest = max((words_of(key) for key in keys), default=0)
     charge(m, count * count.bit_length() * (1 + longest))
     return sorted(keys, reverse=reverse)
@@ -81,9 +81,9 @@ def _range(m: GasMeter, args: Sequence[Any]) -> range:  # noqa: ARG001 - one sig
     for arg in args:
         _kind(arg, (int,), "range")
         if not -sizes.SMALL < arg < sizes.SMALL:
-            raise CallFailure("range takes numbers of less than 64 bits")
+            raise CallFailure("range")
     if len(args) == 3 and args[2] == 0:
-        raise CallFailure("a range's step is not zero")
+        raise CallFailure("step")
     return range(*args)
 
 
@@ -99,7 +99,7 @@ def _pow(m: GasMeter, args: Sequence[Any]) -> int:
     for arg in args:
         _kind(arg, (int,), "pow")
     if exponent < 0 or modulus < 1:
-        raise CallFailure("pow(b, e, m) takes e ≥ 0 and m ≥ 1")
+        raise CallFailure("pow")
     width = 1 + sizes.words(modulus)
     charge(m, sizes.words(base) * width)
     charge(m, (1 + exponent.bit_length()) * (1 + width * width // 4))
@@ -113,9 +113,9 @@ def _int(m: GasMeter, args: Sequence[Any]) -> int:
         return int(value)
     digits = value[1:] if value[:1] == "-" else value
     if not digits or not (digits.isascii() and digits.isdigit()):
-        raise CallFailure("int takes decimal digits, with a minus sign or without")
+        raise CallFailure("digits")
     if len(digits) > MAX_DIGITS:
-        raise CallFailure(f"int converts at most {MAX_DIGITS} digits")
+        raise CallFailure("too-many-digits", "int", MAX_DIGITS)
     charge(m, (len(digits) >> 3) * (len(digits) >> 5))
     return sizes.keep(m, int(value))
 
@@ -128,7 +128,7 @@ def _str(m: GasMeter, args: Sequence[Any]) -> str:
     if type(value) is bool:
         return "True" if value else "False"
     if abs(value) >= _TOO_LONG:
-        raise CallFailure(f"str converts at most {MAX_DIGITS} digits")
+        raise CallFailure("too-many-digits", "str", MAX_DIGITS)
     charge(m, sizes.words(value) * (1 + sizes.words(value)))
     return str(value)
 
@@ -141,6 +141,7 @@ def _list(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     if not args:
         return []
     _kind(args[0], (list, dict, str, bytes), "list")
+    _separate(m, args[0], len(args[0]))
     sizes.allocate(m, list, len(args[0]))
     return list(args[0])
 
@@ -149,14 +150,15 @@ def _dict(m: GasMeter, args: Sequence[Any]) -> dict[Any, Any]:
     if not args:
         return {}
     _kind(args[0], (dict,), "dict")
-    charge(m, 2 * len(args[0]))
+    charge(m, m.table.copied * len(args[0]))
     return dict(args[0])
 
 
 def _enumerate(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     (items,) = args
     _kind(items, (list, dict, str, bytes), "enumerate")
-    charge(m, 6 * len(items))
+    charge(m, m.table.pair * len(items))
+    _separate(m, items, len(items))
     sizes.allocate(m, list, len(items))
     return [[index, item] for index, item in enumerate(items)]
 
@@ -165,7 +167,9 @@ def _zip(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     for arg in args:
         _kind(arg, (list, dict, str, bytes), "zip")
     count = min(map(len, args))
-    charge(m, (4 + len(args)) * count)
+    charge(m, (m.table.pair + len(args)) * count)
+    for arg in args:
+        _separate(m, arg, count)
     sizes.allocate(m, list, count)
     return [list(items) for items in zip(*args, strict=False)]
 
@@ -174,6 +178,12 @@ def _reversed(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     _kind(args[0], (list,), "reversed")
     sizes.allocate(m, list, len(args[0]))
     return args[0][::-1]  # type: ignore[no-any-return]  # a list, as was checked
+
+
+def _separate(m: GasMeter, value: Any, count: int) -> None:
+    """Charge for the one-character texts that walking over a str makes."""
+    if not sizes.is_ascii(value):
+        charge(m, m.table.character * count)
 
 
 def _any(m: GasMeter, args: Sequence[Any]) -> bool:
@@ -193,10 +203,10 @@ def _to_bytes(m: GasMeter, args: Sequence[Any]) -> bytes:
     if type(value) is not int or type(length) is not int:
         raise sizes.mismatch("to_bytes", value, length)
     if not 0 <= length <= MAX_INT_BITS // 8:
-        raise CallFailure(f"to_bytes makes 0 to {MAX_INT_BITS // 8} bytes")
+        raise CallFailure("width", MAX_INT_BITS // 8)
     if value < 0 or value.bit_length() > 8 * length:
-        raise CallFailure("the number is negative or does not fit the length")
-    charge(m, length >> 4)
+        raise CallFailure("does-not-fit")
+    sizes.allocate(m, bytes, length)
     return value.to_bytes(length, "big")
 
 
@@ -204,21 +214,21 @@ def _from_bytes(m: GasMeter, args: Sequence[Any]) -> int:
     (data,) = args
     _kind(data, (bytes,), "from_bytes")
     if len(data) > MAX_INT_BITS // 8:
-        raise CallFailure(f"from_bytes takes at most {MAX_INT_BITS // 8} bytes")
-    charge(m, len(data) >> 4)
+        raise CallFailure("from-bytes", MAX_INT_BITS // 8)
+    sizes.scan(m, len(data))
     return sizes.keep(m, int.from_bytes(data, "big"))
 
 
 def _from_hex(m: GasMeter, args: Sequence[Any]) -> bytes:
     (text,) = args
     _kind(text, (str,), "from_hex")
-    charge(m, len(text) >> 3)
+    sizes.allocate(m, bytes, len(text))
     try:
         data = bytes.fromhex(text)
     except ValueError:
         data = b""
     if data.hex() != text:  # Python's own reader also takes spaces and capitals
-        raise CallFailure("from_hex takes pairs of the digits 0-9 a-f")
+        raise CallFailure("from-hex")
     return data
 
 

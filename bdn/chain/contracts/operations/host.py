@@ -11,7 +11,7 @@ imported when a function needs them, so that the engines themselves run on a bar
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bdn.chain.contracts.errors import CallFailure
@@ -21,43 +21,25 @@ from bdn.chain.contracts.values import kind_of
 from bdn.errors import PeerError
 
 MAX_EXPONENT_BITS = 4096
-"""Of an exponent or a weight."""
+"""Bits of an exponent or a weight."""
+
+MAX_DOMAIN = 64
+"""Characters of a signature's domain: `bdn.encoding` keeps how the latest domains begin."""
 
 
 class Precompile(NamedTuple):
     """A host function made of a price formula and an effect; both take the arguments as a list."""
 
-    price_of: Callable[[Sequence[Any]], int]
+    price_of: Callable[[Sequence[Any], GasTable], int]
     effect: Callable[[Sequence[Any]], Any]
 
-    def price(self, args: Sequence[Any]) -> int:
-        """The gas that the call costs; checks the arguments' types first."""
-        return self.price_of(args)
+    def price(self, args: Sequence[Any], table: GasTable) -> int:
+        """Return the gas that the call costs, once the arguments' types and sizes are checked."""
+        return self.price_of(args, table)
 
     def __call__(self, args: Sequence[Any]) -> Any:
-        """The result."""
+        """Return the result."""
         return self.effect(args)
-
-
-def built_in_hosts(table: GasTable) -> dict[str, HostFunction]:
-    """The built-in host functions, priced by ``table``."""
-    prices = _Prices(table)
-    return {
-        "sha256": Precompile(prices.sha256, _sha256),
-        "merkle_verify": Precompile(prices.merkle, _merkle_verify),
-        "signature_verify": Precompile(prices.signature, _signature_verify),
-        "vector_product": Precompile(prices.product, _vector_product),
-        "vector_power": Precompile(prices.power, _vector_power),
-        "vector_inverse": Precompile(prices.inverse, _vector_inverse),
-        "weighted_product": Precompile(prices.weighted, _weighted_product),
-    }
-
-
-NAMES = frozenset(
-    {"sha256", "merkle_verify", "signature_verify", "vector_product", "vector_power",
-     "vector_inverse", "weighted_product"}
-)
-"""What a contract may call without declaring it."""
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -65,21 +47,21 @@ NAMES = frozenset(
 
 def _typed(args: Sequence[Any], *kinds: type) -> None:
     if len(args) != len(kinds):
-        raise CallFailure(f"{len(kinds)} argument(s) are needed, not {len(args)}")
+        raise CallFailure("arguments", len(kinds), len(args))
     for number, (arg, kind) in enumerate(zip(args, kinds, strict=True), 1):
         if type(arg) is not kind:
-            raise CallFailure(f"argument {number} is {kind.__name__}, not {kind_of(arg)}")
+            raise CallFailure("argument", number, kind.__name__, kind_of(arg))
 
 
 def _all_of(items: list[Any], kind: type, what: str) -> None:
     for item in items:
         if type(item) is not kind:
-            raise CallFailure(f"{what} are {kind.__name__}, not {kind_of(item)}")
+            raise CallFailure("all-of", what, kind.__name__, kind_of(item))
 
 
 def _width(modulus: int) -> int:
     if modulus < 2:
-        raise CallFailure("a modulus is at least 2")
+        raise CallFailure("modulus")
     return (modulus.bit_length() + 7) // 8
 
 
@@ -87,15 +69,14 @@ def _length(vector: bytes, modulus: int) -> int:
     """How many residues ``vector`` holds."""
     count, rest = divmod(len(vector), _width(modulus))
     if rest:
-        raise CallFailure(
-            f"a vector's length is a multiple of the modulus' {_width(modulus)} bytes")
+        raise CallFailure("vector-length", _width(modulus))
     return count
 
 
 def _exponent(exponent: int) -> int:
     """The bits of an exponent."""
     if exponent < 0 or exponent.bit_length() > MAX_EXPONENT_BITS:
-        raise CallFailure(f"an exponent has 0 to {MAX_EXPONENT_BITS} bits and is not negative")
+        raise CallFailure("exponent", MAX_EXPONENT_BITS)
     return exponent.bit_length()
 
 
@@ -104,7 +85,7 @@ def _residues(vector: bytes, modulus: int) -> list[int]:
     numbers = [int.from_bytes(vector[at:at + width], "big")
                for at in range(0, len(vector), width)]
     if any(number >= modulus for number in numbers):
-        raise CallFailure("a vector holds residues smaller than the modulus")
+        raise CallFailure("residue")
     return numbers
 
 
@@ -113,62 +94,75 @@ def _packed(numbers: Sequence[Any], modulus: int) -> bytes:
     return b"".join(int(number).to_bytes(width, "big") for number in numbers)
 
 
-# --- prices -------------------------------------------------------------------------------------
+# --- prices: each checks types and shapes before it looks at sizes ------------------------------
 
 
-class _Prices:
-    """The formulas, each checking types before it looks at sizes."""
+def _modular(table: GasTable, modulus: int) -> int:
+    """The price of one product modulo m."""
+    _width(modulus)
+    w = 1 + modulus.bit_length() // 64
+    return table.modular + w * w // table.modular_divisor
 
-    def __init__(self, table: GasTable) -> None:
-        self.table = table
 
-    def _modular(self, modulus: int) -> int:
-        """One product modulo m."""
-        _width(modulus)
-        w = 1 + modulus.bit_length() // 64
-        return self.table.modular + w * w // self.table.modular_divisor
+def _hash(table: GasTable, length: int) -> int:
+    return table.sha256 + (length // 64 + 1) * table.sha256_block
 
-    def sha256(self, args: Sequence[Any]) -> int:
-        _typed(args, bytes)
-        return self.table.sha256 + (len(args[0]) // 64 + 1) * self.table.sha256_block
 
-    def merkle(self, args: Sequence[Any]) -> int:
-        _typed(args, bytes, int, int, list, bytes)
-        _all_of(args[3], bytes, "the steps of a proof")
-        if any(len(step) != 32 for step in args[3]) or len(args[0]) != 32 or len(args[4]) != 32:
-            raise CallFailure("hashes have 32 bytes")
-        return (1 + len(args[3])) * (self.table.sha256 + 2 * self.table.sha256_block)
+def _sha256_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, bytes)
+    return _hash(table, len(args[0]))
 
-    def signature(self, args: Sequence[Any]) -> int:
-        _typed(args, bytes, str, bytes, bytes)
-        blocks = (len(args[1]) + len(args[2])) // 64 + 1
-        return self.table.signature + blocks * self.table.sha256_block
 
-    def product(self, args: Sequence[Any]) -> int:
-        _typed(args, bytes, bytes, int)
-        return 1 + max(_length(args[0], args[2]), _length(args[1], args[2])) * self._modular(
-            args[2])
+def _merkle_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, bytes, int, int, list, bytes)
+    _all_of(args[3], bytes, "the steps of a proof")
+    if any(len(step) != 32 for step in args[3]) or len(args[0]) != 32 or len(args[4]) != 32:
+        raise CallFailure("hash-length")
+    return (1 + len(args[3])) * _hash(table, 64)
 
-    def power(self, args: Sequence[Any]) -> int:
-        _typed(args, bytes, int, int)
-        products = 2 + 3 * _exponent(args[1]) // 2
-        return 1 + _length(args[0], args[2]) * products * self._modular(args[2])
 
-    def inverse(self, args: Sequence[Any]) -> int:
-        _typed(args, bytes, int)
-        return 1 + _length(args[0], args[1]) * 40 * self._modular(args[1])
+def _signature_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, bytes, str, bytes, bytes)
+    if len(args[1]) > MAX_DOMAIN:
+        raise CallFailure("domain", MAX_DOMAIN)
+    return table.signature + _hash(table, len(args[2]))
 
-    def weighted(self, args: Sequence[Any]) -> int:
-        _typed(args, list, list, int)
-        vectors, weights, modulus = args
-        _all_of(vectors, bytes, "vectors")
-        _all_of(weights, int, "weights")
-        if not vectors or len(vectors) != len(weights):
-            raise CallFailure(
-                "weighted_product takes one weight for each of its vectors, at least one")
-        one = self._modular(modulus)
-        return 1 + sum(_length(vector, modulus) * (3 + 3 * _exponent(weight) // 2) * one
-                       for vector, weight in zip(vectors, weights, strict=True))
+
+def _product_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, bytes, bytes, int)
+    one = _modular(table, args[2])
+    first, second = _length(args[0], args[2]), _length(args[1], args[2])
+    if first != second:
+        raise CallFailure("two-lengths", first, second)
+    return (1 + first) * one
+
+
+def _power_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, bytes, int, int)
+    return _powers(table, _length(args[0], args[2]), args[1], args[2])
+
+
+def _powers(table: GasTable, length: int, exponent: int, modulus: int) -> int:
+    """The price of powers of ``length`` residues; one more pays for what an exponent needs."""
+    return (1 + length) * (3 + 3 * _exponent(exponent) // 2) * _modular(table, modulus)
+
+
+def _inverse_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, bytes, int)
+    return (1 + _length(args[0], args[1])) * table.inverse * _modular(table, args[1])
+
+
+def _weighted_price(args: Sequence[Any], table: GasTable) -> int:
+    _typed(args, list, list, int)
+    vectors, weights, modulus = args
+    _all_of(vectors, bytes, "vectors")
+    _all_of(weights, int, "weights")
+    if not vectors or len(vectors) != len(weights):
+        raise CallFailure("weights")
+    length = _length(vectors[0], modulus)
+    if any(len(vector) != len(vectors[0]) for vector in vectors):
+        raise CallFailure("lengths")
+    return sum(_powers(table, length, weight, modulus) for weight in weights)
 
 
 # --- effects ------------------------------------------------------------------------------------
@@ -205,8 +199,6 @@ def _vector_product(args: Sequence[Any]) -> bytes:
     from gmpy2 import mpz  # engines run where gmpy2 is absent
 
     a, b, m = _residues(args[0], args[2]), _residues(args[1], args[2]), mpz(args[2])
-    if len(a) != len(b):
-        raise CallFailure(f"the vectors hold {len(a)} and {len(b)} residues")
     return _packed([x * y % m for x, y in zip(map(mpz, a), b, strict=True)], args[2])
 
 
@@ -222,7 +214,7 @@ def _vector_inverse(args: Sequence[Any]) -> bytes:
     try:
         return _packed([invert(x, args[1]) for x in _residues(args[0], args[1])], args[1])
     except ZeroDivisionError as error:
-        raise CallFailure("a residue has no inverse") from error
+        raise CallFailure("no-inverse") from error
 
 
 def _weighted_product(args: Sequence[Any]) -> bytes:
@@ -230,8 +222,6 @@ def _weighted_product(args: Sequence[Any]) -> bytes:
 
     vectors, weights, modulus = args
     columns = [_residues(vector, modulus) for vector in vectors]
-    if len(set(map(len, columns))) > 1:
-        raise CallFailure("the vectors have different lengths")
     m = mpz(modulus)
     total = [mpz(1)] * len(columns[0])
     for residues, weight in zip(columns, weights, strict=True):
@@ -240,3 +230,13 @@ def _weighted_product(args: Sequence[Any]) -> bytes:
     return _packed(total, modulus)
 
 
+BUILT_IN_HOSTS: Mapping[str, HostFunction] = {
+    "sha256": Precompile(_sha256_price, _sha256),
+    "merkle_verify": Precompile(_merkle_price, _merkle_verify),
+    "signature_verify": Precompile(_signature_price, _signature_verify),
+    "vector_product": Precompile(_product_price, _vector_product),
+    "vector_power": Precompile(_power_price, _vector_power),
+    "vector_inverse": Precompile(_inverse_price, _vector_inverse),
+    "weighted_product": Precompile(_weighted_price, _weighted_product),
+}
+"""The host functions that a contract may call without declaring them."""

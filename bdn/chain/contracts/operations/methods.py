@@ -26,30 +26,30 @@ def call_method(m: GasMeter, receiver: Any, name: str, args: Sequence[Any]) -> A
     """``receiver.name(args)``."""
     body = METHODS[name].bodies.get(type(receiver))
     if body is None:
-        raise CallFailure(f"{kind_of(receiver)} has no method .{name}()")
+        raise CallFailure("no-method", kind_of(receiver), name)
     return body(m, receiver, args)
 
 
 def _same(receiver: Any, *args: Any) -> None:
     for arg in args:
         if type(arg) is not type(receiver):
-            raise CallFailure(f"expected {kind_of(receiver)}, not {kind_of(arg)}")
+            raise CallFailure("expected", kind_of(receiver), kind_of(arg))
 
 
 # --- texts and bytes ----------------------------------------------------------------------------
 
 
 def _encode(m: GasMeter, text: Any, args: Sequence[Any]) -> bytes:  # noqa: ARG001 - one signature
-    sizes.allocate(m, bytes, 4 * len(text))
+    sizes.allocate(m, bytes, len(text) if text.isascii() else 4 * len(text))
     return text.encode()  # type: ignore[no-any-return]  # text is a str, by the table
 
 
 def _decode(m: GasMeter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - one signature
-    sizes.allocate(m, str, len(data))
+    sizes.allocate(m, str, len(data), data.isascii())
     try:
         return data.decode()  # type: ignore[no-any-return]  # data is bytes, by the table
     except UnicodeDecodeError as error:
-        raise CallFailure("these bytes are not UTF-8") from error
+        raise CallFailure("utf-8") from error
 
 
 def _hex(m: GasMeter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - one signature
@@ -59,20 +59,20 @@ def _hex(m: GasMeter, data: Any, args: Sequence[Any]) -> str:  # noqa: ARG001 - 
 
 def _starts(m: GasMeter, text: Any, args: Sequence[Any]) -> bool:
     _same(text, args[0])
-    charge(m, len(args[0]) >> 6)
+    sizes.scan(m, len(args[0]))
     return bool(text.startswith(args[0]))
 
 
 def _ends(m: GasMeter, text: Any, args: Sequence[Any]) -> bool:
     _same(text, args[0])
-    charge(m, len(args[0]) >> 6)
+    sizes.scan(m, len(args[0]))
     return bool(text.endswith(args[0]))
 
 
 def _search(m: GasMeter, text: Any, part: Any) -> None:
-    """Charge for looking for ``part`` everywhere in ``text``."""
+    """Check ``part``, and charge for looking for it everywhere in ``text``."""
     _same(text, part)
-    charge(m, (len(text) + len(part)) >> 2)
+    sizes.search(m, text, part)
 
 
 def _find(m: GasMeter, text: Any, args: Sequence[Any]) -> int:
@@ -82,33 +82,39 @@ def _find(m: GasMeter, text: Any, args: Sequence[Any]) -> int:
 
 def _replace(m: GasMeter, text: Any, args: Sequence[Any]) -> Any:
     old, new = args
-    _search(m, text, old)
-    _same(text, new)
+    _same(text, old, new)
     if not old:
-        raise CallFailure("replace takes something to look for")
+        raise CallFailure("part")
+    sizes.search(m, text, old)  # to count
+    sizes.search(m, text, old)  # to replace
     length = len(text) + text.count(old) * (len(new) - len(old))
-    sizes.allocate(m, type(text), length)
+    sizes.allocate(m, type(text), length, sizes.is_ascii(text) and sizes.is_ascii(new))
     return text.replace(old, new)
 
 
 def _split(m: GasMeter, text: Any, args: Sequence[Any]) -> list[Any]:
-    _search(m, text, args[0])
-    if not args[0]:
-        raise CallFailure("split takes a separator")
-    pieces = text.count(args[0]) + 1
-    charge(m, 4 * pieces + (len(text) >> 4))
+    (separator,) = args
+    _same(text, separator)
+    if not separator:
+        raise CallFailure("separator")
+    sizes.search(m, text, separator)  # to count
+    sizes.search(m, text, separator)  # to split
+    pieces = text.count(separator) + 1
+    charge(m, m.table.pair * pieces)
+    sizes.allocate(m, type(text), len(text), sizes.is_ascii(text))
     sizes.allocate(m, list, pieces)
-    return text.split(args[0])  # type: ignore[no-any-return]  # str and bytes give a list
+    return text.split(separator)  # type: ignore[no-any-return]  # str and bytes give a list
 
 
 def _join(m: GasMeter, separator: Any, args: Sequence[Any]) -> Any:
     (items,) = args
     if type(items) is not list:
-        raise CallFailure(f"join takes a list, not {kind_of(items)}")
-    charge(m, 3 * len(items))
+        raise CallFailure("takes", "join", "list", kind_of(items))
+    charge(m, m.table.element * len(items))
     _same(separator, *items)
     length = sum(map(len, items)) + len(separator) * max(0, len(items) - 1)
-    sizes.allocate(m, type(separator), length)
+    ascii_only = sizes.is_ascii(separator) and all(map(sizes.is_ascii, items))
+    sizes.allocate(m, type(separator), length, ascii_only)
     return separator.join(items)
 
 
@@ -117,7 +123,7 @@ def _join(m: GasMeter, separator: Any, args: Sequence[Any]) -> Any:
 
 def _room(items: Any, more: int) -> None:
     if len(items) + more > MAX_ITEMS:
-        raise CallFailure(f"a list has at most {MAX_ITEMS} items")
+        raise CallFailure("too-many", "list", MAX_ITEMS)
 
 
 def _append(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
@@ -129,9 +135,9 @@ def _append(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
 def _extend(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
     (more,) = args
     if type(more) is not list:
-        raise CallFailure(f"extend takes a list, not {kind_of(more)}")
+        raise CallFailure("takes", "extend", "list", kind_of(more))
     _room(items, len(more))
-    charge(m, 3 * len(more))
+    charge(m, m.table.element * len(more))
     for item in more:
         sizes.link(m, items, item)
     items.extend(more)
@@ -140,36 +146,36 @@ def _extend(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
 def _insert(m: GasMeter, items: Any, args: Sequence[Any]) -> None:
     at, item = args
     if type(at) is not int or not 0 <= at <= len(items):
-        raise CallFailure("insert takes a position from 0 to the length")
+        raise CallFailure("insert")
     _room(items, 1)
-    charge(m, len(items) >> 5)
+    charge(m, len(items) // m.table.moved_per_gas)
     sizes.link(m, items, item)
     items.insert(at, item)
 
 
 def _list_pop(m: GasMeter, items: Any, args: Sequence[Any]) -> Any:
     if len(args) > 1:
-        raise CallFailure("a list's pop takes at most one argument")
+        raise CallFailure("list-pop")
     at = op.position(items, args[0] if args else -1)
-    charge(m, len(items) >> 5 if args else 0)
+    charge(m, len(items) // m.table.moved_per_gas if args else 0)
     return items.pop(at)
 
 
 def _index(m: GasMeter, items: Any, args: Sequence[Any]) -> int:
     for at, item in enumerate(items):
-        charge(m, 8)
+        charge(m, m.table.element)
         if op.equal(m, item, args[0]):
             return at
-    raise CallFailure("the list does not hold it")
+    raise CallFailure("not-in-list")
 
 
 def _count(m: GasMeter, items: Any, args: Sequence[Any]) -> int:
-    charge(m, 8 * len(items))
+    charge(m, m.table.element * len(items))
     return sum(1 for item in items if op.equal(m, item, args[0]))
 
 
 def _reverse(m: GasMeter, items: Any, args: Sequence[Any]) -> None:  # noqa: ARG001 - one signature
-    charge(m, len(items) >> 4)
+    charge(m, len(items) // m.table.moved_per_gas)
     items.reverse()
 
 
@@ -188,12 +194,12 @@ def _get(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
 
 def _dict_pop(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
     if not args:
-        raise CallFailure("a dict's pop takes a key")
+        raise CallFailure("dict-pop")
     sizes.check_key(m, args[0])
     if args[0] in entries:
         return entries.pop(args[0])
     if len(args) < 2:
-        raise CallFailure("no such key")
+        raise CallFailure("no-key")
     return args[1]
 
 
@@ -208,7 +214,7 @@ def _values(m: GasMeter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noq
 
 
 def _items(m: GasMeter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa: ARG001 - one signature
-    charge(m, 6 * len(entries))
+    charge(m, m.table.pair * len(entries))
     sizes.allocate(m, list, len(entries))
     return [[key, value] for key, value in entries.items()]
 
@@ -216,8 +222,8 @@ def _items(m: GasMeter, entries: Any, args: Sequence[Any]) -> list[Any]:  # noqa
 def _update(m: GasMeter, entries: Any, args: Sequence[Any]) -> None:
     (more,) = args
     if type(more) is not dict:
-        raise CallFailure(f"update takes a dict, not {kind_of(more)}")
-    charge(m, 8 * len(more))
+        raise CallFailure("takes", "update", "dict", kind_of(more))
+    charge(m, (m.table.element + m.table.copied) * len(more))
     for key, value in list(more.items()):
         op.set_entry(m, entries, key, value)
 
@@ -231,7 +237,7 @@ def _setdefault(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
 
 
 def _dict_copy(m: GasMeter, entries: Any, args: Sequence[Any]) -> dict[Any, Any]:  # noqa: ARG001 - one signature
-    charge(m, 2 * len(entries))
+    charge(m, m.table.copied * len(entries))
     return dict(entries)
 
 

@@ -10,7 +10,17 @@ from typing import Any
 from bdn.chain.contracts.errors import CallFailure
 from bdn.chain.contracts.gas import GasMeter, charge
 from bdn.chain.contracts.limits import MAX_DEPTH, MAX_ENTRIES, MAX_INT_BITS
-from bdn.chain.contracts.operations.sizes import allocate, check_key, keep, link, mismatch, words
+from bdn.chain.contracts.operations.sizes import (
+    allocate,
+    check_key,
+    is_ascii,
+    keep,
+    link,
+    mismatch,
+    scan,
+    search,
+    words,
+)
 from bdn.chain.contracts.values import kind_of
 
 SEQUENCES = (str, bytes, list)
@@ -28,7 +38,7 @@ def add(m: GasMeter, a: Any, b: Any) -> Any:
         return keep(m, a + b)
     if kind not in SEQUENCES:
         raise mismatch("+", a, b)
-    allocate(m, kind, len(a) + len(b))
+    allocate(m, kind, len(a) + len(b), is_ascii(a) and is_ascii(b))
     return a + b
 
 
@@ -48,7 +58,7 @@ def multiply(m: GasMeter, a: Any, b: Any) -> Any:
     if type(a) not in SEQUENCES or type(b) is not int:
         raise mismatch("*", a, b)
     length = len(a) * b if b > 0 else 0
-    allocate(m, type(a), length)
+    allocate(m, type(a), length, is_ascii(a))
     return a * b if length else a[:0]
 
 
@@ -68,11 +78,11 @@ def power(m: GasMeter, a: Any, b: Any) -> int:
     """``a ** b``, b ≥ 0; refused before the work when the result could pass the cap."""
     _integers("**", a, b)
     if b < 0:
-        raise CallFailure("an exponent is not negative")
+        raise CallFailure("negative", "an exponent")
     if -2 < a < 2:
         return int(a) if b & 1 or a == 1 else int(b == 0 or a != 0)
     if (a.bit_length() - 1) * b >= MAX_INT_BITS:  # a lower bound of the result's bits, less one
-        raise CallFailure(f"an integer has at most {MAX_INT_BITS} bits")
+        raise CallFailure("too-many-bits", MAX_INT_BITS)
     charge(m, (a.bit_length() * b >> 6) ** 2)
     return keep(m, int(a**b))
 
@@ -81,7 +91,7 @@ def shift_left(m: GasMeter, a: Any, b: Any) -> int:
     """``a << b``, b ≥ 0."""
     _shift("<<", a, b)
     if a and a.bit_length() + b > MAX_INT_BITS:
-        raise CallFailure(f"an integer has at most {MAX_INT_BITS} bits")
+        raise CallFailure("too-many-bits", MAX_INT_BITS)
     return keep(m, a << b) if a else 0
 
 
@@ -117,14 +127,14 @@ def _integers(what: str, a: Any, b: Any) -> None:
 def _divisor(m: GasMeter, what: str, a: Any, b: Any) -> None:
     _integers(what, a, b)
     if b == 0:
-        raise CallFailure("division by zero")
+        raise CallFailure("division")
     charge(m, words(a) * (1 + words(b)))
 
 
 def _shift(what: str, a: Any, b: Any) -> None:
     _integers(what, a, b)
     if b < 0:
-        raise CallFailure("a shift is not negative")
+        raise CallFailure("negative", "a shift")
 
 
 def negative(m: GasMeter, a: Any) -> int:
@@ -163,13 +173,13 @@ def equal(m: GasMeter, a: Any, b: Any, depth: int = 0) -> bool:
         return False
     if kind is not list and kind is not dict:
         if kind is str or kind is bytes:
-            charge(m, min(len(a), len(b)) >> 6)
+            scan(m, min(len(a), len(b)))
         return bool(a == b)
     if depth >= MAX_DEPTH:
-        raise CallFailure(f"values are nested at most {MAX_DEPTH} deep")
+        raise CallFailure("depth", MAX_DEPTH)
     if len(a) != len(b):
         return False
-    charge(m, 6 + 6 * len(a))
+    charge(m, (1 + len(a)) * m.table.element)
     if kind is list:
         return all(equal(m, x, y, depth + 1) for x, y in zip(a, b, strict=True))
     return all(key in b and equal(m, item, b[key], depth + 1) for key, item in a.items())
@@ -185,7 +195,7 @@ def _ordered(m: GasMeter, what: str, a: Any, b: Any) -> None:
     if kind is not type(b) or kind not in (int, str, bytes):
         raise mismatch(what, a, b)
     if kind is not int:
-        charge(m, min(len(a), len(b)) >> 6)
+        scan(m, min(len(a), len(b)))
 
 
 def less(m: GasMeter, a: Any, b: Any) -> bool:
@@ -220,13 +230,13 @@ def contains(m: GasMeter, item: Any, container: Any) -> bool:
         return item in container
     if kind is list:
         for other in container:
-            charge(m, 8)
+            charge(m, m.table.element)
             if equal(m, item, other):
                 return True
         return False
     if kind is not type(item) or kind not in (str, bytes):
         raise mismatch("in", item, container)
-    charge(m, (len(item) + len(container)) >> 2)
+    search(m, container, item)
     return item in container
 
 
@@ -241,9 +251,9 @@ def lacks(m: GasMeter, item: Any, container: Any) -> bool:
 def position(sequence: Any, index: Any) -> int:
     """``index`` as a position in ``sequence``, or a failure."""
     if type(index) is not int:
-        raise CallFailure(f"an index is an int, not {kind_of(index)}")
+        raise CallFailure("index-kind", kind_of(index))
     if not -len(sequence) <= index < len(sequence):
-        raise CallFailure("the index lies outside")
+        raise CallFailure("index")
     return index
 
 
@@ -253,7 +263,7 @@ def get_index(m: GasMeter, container: Any, index: Any) -> Any:
     if kind is dict:
         check_key(m, index)
         if index not in container:
-            raise CallFailure("no such key")
+            raise CallFailure("no-key")
         return container[index]
     if kind not in SEQUENCES:
         raise mismatch("[ ]", container)
@@ -277,7 +287,7 @@ def set_entry(m: GasMeter, entries: dict[Any, Any], key: Any, value: Any) -> Non
     check_key(m, key)
     link(m, entries, value)
     if len(entries) >= MAX_ENTRIES and key not in entries:
-        raise CallFailure(f"a dict has at most {MAX_ENTRIES} entries; larger tables go to storage")
+        raise CallFailure("entries", MAX_ENTRIES)
     entries[key] = value
 
 
@@ -285,12 +295,12 @@ def delete_index(m: GasMeter, container: Any, index: Any) -> None:
     """``del container[index]``."""
     if type(container) is list:
         at = position(container, index)
-        charge(m, len(container) >> 5)
+        charge(m, len(container) // m.table.moved_per_gas)
         del container[at]
     elif type(container) is dict:
         check_key(m, index)
         if index not in container:
-            raise CallFailure("no such key")
+            raise CallFailure("no-key")
         del container[index]
     else:
         raise mismatch("del", container)
@@ -304,14 +314,14 @@ def get_slice(m: GasMeter, container: Any, start: Any, stop: Any) -> Any:
     size = len(container)
     first = 0 if start is None else _bound(start, size)
     last = size if stop is None else _bound(stop, size)
-    allocate(m, kind, last - first if last > first else 0)
+    allocate(m, kind, last - first if last > first else 0, is_ascii(container))
     return container[first:last]
 
 
 def _bound(bound: Any, size: int) -> Any:
     """A slice's bound as a position from 0 to ``size``."""
     if type(bound) is not int:
-        raise CallFailure(f"a slice's bounds are ints, not {kind_of(bound)}")
+        raise CallFailure("slice", kind_of(bound))
     if bound < 0:
         bound += size
         return max(0, bound)
@@ -330,17 +340,17 @@ def iterate(m: GasMeter, value: Any) -> Iterable[Any]:
     """What a loop walks: a snapshot of a list or of a dict's keys, a text, bytes or range."""
     kind = type(value)
     if kind is list or kind is dict:
-        charge(m, len(value) >> 2)
+        allocate(m, list, len(value))
         return list(value)
     if kind is str or kind is bytes or kind is range:
         return value  # type: ignore[no-any-return]  # narrowed by kind, which mypy does not follow
-    raise mismatch("for … in", value)
+    raise mismatch("for ... in", value)
 
 
 def unpack(item: Any, count: int) -> list[Any]:
     """A list of exactly ``count`` items, for several targets."""
     if type(item) is not list or len(item) != count:
-        raise CallFailure(f"a list of {count} items was expected")
+        raise CallFailure("unpack", count)
     return item
 
 

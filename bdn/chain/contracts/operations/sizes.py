@@ -1,14 +1,15 @@
 """How large values are, and what that costs: the formulas that every operation charges by.
 
-Allocation is counted here and nowhere measured: 16 bytes of text or two items of a list for one
-gas, one 64-bit word of a long integer for one. Whatever walks through nested containers charges
-for each before it enters it, so that no value, however its parts are shared, is walked for free.
+Memory is counted here and nowhere measured: a character outside ASCII takes four bytes, because one
+of them widens the whole text; an item of a list takes eight; a long integer one gas per 64-bit
+word. Whatever walks through nested containers charges for each before it enters it, so that no
+value, however its parts are shared, is walked for free.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
-from bdn.chain.contracts.errors import CallFailure
+from bdn.chain.contracts.errors import CallFailure, OutOfGas
 from bdn.chain.contracts.gas import GasMeter, charge
 from bdn.chain.contracts.limits import (
     MAX_DEPTH,
@@ -30,7 +31,7 @@ def words(value: int) -> int:
 
 def mismatch(what: str, *values: Any) -> CallFailure:
     """The failure for operands of the wrong types."""
-    return CallFailure(f"{what} is not defined for {' and '.join(map(kind_of, values))}")
+    return CallFailure("undefined", what, " and ".join(map(kind_of, values)))
 
 
 # --- sizes --------------------------------------------------------------------------------------
@@ -42,31 +43,54 @@ def keep(m: GasMeter, value: int) -> int:
     if bits > 63:
         charge(m, bits >> 6)
         if bits > MAX_INT_BITS:
-            raise CallFailure(f"an integer has at most {MAX_INT_BITS} bits")
+            raise CallFailure("too-many-bits", MAX_INT_BITS)
     return value
 
 
-def allocate(m: GasMeter, kind: type, length: int) -> None:
-    """Charge for a new str, bytes (16 per gas) or list (2 items per gas), and limit it."""
-    if kind is list:
-        charge(m, length >> 1)
-        limit = MAX_ITEMS
-    else:
-        charge(m, length >> 4)
-        limit = MAX_TEXT
+def allocate(m: GasMeter, kind: type, length: int, ascii_only: bool = True) -> None:
+    """Charge for a new str, bytes or list of ``length``, and limit it.
+
+    ``ascii_only`` is false for a str that may hold other characters.
+    """
+    size = 8 if kind is list else 1 if ascii_only else 4
+    m.gas -= length * size // m.table.bytes_per_gas
+    if m.gas < 0:
+        raise OutOfGas()
+    limit = MAX_ITEMS if kind is list else MAX_TEXT
     if length > limit:
-        raise CallFailure(f"a {kind.__name__} has at most {limit} items")
+        raise CallFailure("too-many", kind.__name__, limit)
+
+
+def is_ascii(value: Any) -> bool:
+    """Whether each item of ``value`` takes one byte; true of everything that is no str."""
+    return type(value) is not str or value.isascii()
+
+
+def scan(m: GasMeter, length: int) -> None:
+    """Charge for comparing or hashing ``length`` characters."""
+    charge(m, length // m.table.scanned_per_gas)
+
+
+def search(m: GasMeter, text: Any, part: Any) -> None:
+    """Charge for looking for ``part`` everywhere in ``text``, both str or both bytes.
+
+    CPython compares position by position where text or part is short, and by the two-way
+    algorithm, whose time is linear, elsewhere (Objects/stringlib/fastsearch.h).
+    """
+    n, k, t = len(text), len(part), m.table
+    pairs = n * k if n < 2_500 or (k < 100 and n < 30_000) or k < 6 else 4 * (n + k)
+    charge(m, (n + k) // t.searched_per_gas + pairs // t.pairs_per_gas)
 
 
 def check_key(m: GasMeter, key: Any) -> None:
     """Charge for hashing ``key``; refuse what is no key."""
     kind = type(key)
     if kind is str or kind is bytes:
-        charge(m, len(key) >> 5)
+        scan(m, len(key))
     elif kind is not int:
-        raise CallFailure(f"a key is an int, str or bytes, not {kind_of(key)}")
+        raise CallFailure("no-key-kind", kind_of(key))
     elif not -MAX_KEY_INT < key < MAX_KEY_INT:
-        raise CallFailure("an integer key lies strictly between -2^60 and 2^60")
+        raise CallFailure("key-range")
 
 
 def measure(m: GasMeter, value: Any, depth: int = 0, inside: Any = None) -> int:
@@ -78,9 +102,9 @@ def measure(m: GasMeter, value: Any, depth: int = 0, inside: Any = None) -> int:
     kind = type(value)
     if kind is list or kind is dict:
         if value is inside:
-            raise CallFailure("a container cannot contain itself")
+            raise CallFailure("cycle")
         if depth >= MAX_DEPTH:
-            raise CallFailure(f"values are nested at most {MAX_DEPTH} deep")
+            raise CallFailure("depth", MAX_DEPTH)
         charge(m, 5 + 5 * len(value))
         items: Iterable[Any] = value.values() if kind is dict else value
         size = 9 + sum(map(len_of, value)) if kind is dict else 9
@@ -96,7 +120,7 @@ def len_of(value: Any) -> int:
     if kind is int:
         return 9 if -SMALL < value < SMALL else 12 + (value.bit_length() >> 3)
     if kind is str:
-        return 9 + 4 * len(value)
+        return 9 + (len(value) if value.isascii() else 4 * len(value))
     return 9 + len(value) if kind is bytes else 1
 
 
@@ -112,8 +136,8 @@ def copy(m: GasMeter, value: Any, depth: int = 0) -> Any:
     if kind is not list and kind is not dict:
         return value
     if depth >= MAX_DEPTH:
-        raise CallFailure(f"values are nested at most {MAX_DEPTH} deep")
-    charge(m, 4 + 2 * len(value))
+        raise CallFailure("depth", MAX_DEPTH)
+    charge(m, 4 + len(value) * (2 if kind is list else m.table.copied))
     if kind is list:
         return [copy(m, item, depth + 1) for item in value]
     return {key: copy(m, item, depth + 1) for key, item in value.items()}
