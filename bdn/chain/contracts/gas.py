@@ -29,7 +29,7 @@ class GasTable:
 
     Attributes:
         version: the number that genesis names.
-        nodes: static price of each kind of syntax node.
+        nodes: static price of each kind of syntax node, and of each arithmetic operator.
         item: per item of a list display.
         entry: per entry of a dict display, or added to a dict by a comprehension.
         iteration: per iteration of a loop or comprehension, in addition to the nodes evaluated.
@@ -57,7 +57,7 @@ class GasTable:
     """
 
     version: int
-    nodes: Mapping[type, int]
+    nodes: Mapping[type | str, int]
     item: int
     entry: int
     iteration: int
@@ -91,18 +91,20 @@ class GasTable:
 _VERSION_2 = GasTable(
     version=2,
     nodes={
-        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 6, S.DictOf: 16, S.Unary: 2,
-        S.Binary: 3, S.Compare: 3, S.Chain: 3, S.IsNone: 2, S.Boolean: 2, S.Conditional: 2,
-        S.Index: 6, S.Slice: 10, S.Comprehension: 10, S.CallBuiltin: 10, S.CallMethod: 10,
-        S.CallPrivate: 15, S.CallContract: 40, S.CallHost: 20, S.StorageRead: 10, S.StorageHas: 10,
-        S.Assign: 1, S.Unpack: 3, S.SetIndex: 8, S.DeleteIndex: 6, S.StorageWrite: 10,
+        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 8, S.DictOf: 16, S.Unary: 3,
+        S.Compare: 3, S.Chain: 6, S.IsNone: 2, S.Boolean: 2, S.Conditional: 2,
+        S.Index: 6, S.Slice: 18, S.Comprehension: 10, S.CallBuiltin: 10, S.CallMethod: 12,
+        S.CallPrivate: 20, S.CallContract: 40, S.CallHost: 20, S.StorageRead: 10, S.StorageHas: 10,
+        S.Assign: 1, S.Unpack: 20, S.SetIndex: 10, S.DeleteIndex: 6, S.StorageWrite: 10,
         S.StorageDelete: 10, S.Evaluate: 1, S.Require: 2, S.Emit: 10, S.If: 1, S.While: 2,
         S.For: 10, S.Return: 2, S.Break: 1, S.Continue: 1, S.Pass: 1,
+        "+": 3, "-": 3, "*": 3, "//": 6, "%": 6, "&": 5, "|": 5, "^": 5, "<<": 12, ">>": 12,
+        "**": 12,
     },
-    item=2, entry=8, iteration=3, bytes_per_gas=8, scanned_per_gas=32, searched_per_gas=4,
-    pairs_per_gas=128, moved_per_gas=32, element=8, pair=12, character=10, copied=6, call=100,
+    item=3, entry=10, iteration=4, bytes_per_gas=8, scanned_per_gas=32, searched_per_gas=8,
+    pairs_per_gas=192, moved_per_gas=32, element=14, pair=12, character=10, copied=6, call=150,
     read=100, write=400, erase=200, written=8, decoded=8, event=100,
-    sha256=60, sha256_block=4, signature=4000, modular=25, modular_divisor=16, inverse=40,
+    sha256=60, sha256_block=4, signature=4000, modular=30, modular_divisor=12, inverse=4,
     sealed=20_000, verified_byte=40, added_byte=60,
 )
 
@@ -148,7 +150,7 @@ def price_of(table: GasTable, *expressions: S.Expression | None) -> int:
 
 
 def _price(table: GasTable, node: S.Expression) -> int:
-    own = table.nodes[type(node)]
+    own = table.nodes[node.operator if isinstance(node, S.Binary) else type(node)]
     match node:
         case S.ListOf(items=items):
             return own + len(items) * table.item + price_of(table, *items)
@@ -181,10 +183,11 @@ def _price(table: GasTable, node: S.Expression) -> int:
 
 def iteration_price(table: GasTable, node: S.Comprehension | S.For) -> int:
     """The static price of one iteration: of a loop, or of a comprehension with its body."""
+    each = table.iteration + (table.nodes[S.Unpack] if len(node.targets) > 1 else 0)
     if isinstance(node, S.For):
-        return table.iteration
+        return each
     added = table.item if node.key is None else table.entry
-    return table.iteration + added + price_of(table, node.condition, node.key, node.element)
+    return each + added + price_of(table, node.condition, node.key, node.element)
 
 
 def statement_price(table: GasTable, node: S.Statement) -> int:
@@ -196,12 +199,12 @@ def statement_price(table: GasTable, node: S.Statement) -> int:
         case S.Unpack(values=values):
             return own + price_of(table, *values)
         case S.SetIndex(container=container, index=index, value=value, operator=operator):
-            extra = table.nodes[S.Index] + table.nodes[S.Binary] if operator else 0
+            extra = table.nodes[S.Index] + table.nodes[operator] if operator else 0
             return own + extra + price_of(table, container, index, value)
         case S.DeleteIndex(container=container, index=index):
             return own + price_of(table, container, index)
         case S.StorageWrite(keys=keys, value=value, operator=operator):
-            extra = table.read + table.nodes[S.Binary] if operator else 0
+            extra = table.read + table.nodes[operator] if operator else 0
             return own + extra + table.write + price_of(table, *keys, value)
         case S.StorageDelete(keys=keys):
             return own + table.erase + price_of(table, *keys)

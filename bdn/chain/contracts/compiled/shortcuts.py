@@ -31,13 +31,15 @@ Native = Callable[[Any, Any], Any]
 MINUS = -SMALL
 
 _LINEAR: Mapping[str, Native] = {
-    "+": operator.add, "-": operator.sub, "&": operator.and_, "|": operator.or_,
-    "^": operator.xor, "*": operator.mul,
+    "+": operator.add, "-": operator.sub, "*": operator.mul,
 }
 """On integers, priced by nothing when the result is small."""
 
-_DIVISION: Mapping[str, Native] = {"//": operator.floordiv, "%": operator.mod}
-"""On integers, priced by nothing when the left operand is small."""
+_SMALL: Mapping[str, Native] = {
+    "//": operator.floordiv, "%": operator.mod, "&": operator.and_, "|": operator.or_,
+    "^": operator.xor,
+}
+"""On integers, priced by nothing when the operands and the result are small."""
 
 _ORDER: Mapping[str, Native] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -60,10 +62,10 @@ def binary(table: GasTable, name: str, left: Code, right: Code, literal: Any) ->
         if name == "+":
             return _plus(left, right, table.bytes_per_gas)
         return _linear(_LINEAR[name], full, left, right)
-    if name in _DIVISION:
+    if name in _SMALL:
         if _small(literal) and literal:
-            return _division_by(_DIVISION[name], full, left, literal)
-        return _division(_DIVISION[name], full, left, right)
+            return _small_by(_SMALL[name], full, left, literal)
+        return _of_small(_SMALL[name], full, left, right)
     return lambda m, f: full(m, left(m, f), right(m, f))
 
 
@@ -114,22 +116,26 @@ def _linear_by(native: Native, full: op.Operation, left: Code, literal: int) -> 
     return run
 
 
-def _division(native: Native, full: op.Operation, left: Code, right: Code) -> Code:
+def _of_small(native: Native, full: op.Operation, left: Code, right: Code) -> Code:
     def run(m: CallMachine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
         if (type(a) is int and type(b) is int and MINUS < a < SMALL and MINUS < b < SMALL
                 and b):
-            return native(a, b)
+            result = native(a, b)
+            if result > MINUS:  # two negative numbers can give -2^63
+                return result
         return full(m, a, b)
 
     return run
 
 
-def _division_by(native: Native, full: op.Operation, left: Code, literal: int) -> Code:
+def _small_by(native: Native, full: op.Operation, left: Code, literal: int) -> Code:
     def run(m: CallMachine, f: list[Any]) -> Any:
         a = left(m, f)
         if type(a) is int and MINUS < a < SMALL:
-            return native(a, literal)
+            result = native(a, literal)
+            if result > MINUS:
+                return result
         return full(m, a, literal)
 
     return run
@@ -145,7 +151,8 @@ def compare(table: GasTable, name: str, left: Code, right: Code, literal: Any) -
     def run(m: CallMachine, f: list[Any]) -> Any:
         a, b = left(m, f), right(m, f)
         kind = type(a)
-        if kind is type(b) and (kind is int or (kind is bytes and len(a) < free)):
+        if kind is type(b) and (MINUS < a < SMALL if kind is int else
+                                kind is bytes and len(a) < free):
             return native(a, b)
         return full(m, a, b)
 

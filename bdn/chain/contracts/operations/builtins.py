@@ -102,7 +102,7 @@ def _pow(m: GasMeter, args: Sequence[Any]) -> int:
         raise CallFailure("pow")
     width = 1 + sizes.words(modulus)
     charge(m, sizes.words(base) * width)
-    charge(m, (1 + exponent.bit_length()) * (1 + width * width // 4))
+    charge(m, (1 + exponent.bit_length()) * (6 + width * width // 4))
     return sizes.keep(m, pow(base, exponent, modulus))
 
 
@@ -129,7 +129,7 @@ def _str(m: GasMeter, args: Sequence[Any]) -> str:
         return "True" if value else "False"
     if abs(value) >= _TOO_LONG:
         raise CallFailure("too-many-digits", "str", MAX_DIGITS)
-    charge(m, sizes.words(value) * (1 + sizes.words(value)))
+    charge(m, sizes.words(value) * (1 + sizes.words(value)) >> 1)
     return str(value)
 
 

@@ -230,6 +230,7 @@ def _update(m: GasMeter, entries: Any, args: Sequence[Any]) -> None:
 
 def _setdefault(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
     key, value = args
+    charge(m, m.table.element)
     sizes.check_key(m, key)
     if key not in entries:
         op.set_entry(m, entries, key, value)

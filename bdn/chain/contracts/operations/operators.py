@@ -51,7 +51,7 @@ def subtract(m: GasMeter, a: Any, b: Any) -> int:
 def multiply(m: GasMeter, a: Any, b: Any) -> Any:
     """``a * b`` for numbers; a sequence times a number repeats it."""
     if type(a) is int and type(b) is int:
-        charge(m, words(a) * words(b))
+        charge(m, words(a) * words(b) >> 2)
         return keep(m, a * b)
     if type(a) is int and type(b) in SEQUENCES:
         a, b = b, a
@@ -83,7 +83,7 @@ def power(m: GasMeter, a: Any, b: Any) -> int:
         return int(a) if b & 1 or a == 1 else int(b == 0 or a != 0)
     if (a.bit_length() - 1) * b >= MAX_INT_BITS:  # a lower bound of the result's bits, less one
         raise CallFailure("too-many-bits", MAX_INT_BITS)
-    charge(m, (a.bit_length() * b >> 6) ** 2)
+    charge(m, (a.bit_length() * b >> 6) ** 2 >> 3)
     return keep(m, int(a**b))
 
 
@@ -103,19 +103,19 @@ def shift_right(m: GasMeter, a: Any, b: Any) -> int:
 
 def bit_and(m: GasMeter, a: Any, b: Any) -> int:
     """``a & b``."""
-    _integers("&", a, b)
+    _bits(m, "&", a, b)
     return keep(m, a & b)
 
 
 def bit_or(m: GasMeter, a: Any, b: Any) -> int:
     """``a | b``."""
-    _integers("|", a, b)
+    _bits(m, "|", a, b)
     return keep(m, a | b)
 
 
 def bit_xor(m: GasMeter, a: Any, b: Any) -> int:
     """``a ^ b``."""
-    _integers("^", a, b)
+    _bits(m, "^", a, b)
     return keep(m, a ^ b)
 
 
@@ -124,11 +124,16 @@ def _integers(what: str, a: Any, b: Any) -> None:
         raise mismatch(what, a, b)
 
 
+def _bits(m: GasMeter, what: str, a: Any, b: Any) -> None:
+    _integers(what, a, b)
+    charge(m, (words(a) + words(b)) >> 3)
+
+
 def _divisor(m: GasMeter, what: str, a: Any, b: Any) -> None:
     _integers(what, a, b)
     if b == 0:
         raise CallFailure("division")
-    charge(m, words(a) * (1 + words(b)))
+    charge(m, words(a) * (2 + words(b)) >> 2)
 
 
 def _shift(what: str, a: Any, b: Any) -> None:
@@ -174,6 +179,8 @@ def equal(m: GasMeter, a: Any, b: Any, depth: int = 0) -> bool:
     if kind is not list and kind is not dict:
         if kind is str or kind is bytes:
             scan(m, min(len(a), len(b)))
+        elif kind is int:
+            charge(m, min(words(a), words(b)) >> 3)
         return bool(a == b)
     if depth >= MAX_DEPTH:
         raise CallFailure("depth", MAX_DEPTH)
@@ -194,7 +201,9 @@ def _ordered(m: GasMeter, what: str, a: Any, b: Any) -> None:
     kind = type(a)
     if kind is not type(b) or kind not in (int, str, bytes):
         raise mismatch(what, a, b)
-    if kind is not int:
+    if kind is int:
+        charge(m, min(words(a), words(b)) >> 3)
+    else:
         scan(m, min(len(a), len(b)))
 
 

@@ -137,7 +137,7 @@ def copy(m: GasMeter, value: Any, depth: int = 0) -> Any:
         return value
     if depth >= MAX_DEPTH:
         raise CallFailure("depth", MAX_DEPTH)
-    charge(m, 4 + len(value) * (2 if kind is list else m.table.copied))
+    charge(m, 4 + len(value) * (3 if kind is list else m.table.copied))
     if kind is list:
         return [copy(m, item, depth + 1) for item in value]
     return {key: copy(m, item, depth + 1) for key, item in value.items()}
