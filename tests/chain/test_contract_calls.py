@@ -265,7 +265,7 @@ def test_a_transaction_calls_public_functions_only(
     """Who may call what. A refusal is a receipt, because such transactions arrive."""
     receipt = both["learning"].call(function, args, gas=GAS, engine=engine, contracts=both)
     assert receipt.status == "refused"
-    assert 0 < receipt.gas_used <= 100
+    assert 0 < receipt.gas_used <= both["learning"].table.call
 
 
 def test_contracts_with_different_gas_tables_do_not_mix(both: dict[str, Contract]) -> None:

@@ -72,7 +72,7 @@ def test_run_shows_the_receipt_the_state_and_the_profile(file: Path) -> None:
     answer = json.loads(result.output)
     assert answer["ok"] is True
     rest = answer["gas_used"] - sum(answer["profile"].values())  # call, arguments, result
-    assert 100 <= rest < 250
+    assert 150 <= rest < 300
     assert answer["state"][0] == {"name": "sum_of", "keys": [], "value": 3}
     assert answer["state"][1]["keys"] == ["hex:00ff"]
 
