@@ -53,7 +53,7 @@ MAX_RECEIPT_BYTES = 64 << 20
 """Of an encoded receipt: what a contract can return and tell within its gas."""
 
 MAX_RECEIPT_TEXT = 4 << 20
-"""Bytes of a failure's reason, or of an event's name: what a contract's longest text can take."""
+"""Bytes of an event's name: what a contract's longest text can take."""
 
 NO_PARENT = bytes(DIGEST_BYTES)
 """The genesis block's parent."""

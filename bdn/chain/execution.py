@@ -47,7 +47,7 @@ from bdn.chain.transactions import (
     call_of,
     transaction_digest,
 )
-from bdn.errors import UsageError
+from bdn.errors import UsageError, shown
 
 UNKNOWN_ROOT = bytes(DIGEST_BYTES)
 CANDIDATE_KEY = b"candidate"
@@ -232,10 +232,10 @@ def _deploy(
     genesis = machine.genesis
     sources = dict(genesis.contracts)
     if payload.name not in sources or source_digest(sources[payload.name]) != payload.source:
-        raise TransactionError(f"the genesis record has no such contract {payload.name!r}")
+        raise TransactionError(f"the genesis record has no such contract {shown(payload.name)}")
     slot = b"contract/" + payload.name.encode()
     if overlay.get(LEDGER, slot) is not None:
-        raise TransactionError(f"the contract {payload.name!r} is deployed already")
+        raise TransactionError(f"the contract {shown(payload.name)} is deployed already")
     overlay.put(LEDGER, slot, payload.source)
     if INITIALIZE not in machine.contracts[payload.name].module.functions:
         return Receipt(name, True, "ok", 0, None, (), None)

@@ -90,7 +90,7 @@ RECEIPT = st.builds(
     events=st.lists(st.builds(Event, TEXT, TEXT, st.dictionaries(TEXT, ARGUMENT, max_size=2)),
                     max_size=2).map(tuple),
     reason=st.none() | st.builds(Reason, TEXT, st.lists(TEXT, max_size=2).map(tuple), TEXT,
-                                 st.none() | COUNT))
+                                 st.none() | st.integers(0, 2**32 - 1)))
 SEAL = st.one_of(
     st.builds(Seal, view=COUNT, sequence=COUNT, digest=ROOT,
               signatures=st.lists(st.tuples(COUNT, SIGNATURE), max_size=3).map(tuple)),
