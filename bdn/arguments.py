@@ -10,16 +10,19 @@ from typing import Any
 from bdn.errors import UsageError
 
 
-def as_integer(value: Any, what: str, least: int | None = None) -> int:
+def as_integer(
+    value: Any, what: str, least: int | None = None, error: type[UsageError] = UsageError
+) -> int:
     """Return ``value`` as a Python integer.
 
     Args:
         value: an integer of any library (it has ``__index__``); truth values are refused.
         what: what the caller calls it, for the message: "a client's sample count".
         least: the smallest value allowed.
+        error: the class to raise.
 
     Raises:
-        UsageError: it is no integer, or too small.
+        UsageError: it is no integer, or too small (or ``error``).
     """
     try:
         if isinstance(value, bool) or type(value).__name__ == "bool_":
@@ -27,10 +30,10 @@ def as_integer(value: Any, what: str, least: int | None = None) -> int:
         number = operator.index(value)
     except TypeError:
         kind = type(value).__name__
-        raise UsageError(f"{what} must be an integer, not a value of type {kind}") from None
+        raise error(f"{what} must be an integer, not a value of type {kind}") from None
     if least is not None and number < least:
         shown = number if number.bit_length() <= 64 else "a large negative number"
-        raise UsageError(f"{what} must be at least {least}, not {shown}")
+        raise error(f"{what} must be at least {least}, not {shown}")
     return number
 
 

@@ -211,7 +211,7 @@ def _flower() -> tuple[Any, Any]:
 
 def _pool(learners: Iterable[Any]) -> Dataset:
     parts = [learner.dataset for learner in learners]
-    return replace(parts[0], pixels=np.concatenate([part.pixels for part in parts]),
+    return replace(parts[0], inputs=np.concatenate([part.inputs for part in parts]),
                    labels=np.concatenate([part.labels for part in parts]))
 
 

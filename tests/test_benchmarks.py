@@ -149,7 +149,7 @@ def test_a_device_has_the_same_data_whoever_else_takes_part() -> None:
     few = evaluation.participants(TOY, 3, 1).learners
     many = evaluation.participants(TOY, 5, 1).learners
     for a, b in zip(few, many, strict=False):
-        assert np.array_equal(a.dataset.pixels, b.dataset.pixels)
+        assert np.array_equal(a.dataset.inputs, b.dataset.inputs)
 
 
 def test_central_training_sees_all_devices_samples() -> None:

@@ -34,7 +34,11 @@ left out of the average.
 **Devices of other kinds** (`client_learner`) need only Flower's NumPyClient methods, so a PyTorch
 model joins as it is; `CnnClient` is our device for a Flower server.
 
-**Data** (`load`): embedded digits, MNIST-like IDX files, a VOCdevkit, made scenes. `split` spreads
+**Other models** (`SoftmaxRegression`, `MultilayerPerceptron`, any `Classifier`) take the CNN's
+place.
+
+**Data** (`load`): embedded digits, MNIST-like IDX files, arrays, tables, folders of pictures, a
+VOCdevkit, made scenes, or a Python function. `split` spreads
 a set over devices: IID, by size, Dirichlet(α), by class.
 
 **Detection** (`detect`, `draw`): windows of several sizes, non-maximum suppression, boxes;
@@ -115,18 +119,22 @@ from bdn.learning.local import (
     local_loss,
     local_update,
 )
+from bdn.learning.models.classifier import Classifier, Model
 from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.models.mlp import MultilayerPerceptron
+from bdn.learning.models.softmax import SoftmaxRegression
 
 __all__ = [
-    "BACKGROUND", "RULES", "SOURCES", "SPLITS", "VOC_CLASSES", "Box", "Checkpoint", "ClassResult",
-    "ClientLearner", "CnnClient", "CnnLearner", "Data", "DataError", "Dataset", "Detection",
-    "DetectionResult", "DetectorFigures", "DetectorSettings", "DeviceError", "EpochResult",
-    "Evaluation", "Executor", "Learner", "LocalResult", "ModelError", "NumPyClient", "PaperCNN",
-    "Picture", "TooFewDevicesError", "TrainingRules", "TrainingSettings", "VocObject",
-    "WorkerLostError", "accuracy", "apply_update", "average_precision", "client_learner",
-    "confusion", "detect", "device_generator", "draw", "evaluate", "evaluate_detections",
-    "federated", "fitting_windows", "flatten", "global_loss", "history_rows", "judge_detector",
-    "load", "load_checkpoint", "local_gradient", "local_loss", "local_update", "open_executor",
-    "overlap", "read_grey", "sample_pictures", "save_checkpoint", "split", "train", "unflatten",
-    "weighted_sum", "write_history",
+    "BACKGROUND", "RULES", "SOURCES", "SPLITS", "VOC_CLASSES", "Box", "Checkpoint",
+    "ClassResult", "Classifier", "ClientLearner", "CnnClient", "CnnLearner", "Data",
+    "DataError", "Dataset", "Detection", "DetectionResult", "DetectorFigures",
+    "DetectorSettings", "DeviceError", "EpochResult", "Evaluation", "Executor", "Learner",
+    "LocalResult", "Model", "ModelError", "MultilayerPerceptron", "NumPyClient", "PaperCNN",
+    "Picture", "SoftmaxRegression", "TooFewDevicesError", "TrainingRules", "TrainingSettings",
+    "VocObject", "WorkerLostError", "accuracy", "apply_update", "average_precision",
+    "client_learner", "confusion", "detect", "device_generator", "draw", "evaluate",
+    "evaluate_detections", "federated", "fitting_windows", "flatten", "global_loss",
+    "history_rows", "judge_detector", "load", "load_checkpoint", "local_gradient", "local_loss",
+    "local_update", "open_executor", "overlap", "read_grey", "sample_pictures",
+    "save_checkpoint", "split", "train", "unflatten", "weighted_sum", "write_history",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 
 from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.local import local_loss
-from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.models.classifier import Model
 from bdn.learning.types import Doubles, Floats, Integers
 
 
@@ -36,10 +36,10 @@ class Evaluation:
     images: int
 
 
-def evaluate(cnn: PaperCNN, w: Floats, dataset: Dataset) -> Evaluation:
+def evaluate(model: Model, w: Floats, dataset: Dataset) -> Evaluation:
     """All figures of ``w`` on ``dataset``; raises `ModelError` where they do not fit together."""
-    predicted = np.concatenate([cnn.predict(w, X) for X, _ in dataset.stream()])
-    table = confusion(dataset.labels, predicted, cnn.classes)
+    predicted = np.concatenate([model.predict(w, X) for X, _ in dataset.stream()])
+    table = confusion(dataset.labels, predicted, model.classes)
     right = np.diagonal(table)
     present = table.sum(axis=1) > 0
     precision = _ratio(right, table.sum(axis=0))
@@ -47,13 +47,13 @@ def evaluate(cnn: PaperCNN, w: Floats, dataset: Dataset) -> Evaluation:
     return Evaluation(
         float(right.sum() / table.sum()), float(precision[present].mean()),
         tuple(precision.tolist()), tuple(recall.tolist()),
-        local_loss(cnn, w, dataset), len(dataset),
+        local_loss(model, w, dataset), len(dataset),
     )  # fmt: skip
 
 
-def accuracy(cnn: PaperCNN, w: Floats, dataset: Dataset) -> float:
+def accuracy(model: Model, w: Floats, dataset: Dataset) -> float:
     """Images of ``dataset`` that get their label, over all images."""
-    right = sum(int((cnn.predict(w, X) == y).sum()) for X, y in dataset.stream())
+    right = sum(int((model.predict(w, X) == y).sum()) for X, y in dataset.stream())
     return right / len(dataset)
 
 
@@ -63,9 +63,9 @@ def confusion(labels: Integers, predicted: Integers, classes: int) -> Integers:
     return counts.reshape(classes, classes)
 
 
-def global_loss(cnn: PaperCNN, w: Floats, datasets: list[Dataset]) -> float:
+def global_loss(model: Model, w: Floats, datasets: list[Dataset]) -> float:
     """F(w) = Σ s_k F_k(w) / s, Eq. (1) with the weights that Eq. (3)'s text gives it."""
-    total = sum(len(dataset) * local_loss(cnn, w, dataset) for dataset in datasets)
+    total = sum(len(dataset) * local_loss(model, w, dataset) for dataset in datasets)
     return total / sum(len(dataset) for dataset in datasets)
 
 

@@ -28,7 +28,7 @@ from bdn.learning.errors import TooFewDevicesError
 from bdn.learning.executors import Executor, Serial
 from bdn.learning.learners import CnnLearner, Failure, Learner, guarded
 from bdn.learning.local import LocalResult, TrainingRules, check_rule
-from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.models.classifier import Model
 from bdn.learning.types import Doubles, Floats
 from bdn.randomness import Randomness, SeededRandomness, numpy_generator
 from bdn.trace import DISCARD, Trace
@@ -127,7 +127,7 @@ class _Run:
 
 
 def federated(
-    cnn: PaperCNN | None,
+    cnn: Model | None,
     devices: Devices,
     rules: TrainingRules | None = None,
     rng: Randomness | None = None,
@@ -182,7 +182,7 @@ def federated(
             return
 
 
-def _learners(cnn: PaperCNN | None, devices: Devices) -> dict[str, Learner]:
+def _learners(cnn: Model | None, devices: Devices) -> dict[str, Learner]:
     named: dict[str, Dataset | Learner] = (
         dict(devices) if isinstance(devices, Mapping)
         else {str(k): device for k, device in enumerate(devices)})
@@ -199,14 +199,14 @@ def _learners(cnn: PaperCNN | None, devices: Devices) -> dict[str, Learner]:
     return learners
 
 
-def _first_parameters(cnn: PaperCNN | None) -> Floats:
+def _first_parameters(cnn: Model | None) -> Floats:
     if cnn is None:
         raise UsageError("without a network, w^(0) must be given")
     return cnn.parameters()
 
 
 def train(
-    cnn: PaperCNN | None, devices: Devices, rules: TrainingRules | None = None, **options: Any
+    cnn: Model | None, devices: Devices, rules: TrainingRules | None = None, **options: Any
 ) -> list[EpochResult]:
     """All results of `federated`, whose options it takes; the last one holds the best model."""
     return list(federated(cnn, devices, rules, **options))

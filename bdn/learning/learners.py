@@ -25,6 +25,7 @@ from bdn.learning.local import (
     local_loss,
     local_update,
 )
+from bdn.learning.models.classifier import Model
 from bdn.learning.models.cnn import PaperCNN
 from bdn.learning.types import Floats
 from bdn.randomness import SeededRandomness, numpy_generator
@@ -74,7 +75,7 @@ class NumPyClient(Protocol):
 class CnnLearner:
     """The paper's CNN on a device's own data."""
 
-    cnn: PaperCNN
+    cnn: Model
     dataset: Dataset
 
     @property

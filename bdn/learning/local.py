@@ -28,7 +28,7 @@ import numpy as np
 
 from bdn.errors import UsageError
 from bdn.learning.datasets.dataset import Dataset
-from bdn.learning.models.cnn import CHUNK, PaperCNN
+from bdn.learning.models.classifier import CHUNK, Model
 from bdn.learning.types import Floats, Integers
 
 RULES = ("sgd", "svrg", "svrg-literal")
@@ -85,7 +85,7 @@ class LocalResult:
 
 
 def local_update(
-    cnn: PaperCNN,
+    model: Model,
     w: Floats,
     dataset: Dataset,
     rule: str,
@@ -98,7 +98,7 @@ def local_update(
     """T local iterations from w^(p-1) (Algorithm 1, lines 7–9).
 
     Args:
-        cnn: the network.
+        model: what is trained.
         w: w^(p-1), flat float32; not changed.
         dataset: the device's own samples.
         rule: one of `RULES`.
@@ -112,35 +112,35 @@ def local_update(
         UsageError: an unknown rule, numbers out of range, or a missing global gradient.
     """
     check_rule(rule, iterations, step_size, batch_size)
-    loss = local_loss(cnn, w, dataset)
+    loss = local_loss(model, w, dataset)
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported in the result
         if rule == "sgd":
-            w_local = _sgd(cnn, w, dataset, iterations, step_size, batch_size, rng)
+            w_local = _sgd(model, w, dataset, iterations, step_size, batch_size, rng)
         else:
             if global_gradient is None:
                 raise UsageError(f"rule {rule} needs the global gradient ∇F(w^(p-1))")
             if rule == "svrg":
-                w_local = _svrg(cnn, w, dataset, iterations, step_size, batch_size, rng,
+                w_local = _svrg(model, w, dataset, iterations, step_size, batch_size, rng,
                                 global_gradient)
             else:
-                w_local = _svrg_literal(cnn, w, dataset, iterations, step_size, global_gradient)
-        reason = why_diverged(cnn, w_local, dataset)
+                w_local = _svrg_literal(model, w, dataset, iterations, step_size, global_gradient)
+        reason = why_diverged(model, w_local, dataset)
     return LocalResult(w_local, loss, len(dataset), bool(reason), reason)
 
 
-def local_loss(cnn: PaperCNN, w: Floats, dataset: Dataset) -> float:
+def local_loss(model: Model, w: Floats, dataset: Dataset) -> float:
     """F_k(w), the mean loss over the device's samples, in nats."""
-    total = sum(cnn.loss(w, X, y) * len(y) for X, y in dataset.stream())
+    total = sum(model.loss(w, X, y) * len(y) for X, y in dataset.stream())
     return total / len(dataset)
 
 
-def local_gradient(cnn: PaperCNN, w: Floats, dataset: Dataset) -> Floats:
+def local_gradient(model: Model, w: Floats, dataset: Dataset) -> Floats:
     """∇F_k(w), the full-batch gradient: what a device seals in the gradient phase."""
     if len(dataset) <= CHUNK:  # also what svrg-literal calls T times
-        return cnn.loss_and_gradient(w, dataset.images, dataset.labels)[1]
-    total = np.zeros(cnn.size, np.float64)
+        return model.loss_and_gradient(w, dataset.images, dataset.labels)[1]
+    total = np.zeros(model.size, np.float64)
     for X, y in dataset.stream():
-        total += cnn.loss_and_gradient(w, X, y)[1] * np.float64(len(y))
+        total += model.loss_and_gradient(w, X, y)[1] * np.float64(len(y))
     return (total / len(dataset)).astype(np.float32)
 
 
@@ -155,7 +155,7 @@ def check_rule(rule: str, iterations: int, step_size: float, batch_size: int) ->
         raise UsageError(f"the step size λ must be positive and finite, not {step_size}")
 
 
-def why_diverged(cnn: PaperCNN, w: Floats, dataset: Dataset) -> str:
+def why_diverged(model: Model, w: Floats, dataset: Dataset) -> str:
     """Why ``w`` must not be averaged; empty where it may.
 
     Two ends of a diverged run are told apart. Values that are not finite; and a *dead* network: its
@@ -166,11 +166,11 @@ def why_diverged(cnn: PaperCNN, w: Floats, dataset: Dataset) -> str:
     if not np.isfinite(w).all():
         return "parameters are not finite"
     X, y = next(dataset.stream())
-    scores = cnn.scores(w, X)
+    scores = model.scores(w, X)
     if not np.isfinite(scores).all():
         return "scores are not finite"
     if len(X) > 1 and np.ptp(scores, axis=0).max() <= FLAT and np.ptp(X, axis=0).max() > 0:
-        return f"stuck: every image gets the same scores (loss {cnn.loss(w, X, y):.3f})"
+        return f"stuck: every image gets the same scores (loss {model.loss(w, X, y):.3f})"
     return ""
 
 
@@ -186,19 +186,19 @@ def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[Integer
 
 
 def _sgd(
-    cnn: PaperCNN, start: Floats, dataset: Dataset, T: int, λ: float, b: int,
+    model: Model, start: Floats, dataset: Dataset, T: int, λ: float, b: int,
     rng: np.random.Generator,
 ) -> Floats:  # fmt: skip
     w, step = start.copy(), np.empty_like(start)
     for _, indices in zip(range(T), batches(len(dataset), b, rng), strict=False):
-        cnn.loss_and_gradient(w, *dataset.batch(indices), out=step)
+        model.loss_and_gradient(w, *dataset.batch(indices), out=step)
         step *= np.float32(λ)
         w -= step
     return w
 
 
 def _svrg(
-    cnn: PaperCNN, start: Floats, dataset: Dataset, T: int, λ: float, b: int,
+    model: Model, start: Floats, dataset: Dataset, T: int, λ: float, b: int,
     rng: np.random.Generator, global_gradient: Floats,
 ) -> Floats:  # fmt: skip
     w, step, anchor = start.copy(), np.empty_like(start), np.empty_like(start)
@@ -206,8 +206,8 @@ def _svrg(
     scale = np.float32(λ * min(b, s_k) / s_k)
     for _, indices in zip(range(T), batches(s_k, b, rng), strict=False):
         X, y = dataset.batch(indices)
-        cnn.loss_and_gradient(w, X, y, out=step)
-        cnn.loss_and_gradient(start, X, y, out=anchor)
+        model.loss_and_gradient(w, X, y, out=step)
+        model.loss_and_gradient(start, X, y, out=anchor)
         step -= anchor
         step += global_gradient
         step *= scale
@@ -216,13 +216,13 @@ def _svrg(
 
 
 def _svrg_literal(
-    cnn: PaperCNN, start: Floats, dataset: Dataset, T: int, λ: float, global_gradient: Floats
+    model: Model, start: Floats, dataset: Dataset, T: int, λ: float, global_gradient: Floats
 ) -> Floats:
     w = start.copy()
-    correction = global_gradient - local_gradient(cnn, start, dataset)
+    correction = global_gradient - local_gradient(model, start, dataset)
     scale = np.float32(λ / len(dataset))
     for _ in range(T):
-        step = local_gradient(cnn, w, dataset)
+        step = local_gradient(model, w, dataset)
         step += correction
         step *= scale
         w -= step

@@ -275,7 +275,7 @@ def test_a_central_run_in_processes_is_central_training(tiny: Callable[..., RunC
     run = CentralRun(config, heard.append)
     w = run.complete()
     parts = [samples.dataset() for samples in run.samples]
-    together = Dataset(np.concatenate([part.pixels for part in parts]),
+    together = Dataset(np.concatenate([part.inputs for part in parts]),
                        np.concatenate([part.labels for part in parts]), parts[0].classes)
     cnn = PaperCNN(classes=together.classes, seed=config.seed)
     expected = cnn.parameters()

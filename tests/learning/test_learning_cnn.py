@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bdn.learning import ModelError, PaperCNN
-from bdn.learning import plain as plain_kernel
+from bdn.learning.models import plain as plain_kernel
 from bdn.learning.types import Floats, Integers
 
 

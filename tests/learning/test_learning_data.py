@@ -81,12 +81,12 @@ def test_a_split_is_a_partition(kind: str, devices: int, more: int, α: float, s
     again = split(whole, devices, kind, α, seed)
     assert len(parts) == devices
     assert all(len(part) for part in parts)
-    pixels = np.concatenate([part.pixels[:, 0, 0] for part in parts])
-    assert np.array_equal(np.sort(pixels), whole.pixels[:, 0, 0])
-    labels = dict(zip(whole.pixels[:, 0, 0].tolist(), whole.labels.tolist(), strict=True))
+    pixels = np.concatenate([part.inputs[:, 0, 0] for part in parts])
+    assert np.array_equal(np.sort(pixels), whole.inputs[:, 0, 0])
+    labels = dict(zip(whole.inputs[:, 0, 0].tolist(), whole.labels.tolist(), strict=True))
     for part, same in zip(parts, again, strict=True):
-        assert np.array_equal(part.pixels, same.pixels)
-        assert [labels[p] for p in part.pixels[:, 0, 0].tolist()] == part.labels.tolist()
+        assert np.array_equal(part.inputs, same.inputs)
+        assert [labels[p] for p in part.inputs[:, 0, 0].tolist()] == part.labels.tolist()
 
 
 def test_splits_are_what_they_are_called() -> None:
@@ -115,7 +115,8 @@ def test_impossible_splits_are_refused(devices: int, kind: str, α: float) -> No
 
 
 @pytest.mark.parametrize(("pixels", "labels"), [
-    (np.zeros((2, 28, 27), np.uint8), np.zeros(2, np.int64)),
+    (np.zeros((2, 0, 28), np.uint8), np.zeros(2, np.int64)),
+    (np.zeros(2, np.uint8), np.zeros(2, np.int64)),
     (np.zeros((2, 28, 28)), np.zeros(2, np.int64)),
     (np.zeros((2, 28, 28), np.uint8), np.zeros(3, np.int64)),
     (np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.int32)),
@@ -159,8 +160,8 @@ def test_idx_plain_is_mapped_and_equals_gzipped(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         write_idx(tmp_path / name, compress)
     plain, zipped = load(f"idx:{tmp_path}/plain"), load(f"idx:{tmp_path}/zipped")
-    assert isinstance(plain.train.pixels, np.memmap)
-    assert np.array_equal(plain.train.pixels, zipped.train.pixels)
+    assert isinstance(plain.train.inputs, np.memmap)
+    assert np.array_equal(plain.train.inputs, zipped.train.inputs)
     assert plain.test.labels.tolist() == [0, 1, 2, 3, 4]
     assert plain.train.classes == 5
 
@@ -201,7 +202,7 @@ def test_real_fashion_mnist(shared: Path) -> None:
         pytest.skip("Fashion-MNIST is not beside the repository")
     data = load(f"idx:{folder}")
     assert (len(data.train), len(data.test), data.train.classes) == (60_000, 10_000, 10)
-    assert round(float(data.train.pixels.mean()), 2) == 72.94
+    assert round(float(data.train.inputs.mean()), 2) == 72.94
     assert set(Counter(data.test.labels.tolist()).values()) == {1000}
 
 

@@ -62,7 +62,7 @@ def test_crops_are_the_counted_objects_of_train_and_val(devkit: Path, voc: Data)
     more = Counter(["cat", "dog", "bus", "person", "car", "bottle"])
     assert counts == Counter({name: 2 + more[name] for name in VOC_CLASSES})
     assert len(voc.test) == len(voc.train) == 46
-    assert voc.train.pixels.dtype == np.uint8, "a crop is 784 bytes"
+    assert voc.train.inputs.dtype == np.uint8, "a crop is 784 bytes"
     notes = " ".join(voc.notes)
     assert "46 training crops from 48 pictures" in notes
     assert "27,450" in notes
@@ -76,7 +76,7 @@ def test_a_crop_is_what_pillow_cuts_out(devkit: Path, voc: Data) -> None:
     pages = list(annotations(devkit / "VOC2012", "train"))
     counted = [(page, thing) for page in pages for thing in page.objects if not thing.difficult]
     assert len(counted) == len(voc.train)
-    for (page, thing), pixels in zip(counted, voc.train.pixels, strict=True):
+    for (page, thing), pixels in zip(counted, voc.train.inputs, strict=True):
         with Image.open(page.picture) as image:
             x0, y0, x1, y1 = (round(value) for value in thing.box)
             cut = image.convert("L").crop((x0 - 1, y0 - 1, x1, y1))
@@ -142,7 +142,7 @@ def test_a_devkit_its_year_and_the_folder_above_are_the_same(devkit: Path, voc: 
     for place in (devkit, devkit / "VOC2012", devkit.parent):
         assert find_year(place) == devkit / "VOC2012"
     again = load(f"voc:{devkit / 'VOC2012'}")
-    assert np.array_equal(again.train.pixels, voc.train.pixels)
+    assert np.array_equal(again.train.inputs, voc.train.inputs)
 
 
 def test_of_several_years_one_must_be_chosen(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Trainer:
         if len(self._data) < len(self._senders):
             return []
         parts = [self._data[sender] for sender in self._senders]
-        together = Dataset(np.concatenate([part.pixels for part in parts]),
+        together = Dataset(np.concatenate([part.inputs for part in parts]),
                            np.concatenate([part.labels for part in parts]), parts[0].classes)
         self._data = {"all": together}
         self._cnn = PaperCNN(classes=together.classes, seed=self._config.seed)

@@ -36,8 +36,8 @@ class Samples:
     @classmethod
     def of(cls, data: Dataset) -> "Samples":
         """``data`` as bytes, little-endian."""
-        kind = data.pixels.dtype.newbyteorder("<")
-        return cls(data.pixels.astype(kind).tobytes(), kind.str,
+        kind = data.inputs.dtype.newbyteorder("<")
+        return cls(data.inputs.astype(kind).tobytes(), kind.str,
                    data.labels.astype("<i8").tobytes(), data.classes)
 
     def dataset(self) -> Dataset:

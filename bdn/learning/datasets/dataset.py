@@ -1,7 +1,7 @@
-"""A data set: labelled 28×28 grey images that may be larger than memory.
+"""A data set: labelled samples of any shape, which may be larger than memory.
 
-`Dataset` keeps pixels as they are stored (float32 in [0, 1], or uint8, possibly a memory map of a
-file) and gives float32 only for the rows that a step asks for.
+`Dataset` keeps its samples as they are stored (float32, or uint8, possibly a memory map of a file)
+and gives float32 only for the rows that a step asks for.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,34 +11,35 @@ import numpy as np
 
 from bdn.learning.datasets.annotations import VocObject
 from bdn.learning.errors import DataError
-from bdn.learning.models.cnn import chunks
+from bdn.learning.models.classifier import chunks
 from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Floats, Integers, Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Labelled images.
+    """Labelled samples, all of one shape.
 
     Attributes:
-        pixels: (B, 28, 28), float32 in [0, 1] or uint8 in 0…255.
+        inputs: (B, …), float32 (images in [0, 1]) or uint8 in 0…255 (read as [0, 1]).
         labels: (B,) int64 in [0, classes).
-        classes: how many classes there are, also those without an image here.
+        classes: how many classes there are, also those without a sample here.
 
     Raises `DataError` where the three do not fit together.
     """
 
-    pixels: Pixels
+    inputs: Pixels
     labels: Integers
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.shape[1:] != (SIDE, SIDE):
-            raise DataError(f"images must be {SIDE}×{SIDE}, not {self.pixels.shape[1:]}")
-        if self.pixels.dtype not in (np.float32, np.uint8):
-            raise DataError(f"pixels must be float32 or uint8, not {self.pixels.dtype}")
-        if self.labels.shape != (len(self.pixels),):
-            raise DataError(f"{len(self.pixels)} images, but labels of shape {self.labels.shape}")
+        if self.inputs.ndim < 2 or not all(self.inputs.shape[1:]):
+            raise DataError("inputs must have shape (samples, …) with at least one value each, not "
+                            f"{self.inputs.shape}")
+        if self.inputs.dtype not in (np.float32, np.uint8):
+            raise DataError(f"inputs must be float32 or uint8, not {self.inputs.dtype}")
+        if self.labels.shape != (len(self.inputs),):
+            raise DataError(f"{len(self.inputs)} samples, but labels of shape {self.labels.shape}")
         if self.labels.dtype != np.int64:
             raise DataError(f"labels must be int64, not {self.labels.dtype}")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < self.classes:
@@ -49,30 +50,35 @@ class Dataset:
         return len(self.labels)
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, such as (28, 28)."""
+        return self.inputs.shape[1:]
+
+    @property
     def images(self) -> Floats:
-        """All images as float32 in [0, 1], (B, 28, 28); the stored array itself where it is."""
-        return as_floats(self.pixels)
+        """All samples as float32, (B, …); the stored array itself where it is float32."""
+        return as_floats(self.inputs)
 
     def batch(self, indices: Integers) -> tuple[Floats, Integers]:
-        """Images (b, 28, 28) as float32 and labels (b,) of the rows ``indices``."""
-        return as_floats(self.pixels[indices]), self.labels[indices]
+        """Return the samples (b, …) as float32 and the labels (b,) of the rows ``indices``."""
+        return as_floats(self.inputs[indices]), self.labels[indices]
 
     def stream(self) -> Iterator[tuple[Floats, Integers]]:
-        """All rows in order, a few hundred at a time, as `batch` gives them."""
+        """Yield all rows in order, a few hundred at a time, as `batch` gives them."""
         for part in chunks(len(self)):
-            yield as_floats(self.pixels[part]), self.labels[part]
+            yield as_floats(self.inputs[part]), self.labels[part]
 
     def subset(self, indices: Integers) -> "Dataset":
-        """A data set of its own with the rows ``indices``, in their order."""
-        return Dataset(np.ascontiguousarray(self.pixels[indices]), self.labels[indices],
+        """Return a data set of its own with the rows ``indices``, in their order."""
+        return Dataset(np.ascontiguousarray(self.inputs[indices]), self.labels[indices],
                        self.classes)
 
 
-def as_floats(pixels: Pixels) -> Floats:
-    """Pixels as float32 in [0, 1]."""
-    if pixels.dtype == np.float32:
-        return pixels
-    return pixels.astype(np.float32) / np.float32(255)
+def as_floats(inputs: Pixels) -> Floats:
+    """Return bytes as float32 in [0, 1], and float32 as it is."""
+    if inputs.dtype == np.float32:
+        return inputs
+    return inputs.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +102,7 @@ class Data:
 
     Attributes:
         name: as it was asked for, such as "digits".
-        train, test: the parts; no image is in both.
+        train, test: the parts; no sample is in both.
         class_names: one name a class.
         notes: what a report should say about the source (origin, licence, overlap).
         pictures: the held-out part's whole pictures, where the source has any.

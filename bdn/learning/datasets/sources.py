@@ -1,42 +1,84 @@
 """`load`: a data set by its name, as ``bdn run --data`` takes it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bdn.errors import UsageError
+from bdn.learning.datasets.arrays import load_csv, load_npz
 from bdn.learning.datasets.dataset import Data
 from bdn.learning.datasets.digits import load_digits
+from bdn.learning.datasets.folder import load_folder, parse_options
 from bdn.learning.datasets.idx import load_idx
 from bdn.learning.datasets.scenes import load_scenes
 from bdn.learning.datasets.voc import load_voc
-
-SOURCES = """digits             1,797 real handwritten digits, embedded
-idx:DIR            MNIST's files, plain or gzipped (Fashion-MNIST too)
-voc:DIR            one year of a VOCdevkit; its objects, cropped
-voc+background:DIR the same with a class for background, which a detector needs
-scenes             made scenes of digits, cropped, with background"""
-"""What `load` understands."""
+from bdn.learning.plugins import call_factory
 
 VOC_BACKGROUNDS = 4
 """Background crops from a picture, about as many as it has objects twice."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One kind of data.
+
+    Attributes:
+        usage: what the user writes, such as ``idx:DIR``.
+        help: what it is, in a line.
+        load: the data set, from what stands behind the colon ("" where nothing may).
+    """
+
+    usage: str
+    help: str
+    load: Callable[[str], Data]
+
+
+def _images(text: str) -> Data:
+    folder, _, options = text.partition("?")
+    return load_folder(_path(folder), parse_options(options))
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+TABLE: dict[str, Source] = {
+    "digits": Source("digits", "1,797 real handwritten digits, embedded", lambda _: load_digits()),
+    "idx": Source("idx:DIR", "MNIST's files, plain or gzipped (Fashion-MNIST too)",
+                  lambda text: load_idx(_path(text))),
+    "npz": Source("npz:FILE", "arrays x and y, with x_test and y_test if there is a test part",
+                  lambda text: load_npz(_path(text))),
+    "csv": Source("csv:FILE", "a table of numbers with a header line and a label column",
+                  lambda text: load_csv(_path(text))),
+    "images": Source("images:DIR", "a folder of pictures per class; DIR?size=WxH resamples them",
+                     _images),
+    "voc": Source("voc:DIR", "one year of a VOCdevkit; its objects, cropped",
+                  lambda text: load_voc(_path(text))),
+    "voc+background": Source(
+        "voc+background:DIR", "the same with a class for background, which a detector needs",
+        lambda text: load_voc(_path(text), background=VOC_BACKGROUNDS)),
+    "scenes": Source("scenes", "made scenes of digits, cropped, with background",
+                     lambda _: load_scenes()),
+}
+"""What `load` understands, by the word before the colon. A new source is one line here."""
+
+SOURCES = "\n".join(f"{source.usage:<20}{source.help}" for source in TABLE.values()) + (
+    f"\n{'MODULE:FUNCTION':<20}a Python function that returns a bdn.learning.Data")
+"""The table, for people."""
+
+
 def load(name: str) -> Data:
-    """The data set called ``name``, one of `SOURCES`.
+    """Return the data set called ``name``, one of `SOURCES`.
 
     Raises `UsageError` for an unknown name, `DataError` (naming the file) for broken or missing
     data.
     """
     kind, colon, rest = name.partition(":")
-    folder = Path(rest)
-    match kind, bool(colon and rest):
-        case "digits", False if not colon:
-            return load_digits()
-        case "scenes", False if not colon:
-            return load_scenes()
-        case "idx", True:
-            return load_idx(folder)
-        case "voc", True:
-            return load_voc(folder)
-        case "voc+background", True:
-            return load_voc(folder, background=VOC_BACKGROUNDS)
-    raise UsageError(f"no data called {name!r}; there are:\n{SOURCES}")
+    source = TABLE.get(kind)
+    if source is not None:
+        if (":" in source.usage) != bool(rest) or (colon and not rest):
+            raise UsageError(f"data {kind} is written {source.usage}; there are:\n{SOURCES}")
+        return source.load(rest)
+    if colon:
+        return call_factory(name, "--data", Data)
+    raise UsageError(f"no data called {name[:80]!r}; there are:\n{SOURCES}")

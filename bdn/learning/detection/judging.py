@@ -16,7 +16,7 @@ from bdn.errors import UsageError
 from bdn.learning.datasets.dataset import Data, Picture
 from bdn.learning.detection.average_precision import Detection, DetectionResult, evaluate_detections
 from bdn.learning.detection.windows import DetectorSettings, detect
-from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.models.classifier import Classifier
 from bdn.learning.types import Floats
 
 MARGIN = 1.25
@@ -94,13 +94,13 @@ def sample_pictures(data: Data, count: int | None, seed: int = 0) -> tuple[Pictu
 
 
 def judge_detector(
-    cnn: PaperCNN, w: Floats, data: Data, count: int | None = None, seed: int = 0,
+    model: Classifier, w: Floats, data: Data, count: int | None = None, seed: int = 0,
     settings: DetectorSettings | None = None, looked: Callable[[int, int], None] | None = None,
 ) -> DetectorFigures:  # fmt: skip
     """Average precision of ``w`` on whole held-out pictures of ``data``, one decoded at a time.
 
     Args:
-        cnn, w: the model; its classes are ``data.class_names``.
+        model, w: the model; its classes are ``data.class_names``.
         data: what it was trained on.
         count: so many pictures (`sample_pictures`), None for all of them.
         seed: of the sample.
@@ -117,7 +117,7 @@ def judge_detector(
     for page in chosen:
         picture = page.read()
         small = min(picture.shape) < settings.smallest
-        said[page.identity] = [] if small else detect(cnn, w, data.class_names, picture, settings)
+        said[page.identity] = [] if small else detect(model, w, data.class_names, picture, settings)
         if looked is not None:
             looked(len(said), len(chosen))
     result = evaluate_detections({page.identity: page.objects for page in chosen}, said, OVERLAP)

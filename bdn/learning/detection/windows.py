@@ -26,7 +26,7 @@ from bdn.learning.datasets.pictures import (
 )
 from bdn.learning.datasets.voc import BACKGROUND
 from bdn.learning.detection.average_precision import Detection
-from bdn.learning.models.cnn import CHUNK, PaperCNN
+from bdn.learning.models.classifier import CHUNK, Classifier
 from bdn.learning.models.shapes import SIDE
 from bdn.learning.types import Floats
 
@@ -66,7 +66,7 @@ class DetectorSettings:
 
 
 def detect(
-    cnn: PaperCNN, w: Floats, class_names: Sequence[str], picture: Floats,
+    model: Classifier, w: Floats, class_names: Sequence[str], picture: Floats,
     settings: DetectorSettings | None = None,
 ) -> list[Detection]:  # fmt: skip
     """The objects on a grey picture (height, width), the most confident first.
@@ -76,11 +76,11 @@ def detect(
     Raises `UsageError` where names and model do not fit, or the picture is smaller than a window.
     """
     settings = settings if settings is not None else DetectorSettings()
-    if len(class_names) != cnn.classes:
-        raise UsageError(f"{len(class_names)} class names for a model of {cnn.classes} classes")
+    if len(class_names) != model.classes:
+        raise UsageError(f"{len(class_names)} class names for a model of {model.classes} classes")
     found: list[Detection] = []
     for side in window_sizes(picture, settings):
-        found += _at_size(cnn, w, class_names, picture, side, settings)
+        found += _at_size(model, w, class_names, picture, side, settings)
     return [answer for answer in suppress(found, settings)
             if answer.confidence >= settings.threshold]
 
@@ -99,7 +99,7 @@ def window_sizes(picture: Floats, settings: DetectorSettings) -> Iterator[float]
 
 
 def _at_size(
-    cnn: PaperCNN, w: Floats, class_names: Sequence[str], picture: Floats, side: float,
+    model: Classifier, w: Floats, class_names: Sequence[str], picture: Floats, side: float,
     settings: DetectorSettings,
 ) -> Iterator[Detection]:  # fmt: skip
     """Answers of windows of one size that may vote."""
@@ -111,7 +111,7 @@ def _at_size(
     flat = windows.reshape(-1, SIDE, SIDE)
     scale_y, scale_x = picture.shape[0] / height, picture.shape[1] / width
     for start in range(0, rows * columns, CHUNK):
-        odds = cnn.probabilities(w, np.ascontiguousarray(flat[start : start + CHUNK]))
+        odds = model.probabilities(w, np.ascontiguousarray(flat[start : start + CHUNK]))
         best = odds.argmax(axis=1)
         for offset in np.flatnonzero(odds.max(axis=1) >= settings.window):
             name = class_names[best[offset]]

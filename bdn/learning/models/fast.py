@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bdn.learning.models.plain import cross_entropy
+from bdn.learning.models.classifier import cross_entropy
 from bdn.learning.models.shapes import FEATURES, FILTERS, POOLED, SIDE, Layers, split_layers
 from bdn.learning.types import Floats, Integers
 

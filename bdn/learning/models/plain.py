@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bdn.learning.models.classifier import cross_entropy
 from bdn.learning.models.shapes import FEATURES, FILTERS, POOLED, SIDE, Layers, split_layers
 from bdn.learning.types import Floats, Integers
 
@@ -52,19 +53,6 @@ def loss_and_gradient(
     gradient = np.empty_like(w) if out is None else out
     _backward(layers, trail, dS, split_layers(gradient, classes))
     return loss, gradient
-
-
-def cross_entropy(S: Floats, labels: Integers) -> tuple[float, Floats]:
-    """Mean of −log softmax(S)[label], and dS = (softmax(S) − onehot) / B."""
-    rows = np.arange(len(S))
-    shifted = S - S.max(axis=1, keepdims=True)  # (B, classes); keeps exp from overflowing
-    exponentials = np.exp(shifted)
-    sums = exponentials.sum(axis=1, keepdims=True)  # (B, 1)
-    losses = np.log(sums[:, 0]) - shifted[rows, labels]  # (B,)
-    dS = exponentials / sums
-    dS[rows, labels] -= 1
-    dS /= np.float32(len(S))
-    return float(losses.mean(dtype=np.float64)), dS
 
 
 def _forward(layers: Layers, X: Floats) -> _Trail:

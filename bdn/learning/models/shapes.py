@@ -16,9 +16,7 @@ array; for 10 classes the shapes are exactly the paper's, 252,398 values in all.
 import math
 from typing import NamedTuple
 
-import numpy as np
-
-from bdn.learning.errors import ModelError
+from bdn.learning.models.classifier import split_vector
 from bdn.learning.types import Floats
 
 SIDE = 28
@@ -67,13 +65,4 @@ def split_layers(w: Floats, classes: int) -> Layers:
 
     Raises `ModelError` where ``w`` is no float32 vector of `parameter_count` values.
     """
-    size = parameter_count(classes)
-    if w.dtype != np.float32 or w.shape != (size,):
-        raise ModelError(f"the parameters of a CNN with {classes} classes are {size} float32 "
-                         f"values, not {w.dtype} {w.shape}")
-    views, start = [], 0
-    for shape in shape_table(classes).values():
-        stop = start + math.prod(shape)
-        views.append(w[start:stop].reshape(shape))
-        start = stop
-    return Layers(*views)
+    return Layers(*split_vector(w, shape_table(classes), f"a CNN with {classes} classes"))
