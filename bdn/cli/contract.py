@@ -5,16 +5,32 @@ Arguments are written as literals: ``5``, ``true``, ``'text'``, ``b'bytes'``, ``
 """
 
 import ast
+import difflib
 import json
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from bdn.chain.contracts import CallReceipt, Contract, MemoryState, compile_contract, decode_value
-from bdn.errors import UsageError
+from bdn.chain.contracts import (
+    CallReceipt,
+    Contract,
+    ContractError,
+    MemoryState,
+    compile_contract,
+    decode_value,
+)
+from bdn.chain.contracts.limits import MAX_SOURCE
+from bdn.chain.contracts.values import check_value, to_plain
+from bdn.errors import UsageError, shown
+
+MAX_SHOWN = 2000
+"""Characters of a value that is shown."""
 
 
 @click.group()
@@ -66,6 +82,9 @@ def run(file: Path, function: str, args: tuple[str, ...], gas: int, sender: str,
     The exit status is 0 when the call succeeded, 1 when it did not, 2 for bad input.
     """
     compiled, state = _load(file), MemoryState()
+    if function not in compiled.module.functions:
+        raise UsageError(f"{file} has no function {shown(function)}"
+                         f"{_nearest(function, compiled.module.functions)}")
     lines: dict[tuple[str, int], int] | None = {} if profile else None
     receipt = compiled.call(function, [parse_argument(arg) for arg in args], gas=gas,
                             sender=_as_bytes(sender), state=state, engine=engine, profile=lines)
@@ -76,7 +95,7 @@ def run(file: Path, function: str, args: tuple[str, ...], gas: int, sender: str,
             answer["profile"] = by_line
         click.echo(json.dumps(answer, default=_hexadecimal))
     else:
-        _show(receipt, state)
+        _show(file, receipt, state)
         if profile:
             _show_profile(compiled, by_line, receipt.gas_used)
     if not receipt.ok:
@@ -93,28 +112,57 @@ def parse_argument(text: str) -> Any:
     if text in ("true", "false"):
         return text == "true"
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UsageError(f"the argument {text!r} is no literal; write 5, true, 'text', b'bytes', "
-                         "hex:00ff, [1, 2] or {'a': 1} (and quote it for the shell)") from error
+        value = ast.literal_eval(text)
+        check_value(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        why = f": {error}" if isinstance(error, UsageError) else ""
+        raise UsageError(f"the argument {shown(text)} is no value of the contract language{why}; "
+                         "write 5, true, 'text', b'bytes', hex:00ff, [1, 2] or {'a': 1} (and quote "
+                         "it for the shell)") from error
+    return value
 
 
 def _as_bytes(text: str) -> bytes:
     if not text.startswith("hex:"):
-        return text.encode()
+        return text.encode(errors="surrogateescape")  # the bytes that the shell gave
     try:
         return bytes.fromhex(text[4:])
     except ValueError as error:
-        raise UsageError(f"{text!r} is not hexadecimal") from error
+        raise UsageError(f"{shown(text)} is not hexadecimal") from error
 
 
 def _load(file: Path) -> Contract:
+    """Compile ``file``; a refusal names it. Reads no more of it than a source may have."""
     try:
-        source = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
+        with file.open("rb") as stream:
+            data = stream.read(4 * MAX_SOURCE + 1)
+        source = data.decode()
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError) and len(data) <= 4 * MAX_SOURCE:
+            raise UsageError(f"{file} is no text in UTF-8, from byte {error.start} on") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise UsageError(f"{file}: a source has at most {MAX_SOURCE} characters") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"cannot read {file}: {why}") from error
     name = file.name.partition(".")[0].replace("-", "_")
-    return compile_contract(source, name if name.isidentifier() and name.isascii() else "contract")
+    try:
+        return compile_contract(source, name if re.fullmatch("[A-Za-z_][A-Za-z_0-9]*", name)
+                                else "contract")
+    except ContractError as error:
+        raise type(error)(error.reason, error.line, error.column, str(file)) from error
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    """A hint at the right word: the nearest one, or else all."""
+    known = sorted(words)
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else f"; it has {shown_list(known)}"
+
+
+def shown_list(words: Sequence[str]) -> str:
+    """The first words of a list, and how many more there are."""
+    more = f" and {len(words) - 10} more" if len(words) > 10 else ""
+    return ", ".join(words[:10]) + more if words else "none"
 
 
 # --- output -------------------------------------------------------------------------------------
@@ -126,25 +174,36 @@ def _callers(public: bool, view: bool, callers: frozenset[str]) -> str:
     return ", ".join(who) if who else "private"
 
 
-def _show(receipt: CallReceipt, state: MemoryState) -> None:
+def _show(file: Path, receipt: CallReceipt, state: MemoryState) -> None:
     click.echo(f"{receipt.status}, {receipt.gas_used} gas")
     if receipt.error is not None:
-        click.echo(receipt.error)
+        click.echo(f"{file}: {receipt.error}")
     if receipt.result is not None:
-        click.echo(f"result: {receipt.result!r}")
+        click.echo(f"result: {_literal(receipt.result)}")
     for event in receipt.events:
-        fields = ", ".join(f"{name}={value!r}" for name, value in event.fields.items())
+        fields = ", ".join(f"{name}={_literal(value)}" for name, value in event.fields.items())
         click.echo(f"event {event.name}: {fields}")
-    for entry in _entries(state):
-        click.echo(f"storage.{entry['name']}{entry['keys'] or ''} = {entry['value']!r}")
+    for (_, key), value in sorted(state.entries.items()):
+        name, *keys = decode_value(key)
+        place = f"[{', '.join(map(_literal, keys))}]" if keys else ""
+        click.echo(f"storage.{name}{place} = {_literal(decode_value(value))}")
+
+
+def _literal(value: Any) -> str:
+    """``value`` as it is written in a source, its beginning only if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer beyond what Python was told to print
+        return shown(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def _entries(state: MemoryState) -> list[dict[str, Any]]:
-    """What the call wrote, decoded."""
+    """What the call wrote, decoded, as JSON carries it."""
     result = []
     for (_, key), value in sorted(state.entries.items()):
         name, *keys = decode_value(key)
-        result.append({"name": name, "keys": keys, "value": decode_value(value)})
+        result.append({"name": name, "keys": keys, "value": to_plain(decode_value(value))})
     return result
 
 
@@ -152,7 +211,7 @@ def _show_profile(compiled: Contract, by_line: dict[int, int], total: int) -> No
     table = Table("line", "gas", "source")
     lines = compiled.module.source.split("\n")
     for line, used in by_line.items():
-        table.add_row(str(line), str(used), lines[line - 1].rstrip())
+        table.add_row(str(line), str(used), Text(lines[line - 1].rstrip()))
     Console().print(table)
     click.echo(f"{total - sum(by_line.values())} gas for the call, its arguments and its result")
 

@@ -23,7 +23,7 @@ from bdn.chain.contracts.operations.host import BUILT_IN_HOSTS
 from bdn.chain.contracts.receipt import CallReceipt, Reason
 from bdn.chain.contracts.values import check_value
 from bdn.chain.contracts.walker import Walker, evaluate
-from bdn.errors import UsageError
+from bdn.errors import UsageError, shown
 
 ENGINES = ("closures", "walker")
 
@@ -47,7 +47,7 @@ def compile_contract(source: str, name: str = "contract", *,
         UsageError: an unknown gas version.
     """
     if not name.isidentifier() or not name.isascii():
-        raise UsageError(f"a contract's name is an identifier, not {name!r}")
+        raise UsageError(f"a contract's name is an identifier, not {shown(name)}")
     table = pricing.gas_table(gas_version)
     empty = Module(name, "", "", {}, {}, {}, frozenset(), frozenset(), {})
     machine = CallMachine(CONSTANT_GAS, table, MemoryState(), {}, {}, {}, "walker")
@@ -89,7 +89,7 @@ class Contract:
             elif name == "walker":
                 self._engines[name] = Walker(self.module, self.table)
             else:
-                raise UsageError(f"there is no engine {name!r}: {' or '.join(ENGINES)}")
+                raise UsageError(f"there is no engine {shown(name)}: {' or '.join(ENGINES)}")
         return self._engines[name]
 
     def call(
@@ -142,9 +142,9 @@ class Contract:
         contracts: Mapping[str, "Contract"] | None, profile: Profile | None,
     ) -> CallMachine:
         if type(gas) is not int or gas < 0:
-            raise UsageError(f"gas is a number from 0, not {gas!r}")
+            raise UsageError(f"gas is a number from 0, not {shown(gas)}")
         if engine not in ENGINES:
-            raise UsageError(f"there is no engine {engine!r}: {' or '.join(ENGINES)}")
+            raise UsageError(f"there is no engine {shown(engine)}: {' or '.join(ENGINES)}")
         known = {**(contracts or {}), self.name: self}
         for name, contract in known.items():
             if contract.table.version != self.table.version:

@@ -22,7 +22,7 @@ from bdn.chain.contracts.values import (
     storage_key,
     text_is_ascii,
 )
-from bdn.errors import BdnError, IntegrityError, UsageError
+from bdn.errors import BdnError, IntegrityError, UsageError, shown
 
 # --- what the outside provides ------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class CallMachine:
             raise CallFailure("no-host", name)
         price = _from_host(name, lambda args: host.price(args, self.table), args)
         if type(price) is not int or price < 0:
-            raise UsageError(f"the host function {name} has the price {price!r}")
+            raise UsageError(f"the host function {name} has the price {shown(price)}")
         charge(self, price)
         result = _from_host(name, host, args)
         check_value(result, f"the result of {name}")

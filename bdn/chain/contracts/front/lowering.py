@@ -14,7 +14,7 @@ from bdn.chain.contracts.front import syntax as S  # noqa: N812 - one letter kee
 from bdn.chain.contracts.operations.builtins import ARITY
 from bdn.chain.contracts.operations.methods import METHODS, MUTATING
 from bdn.chain.contracts.values import check_value
-from bdn.errors import UsageError
+from bdn.errors import UsageError, shown
 
 CONTEXT_FIELDS = ("sender", "caller", "contract", "chain", "epoch", "height", "time", "proposer",
                   "parent")
@@ -85,7 +85,7 @@ class Lowering:
                 or name in names.hosts or name in names.builtins or name in names.reserved
                 or name in self.scopes):
             raise self.refuse(
-                f"the name {name!r} has another meaning; choose one of its own", node,
+                f"the name {shown(name)} has another meaning; choose one of its own", node,
                 ContractNameError)
 
     # --- statements -----------------------------------------------------------------------------
@@ -431,7 +431,7 @@ class Lowering:
         if name in names.builtins:
             self._arity(name, ARITY[name], node)
             return S.CallBuiltin(*at, name, self._all(node.args))
-        raise self.refuse(f"there is no function {name!r}", node, ContractNameError)
+        raise self.refuse(f"there is no function {shown(name)}", node, ContractNameError)
 
     def _call_sorted(self, node: ast.Call) -> S.Expression:
         reverse = False

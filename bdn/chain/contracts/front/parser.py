@@ -21,6 +21,7 @@ from bdn.chain.contracts.front.syntax import Expression, Function, Kinds, Module
 from bdn.chain.contracts.front.tokens import check_tokens
 from bdn.chain.contracts.limits import MAX_ELIF, MAX_NODES, MAX_VARIABLES
 from bdn.chain.contracts.values import KINDS
+from bdn.errors import shown
 
 Evaluate = Callable[[Expression], Any]
 
@@ -97,7 +98,7 @@ class _Parser:
                  or name in self.hosts or name in self.builtins or name in RESERVED
                  or name in KINDS)
         if taken:
-            raise self._error(ContractNameError, f"the name {name!r} is taken already", node)
+            raise self._error(ContractNameError, f"the name {shown(name)} is taken already", node)
         if name.startswith("__"):
             raise self._error(ContractNameError, "names do not begin with two underscores", node)
 

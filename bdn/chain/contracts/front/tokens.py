@@ -19,6 +19,7 @@ from bdn.chain.contracts.limits import (
     MAX_OPERATORS,
     MAX_SOURCE,
 )
+from bdn.errors import shown
 
 _WORDS = frozenset(
     {"and", "or", "not", "in", "is", "if", "else", "for", "lambda", "await", "yield", "from"}
@@ -26,6 +27,9 @@ _WORDS = frozenset(
 _PLAIN_OPERATORS = frozenset({",", ":", "=", "(", ")", "[", "]", "{", "}", ";", "->"})
 _STRING = re.compile(r"([bB]?)('''|\"\"\"|'|\")(.*)\2", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:[\\'\"ntr\n]|0(?![0-7])|x[0-9a-fA-F]{2}|(.))", re.DOTALL)
+_INVISIBLE = frozenset((
+    0x00AD, 0x034F, 0x061C, 0x180E, *range(0x200B, 0x2010), *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080)))
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_]*")
 
 
@@ -37,11 +41,23 @@ def check_tokens(source: str, name: str) -> None:
         if len(line) > MAX_LINE:
             raise ContractLimitError(f"a line has at most {MAX_LINE} characters", number, 1, name)
         for column, character in enumerate(line, 1):
-            if character < " " or "\x7f" <= character < "\xa0" or "\ud800" <= character <= "\udfff":
+            if not _visible(character):
                 raise ContractSyntaxError(
                     f"the character U+{ord(character):04X} is not allowed; indent with spaces and "
                     "end lines with a line feed", number, column, name)
     _Tokens(name).check(_tokens(source, name))
+
+
+def _visible(character: str) -> bool:
+    """Whether a reader sees the character, and sees it where it stands.
+
+    Control characters, lone surrogates, and what turns the direction of text, has no width or ends
+    a line for some programs and not for others are left out by number. No table of Unicode, which
+    differs from one Python to the next, is asked.
+    """
+    number = ord(character)
+    return not (number < 0x20 or 0x7F <= number < 0xA0 or 0xD800 <= number <= 0xDFFF
+                or number in _INVISIBLE)
 
 
 def _tokens(source: str, name: str) -> Iterator[tokenize.TokenInfo]:
@@ -82,7 +98,7 @@ class _Tokens:
             elif kind == tokenize.DEDENT:
                 self.indent -= 1
             elif kind not in (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER):
-                raise self._refuse(f"{text!r} is not part of the language", token)
+                raise self._refuse(f"{shown(text)} is not part of the language", token)
             self.previous = token
 
     def _operator(self, token: tokenize.TokenInfo) -> None:
@@ -118,8 +134,8 @@ class _Tokens:
         for escape in _ESCAPE.finditer(match[3]):
             if escape[1] is not None:
                 raise self._refuse(
-                    f"the escape {escape[0]!r} is not allowed; \\\\ \\' \\\" \\n \\t \\r \\0 and "
-                    "\\xHH are", token)
+                    f"the escape {shown(escape[0])} is not allowed; "
+                    "\\\\ \\' \\\" \\n \\t \\r \\0 and \\xHH are", token)
 
     def _limit(self, count: int, limit: int, what: str, token: tokenize.TokenInfo) -> None:
         if count > limit:
