@@ -149,10 +149,10 @@ class Run:
             self._last_height, self._last_progress_ms = height, self.runner.now_ms
         limit = PATIENCE * self.material.settings.deadline_ms
         if self.runner.now_ms - self._last_progress_ms > limit:
-            awaited = self.edges[0].application.awaited
+            edge = max(self.edges, key=lambda edge: edge.ledger.height)
             raise StalledError(
-                f"no block for {limit // 1000} virtual seconds after block {height}: waiting for "
-                f"{awaited.needed} {awaited.what}; {self.meter.why_stalled()}"
+                f"no block for {limit // 1000} virtual seconds after block {height}: "
+                f"{edge.application.shortfall()}; {self.meter.why_stalled()}"
             )
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from bdn.nodes.events import (
     Started,
     TimedOut,
 )
+from bdn.nodes.faults import OUR_OWN
 from bdn.nodes.messages import message_kind
 from bdn.trace import DISCARD, Trace
 
@@ -292,10 +293,17 @@ class Runner:
 
 
 def do_work(work: Compute) -> tuple[Any, Exception | None, float]:
-    """(result, error, seconds) of one piece of work; expected errors travel back as values."""
+    """Return (result, error, seconds) of one piece of work.
+
+    An error travels back as a value, also one that nobody expected: it may come from what a peer
+    sent. Failures of this machine are raised.
+    """
     started = time.perf_counter()
+    result, error = None, None
     try:
-        result, error = work.function(*work.arguments), None
-    except BdnError as caught:
-        result, error = None, caught
+        result = work.function(*work.arguments)
+    except OUR_OWN:
+        raise
+    except Exception as caught:  # noqa: BLE001 - see above
+        error = caught
     return result, error, time.perf_counter() - started

@@ -6,8 +6,24 @@ inside (transactions, requests, consensus messages, seals).
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from bdn.encoding import decode_union, encode_union
+from bdn.encoding import Digest, at_most, bits, decode_union, encode_union, exactly
+
+Number = Annotated[int, bits(63)]
+"""Heights and nonces, as far as a ledger counts."""
+
+RequestBytes = Annotated[bytes, at_most(1 << 19)]
+"""A signed request. A transaction has half as many bytes at most; bulky bytes are blobs."""
+
+Blobs = Annotated[tuple[bytes, ...], at_most(4)]
+"""The blobs that one transaction names, with room to spare."""
+
+ProofBytes = Annotated[bytes, at_most(1 << 20)]
+"""A proof with the transaction, or the cell, that it proves."""
+
+REASON_BYTES = 2048
+"""The longest reason for a refusal."""
 
 # --- device → edge server -----------------------------------------------------------------------
 
@@ -16,39 +32,39 @@ from bdn.encoding import decode_union, encode_union
 class Submit:
     """A device's signed request (a transaction inside) with the bulky bytes that it names."""
 
-    request: bytes
-    blobs: tuple[bytes, ...]
+    request: RequestBytes
+    blobs: Blobs
 
 
 @dataclass(frozen=True, slots=True)
 class GetHeaders:
     """Headers and seals above ``after``."""
 
-    after: int
+    after: Number
 
 
 @dataclass(frozen=True, slots=True)
 class GetTransactions:
     """With proofs: the block's transactions of the classes ``kinds``, and those of ``sender``."""
 
-    height: int
-    kinds: tuple[str, ...]
-    sender: bytes
+    height: Number
+    kinds: Annotated[tuple[Annotated[str, at_most(64)], ...], at_most(16)]
+    sender: Annotated[bytes, exactly(20)]
 
 
 @dataclass(frozen=True, slots=True)
 class GetState:
     """Cells of contract state at the head, each with a proof of presence or absence."""
 
-    contract: str
-    keys: tuple[bytes, ...]
+    contract: Annotated[str, at_most(64)]
+    keys: tuple[Annotated[bytes, at_most(1024)], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class GetBlob:
     """The bulky bytes whose Merkle root is ``root``."""
 
-    root: bytes
+    root: Digest
 
 
 # --- edge server → device -----------------------------------------------------------------------
@@ -58,23 +74,25 @@ class GetBlob:
 class SealedHeaders:
     """(header, seal) pairs, ascending; sent unasked when a block is sealed."""
 
-    items: tuple[tuple[bytes, bytes], ...]
+    items: Annotated[
+        tuple[tuple[Annotated[bytes, at_most(4096)], Annotated[bytes, at_most(1 << 16)]], ...],
+        at_most(256)]
 
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
     """Answer to `GetTransactions`: encoded inclusion proofs."""
 
-    height: int
-    proofs: tuple[bytes, ...]
+    height: Number
+    proofs: tuple[ProofBytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StateCells:
     """Answer to `GetState`: encoded state proofs in the order asked, all after block ``height``."""
 
-    height: int
-    proofs: tuple[bytes, ...]
+    height: Number
+    proofs: tuple[ProofBytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +106,8 @@ class Blob:
 class Refusal:
     """This edge server does not let the transaction wait for a block, and says why."""
 
-    nonce: int
-    reason: str
+    nonce: Number
+    reason: Annotated[str, at_most(REASON_BYTES)]
 
 
 # --- between edge servers -----------------------------------------------------------------------
@@ -106,22 +124,22 @@ class Consensus:
 class Relay:
     """A device's request with its blobs, which an edge server passes on to the others."""
 
-    request: bytes
-    blobs: tuple[bytes, ...]
+    request: RequestBytes
+    blobs: Blobs
 
 
 @dataclass(frozen=True, slots=True)
 class GetBlocks:
     """Sealed blocks above ``after``."""
 
-    after: int
+    after: Number
 
 
 @dataclass(frozen=True, slots=True)
 class SealedBlocks:
     """Sealed blocks, ascending."""
 
-    blocks: tuple[bytes, ...]
+    blocks: Annotated[tuple[bytes, ...], at_most(256)]
 
 
 Message = (

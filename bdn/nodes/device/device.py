@@ -23,7 +23,7 @@ from bdn.chain import (
     blob_root,
     unpack_blob,
 )
-from bdn.errors import PeerError
+from bdn.errors import BdnError, IntegrityError, PeerError
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, clips, share_session, update_context
 from bdn.nodes.device import journal, keyring
@@ -31,7 +31,7 @@ from bdn.nodes.device.interface import ContractInterface
 from bdn.nodes.device.light_node import LightNode
 from bdn.nodes.device.opening import HeldShare, Opening, make_share, open_aggregate
 from bdn.nodes.device.progress import Progress
-from bdn.nodes.device.reader import Reader
+from bdn.nodes.device.reader import POLL, Reader
 from bdn.nodes.device.work import (
     DeviceLearner,
     LocalVector,
@@ -55,6 +55,7 @@ from bdn.nodes.events import (
     Task,
     TimedOut,
 )
+from bdn.nodes.faults import Guard, reason_of
 from bdn.nodes.group_key import ExchangeKey
 from bdn.nodes.settings import GRADIENT, WEIGHTS, Settings
 from bdn.paillier import KeyShare, VectorCipher
@@ -131,8 +132,9 @@ class Device:
         self._nominal_ms = nominal_ms
         self._trace = trace
         self._interface = ContractInterface(name, identity, light, edges, gas_limit, trace=trace)
+        self._guard = Guard(name, trace)
         self._reader = Reader(
-            name, identity.address, light, self._interface, settings.deadline_ms,
+            name, identity.address, light, self._interface, self._guard, settings.deadline_ms,
             self._read_transaction, self._mark, trace,
         )
         self._keyring = keyring.Keyring(light.chain, public_key, rng.substream("exchange"))
@@ -160,24 +162,30 @@ class Device:
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. What peers do wrong costs them the device's trust, never an exception."""
+        nothing: list[Effect] = []
+        effects = [
+            *self._guard.attempt("failed", self.name, lambda: self._take(event, now_ms), nothing),
+            *self._guard.attempt("failed", "the ledger", self._advance, nothing),
+        ]
+        self._computing += sum(isinstance(effect, Compute) for effect in effects)
+        return effects
+
+    def _take(self, event: Event, now_ms: int) -> list[Effect]:
         match event:
             case Started():
                 kept = journal.KeptExchange(self._keyring.exchange.secret)
-                effects: list[Effect] = [
-                    Persist(journal.encode(kept), "exchange"), *self._reader.start()
-                ]
+                return [Persist(journal.encode(kept), "exchange"), *self._reader.start()]
             case Received(source, data):
-                effects = self._reader.receive(source, data, now_ms)
+                return self._reader.receive(source, data, now_ms)
             case TimedOut(timer):
                 if timer == SHARE_TURN and self._current is not None:
                     self._current.turn = True
-                effects = self._reader.on_timeout(timer)
+                if timer == POLL and self._current is not None:
+                    self._current.tried = 0  # what failed is tried again now and then
+                return self._reader.on_timeout(timer)
             case Computed(task, result, error):
                 self._computing -= 1
-                effects = self._on_computed(task, result, error)
-        effects += self._advance()
-        self._computing += sum(isinstance(effect, Compute) for effect in effects)
-        return effects
+                return self._on_computed(task, result, error)
 
     # --- reading the ledger ---------------------------------------------------------------------
 
@@ -294,7 +302,7 @@ class Device:
         try:
             self._keyring.open(blob, self._addresses.index(self._address))
         except PeerError as error:
-            self._trace.event("key-refused", node=self.name, reason=str(error))
+            self._trace.event("key-refused", node=self.name, reason=reason_of(error))
             return []
         kept = journal.KeptKey(registered, self._keyring.group_key)
         return [Persist(journal.encode(kept)), *self._advance()]
@@ -342,7 +350,7 @@ class Device:
         if task.kind == "open":
             return self._on_opened(result, error)
         if error is not None:
-            self._trace.event("failed", node=self.name, work=task.kind, reason=str(error))
+            self._trace.event("failed", node=self.name, work=task.kind, reason=reason_of(error))
             return []
         match task.kind:
             case "train":
@@ -460,9 +468,9 @@ class Device:
         if isinstance(error, SpoiledSumError):  # more shares would open the same
             self.progress.lose(at.total_samples, at.contributors)
             self._trace.event("spoiled", node=self.name, epoch=at.epoch, phase=at.phase,
-                              reason=str(error))
+                              reason=reason_of(error))
         elif error is not None:  # bad shares: more will come
-            self._trace.event("not-opened", node=self.name, reason=str(error))
+            self._trace.event("not-opened", node=self.name, reason=reason_of(error))
             return []
         else:
             self.progress.apply(opened, at.total_samples, at.contributors)
@@ -521,19 +529,26 @@ class Device:
         return journal.progress_record(self.progress, height, anchor, self._interface.nonce)
 
     def _restore(self, records: Sequence[bytes]) -> None:
-        """Go on where the journal ends; raise `EncodingError` for a damaged one."""
-        for data in records:
-            match journal.decode(data):
-                case journal.KeptExchange(secret):
-                    self._keyring.exchange = ExchangeKey.from_secret(secret)
-                case journal.KeptKey(registered, group_key):
-                    self._keyring.registered, self._keyring.group_key = registered, group_key
-                    self._anchors = {0: registered.root}
-                case journal.PromisedShare(epoch, phase, root):
-                    self._promised[epoch, phase] = root
-                case journal.KeptProgress() as kept:
-                    journal.restore_progress(self.progress, kept)
-                    self._reader.height, self._reader.step = kept.read_height, kept.read_height + 1
-                    self._anchors = {kept.read_height: kept.anchor}
-                    self._interface.nonce = kept.nonce
-                    self.stage = Stage.FINISHED if kept.finished else Stage.WORKING
+        """Go on where the journal ends; raise `IntegrityError` for a damaged one."""
+        for number, data in enumerate(records):
+            try:
+                self._take_back(journal.decode(data))
+            except (BdnError, ValueError) as error:
+                raise IntegrityError(f"the journal of {self.name} is damaged: record {number}: "
+                                     f"{reason_of(error)}") from error
+
+    def _take_back(self, record: journal.JournalRecord) -> None:
+        match record:
+            case journal.KeptExchange(secret):
+                self._keyring.exchange = ExchangeKey.from_secret(secret)
+            case journal.KeptKey(registered, group_key):
+                self._keyring.registered, self._keyring.group_key = registered, group_key
+                self._anchors = {0: registered.root}
+            case journal.PromisedShare(epoch, phase, root):
+                self._promised[epoch, phase] = root
+            case journal.KeptProgress() as kept:
+                journal.restore_progress(self.progress, kept)
+                self._reader.height, self._reader.step = kept.read_height, kept.read_height + 1
+                self._anchors = {kept.read_height: kept.anchor}
+                self._interface.nonce = kept.nonce
+                self.stage = Stage.FINISHED if kept.finished else Stage.WORKING

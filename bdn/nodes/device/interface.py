@@ -26,6 +26,12 @@ from bdn.trace import DISCARD, Trace
 ANSWER, SUBMISSION = "answer", "submission"
 """Timers: how long a question, or a transaction, may stay open."""
 
+PAUSE = "pause"
+"""Timer: how long nobody is asked, after every edge server has answered badly."""
+
+FIRST_PAUSE_MS = 1_000
+"""The first pause; each next one is twice as long."""
+
 MAX_DOUBLINGS = 6
 """Patience grows to 64 times what it was, and no further."""
 
@@ -69,6 +75,9 @@ class ContractInterface:
         self._submission_ms = submission_ms
         self._impatience = 0
         """Timeouts since something of ours was last answered."""
+        self._bad_answers = 0
+        """Answers that did not verify, since the last that did."""
+        self._pausing = False
         self._trace = trace
 
     @property
@@ -136,8 +145,8 @@ class ContractInterface:
     # --- asking ---------------------------------------------------------------------------------
 
     def ask(self, question: Message) -> list[Effect]:
-        """Put ``question`` to the device's edge server, unless one is under way."""
-        if self.question is not None:
+        """Put ``question`` to the device's edge server, unless one is under way, or we pause."""
+        if self.question is not None or self._pausing:
             return []
         self.question, self._asked = question, {self.edge}
         return [Send(self.edge, encode_message(question)), self._timer(ANSWER, self._answer_ms)]
@@ -149,8 +158,25 @@ class ContractInterface:
     def answered(self) -> list[Effect]:
         """The question under way has its answer."""
         self.question = None
-        self._impatience = 0
+        self._impatience = self._bad_answers = 0
         return [CancelTimer(ANSWER)]
+
+    def bad_answer(self, reason: str) -> list[Effect]:
+        """Turn to the next edge server; pause once all of them have answered badly.
+
+        Without the pause, a device that believes nobody (its clock is behind, or it is of another
+        chain) would ask as fast as its processor can.
+        """
+        self._bad_answers += 1
+        rounds, turn = divmod(self._bad_answers, len(self._edges))
+        if turn != 0:
+            return self.distrust(reason)
+        self._edges.append(self._edges.pop(0))
+        self.question, self._pausing = None, True
+        after_ms = FIRST_PAUSE_MS << min(rounds - 1, MAX_DOUBLINGS)
+        self._trace.event("no-edge-believed", node=self.name, reason=reason, times=rounds,
+                          again_after_ms=after_ms)
+        return [CancelTimer(ANSWER), SetTimer(PAUSE, after_ms)]
 
     def distrust(self, reason: str) -> list[Effect]:
         """Turn to the next edge server, and put the question to it (or ask what is new)."""
@@ -163,7 +189,10 @@ class ContractInterface:
         return effects
 
     def on_timeout(self, timer: str) -> list[Effect]:
-        """A question or a transaction stayed open too long."""
+        """Go on after a pause, or where a question or a transaction stayed open too long."""
+        if timer == PAUSE:
+            self._pausing = False
+            return self.ask(GetHeaders(self.light.height))
         self._impatience = min(self._impatience + 1, MAX_DOUBLINGS)
         if timer == ANSWER and self.question is not None:
             return self.distrust("no answer")

@@ -7,11 +7,12 @@ rest.
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from bdn.chain import RegisterKey
-from bdn.encoding import decode_union, encode_union
+from bdn.encoding import at_most, decode_union, encode_union
 from bdn.nodes.device.progress import EpochRecord, Progress
 
 
@@ -44,8 +45,8 @@ class HistoryEntry:
     """An `EpochRecord`; real numbers as text, since the encoding has no floats; "" for None."""
 
     epoch: int
-    loss: str
-    norm: str
+    loss: Annotated[str, at_most(64)]
+    norm: Annotated[str, at_most(64)]
     contributors: tuple[bytes, ...]
     total_samples: int
     spoiled: bool
@@ -62,7 +63,7 @@ class KeptProgress:
     gradient: bytes
     best: bytes
     best_epoch: int
-    best_loss: str
+    best_loss: Annotated[str, at_most(64)]
     history: tuple[HistoryEntry, ...]
     read_height: int
     anchor: bytes
@@ -102,7 +103,7 @@ def decode(data: bytes) -> JournalRecord:
 
 
 def restore_progress(progress: Progress, kept: KeptProgress) -> None:
-    """Set ``progress`` to what ``kept`` recorded."""
+    """Set ``progress`` to what ``kept`` recorded; raise `ValueError` for a damaged record."""
     progress.epoch, progress.phase = kept.epoch, kept.phase
     progress.finished = kept.finished
     progress.w = _vector(kept.w)

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 from bdn.chain import AggregateTransaction, pack_blob, unpack_blob
 from bdn.encoding import transcript
-from bdn.errors import PeerError
 from bdn.nodes.device.work import Floats
+from bdn.nodes.faults import OUR_OWN, reason_of
 from bdn.nodes.group_key import GroupError, open_for_group, seal_for_group
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, VectorCipher
@@ -126,8 +126,10 @@ def open_held(
             part = decode(open_for_group(group_key, leaves[0] if leaves else b"", context))
             if part.index != share.index:
                 raise GroupError(f"it is a share of key holder {part.index}")
-        except PeerError as error:
-            strange.append(f"the share of key holder {share.index}: {error}")
+        except OUR_OWN:
+            raise
+        except Exception as error:  # noqa: BLE001 - one evil share must not spoil the others
+            strange.append(f"the share of key holder {share.index}: {reason_of(error)}")
             continue
         parts.append(part)
     return parts, strange

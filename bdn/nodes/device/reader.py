@@ -15,10 +15,11 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from bdn.chain import Envelope, EquivocationError, Evidence, Receipt, blob_root
-from bdn.errors import BdnError, PeerError
+from bdn.errors import PeerError
 from bdn.nodes.device.interface import READ_KINDS, ContractInterface
 from bdn.nodes.device.light_node import AheadError, LightNode
 from bdn.nodes.events import Effect, SetTimer
+from bdn.nodes.faults import Guard
 from bdn.nodes.messages import (
     Blob,
     GetBlob,
@@ -52,6 +53,7 @@ class Reader:
         address: its 20-byte address; its own transactions are read in every block.
         light: what it believes about the chain.
         interface: its line to the edge servers.
+        guard: records what is wrong with answers.
         poll_ms: how often to ask for news unasked.
         on_transaction: told each transaction that was read, once; one that an edge server had
             left out comes late.
@@ -70,7 +72,7 @@ class Reader:
 
     def __init__(
         self, name: str, address: bytes, light: LightNode, interface: ContractInterface,
-        poll_ms: int, on_transaction: OnTransaction, mark: Mark = lambda: None,
+        guard: Guard, poll_ms: int, on_transaction: OnTransaction, mark: Mark = lambda: None,
         trace: Trace = DISCARD,
     ) -> None:
         self.height = 0
@@ -82,6 +84,7 @@ class Reader:
         self._address = address
         self._light = light
         self._interface = interface
+        self._guard = guard
         self._poll_ms = poll_ms
         self._on_transaction = on_transaction
         self._mark = mark
@@ -189,21 +192,26 @@ class Reader:
 
     def receive(self, source: str, data: bytes, now_ms: int) -> list[Effect]:
         """Take a message; one that does not verify changes nothing but the device's trust."""
+        effects = self._guard.attempt(
+            "bad-answer", source, lambda: self._take(source, data, now_ms), None)
+        if effects is not None:
+            return effects
+        reason = self._guard.last_reason
+        return self._interface.bad_answer(reason) if source == self._interface.edge else []
+
+    def _take(self, source: str, data: bytes, now_ms: int) -> list[Effect] | None:
+        message = decode_message(data)
+        handler = self._handlers.get(type(message))
         try:
-            message = decode_message(data)
-            handler = self._handlers.get(type(message))
             return handler(message, source, now_ms) if handler is not None else []
         except EquivocationError as error:
             self.evidence = error.evidence
             self._trace.event("equivocation", node=self._name, height=error.evidence.first.height)
             return []
-        except BdnError as error:
-            self._trace.event("bad-answer", node=self._name, source=source, reason=str(error))
-            return self._interface.distrust(str(error)) if source == self._interface.edge else []
 
     def _on_headers(self, message: SealedHeaders, _source: str, now_ms: int) -> list[Effect]:
-        answered = self._answered(GetHeaders)
         gap = self._light.accept(message.items, now_ms)
+        answered = self._answered(GetHeaders)
         return [*answered, *(self._interface.ask(GetHeaders(self._light.height)) if gap else [])]
 
     def _on_transactions(self, message: Transactions, source: str, _now: int) -> list[Effect]:

@@ -4,6 +4,7 @@ A transaction that passes waits here until a block holds it. Blobs come in with 
 names them, or because a proposed block names them and this server has none: nothing else is stored.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from bdn.chain.rules import verify_admissible
 from bdn.errors import BdnError, PeerError
 from bdn.identity import address_of
 from bdn.nodes.edge.limits import BLOBS_AT_ONCE, check_size
+from bdn.nodes.faults import Guard
 from bdn.nodes.requests import Request, decode_request
 from bdn.nodes.settings import Settings
 from bdn.nodes.vector_host import UpdateRecord, VectorHost
@@ -85,6 +87,7 @@ class Admission:
         self._host = host
         self._settings = settings
         self._trace = trace
+        self._guard = Guard(name, trace)
         self._staged: tuple[bytes, ...] = ()
         """Blobs that came with a request, until the request has been checked."""
         self._early: dict[bytes, Early] = {}
@@ -149,15 +152,19 @@ class Admission:
         early, self._early = self._early, {}
         taken = []
         for device, item in early.items():
-            try:
-                if self.take(item.request, item.blobs):
-                    taken.append(item.request)
-            except UntimelyError:
-                if self._ledger.height < item.last:
-                    self._early[device] = item
-            except BdnError as error:
-                self._trace.event("refused", node=self._name, source=self._name, reason=str(error))
+            if self._guard.attempt(
+                "refused", self._name, functools.partial(self._take_again, device, item), False
+            ):
+                taken.append(item.request)
         return taken
+
+    def _take_again(self, device: bytes, item: Early) -> bool:
+        try:
+            return self.take(item.request, item.blobs)
+        except UntimelyError:
+            if self._ledger.height < item.last:
+                self._early[device] = item
+            return False
 
     def with_updates(self) -> frozenset[bytes]:
         """Return the devices whose checked updates wait here."""

@@ -45,6 +45,9 @@ from bdn.trace import DISCARD, Trace
 MAX_DRIFT_MS = 60_000
 """How far a proposed block's time may lie ahead of this server's clock."""
 
+MISSING_NAMED = 10
+"""Devices that a message about missing ones names."""
+
 UPDATES = "updates"
 """What the learning contract waits for while an epoch's phase is open."""
 
@@ -97,6 +100,8 @@ class LedgerApplication:
         self.now_ms = 0
         self.deadline_passed = False
         self._behind = False
+        self._restoring: tuple[int, bytes] | None = None
+        """(height, digest) of a certified block that this server must fetch the blocks up to."""
         self._missing: tuple[bytes, ...] = ()
         self._awaited: tuple[int, Awaited] | None = None
         self._trace = trace
@@ -121,6 +126,18 @@ class LedgerApplication:
         behind, self._behind = self._behind, False
         return behind
 
+    def take_restored(self) -> int | None:
+        """Return, once, the height that `restore` was asked for, when the ledger has got there.
+
+        Blocks are fetched several at a time, so the ledger may be further by then. Raises a
+        `PeerError` where our own block there is not the certified one.
+        """
+        if self._restoring is None or self.ledger.height < self._restoring[0]:
+            return None
+        (height, digest), self._restoring = self._restoring, None
+        self._check_certified(height, digest)
+        return height
+
     @property
     def awaited(self) -> Awaited:
         """What the learning contract waits for after the last block."""
@@ -129,6 +146,26 @@ class LedgerApplication:
             value = Awaited(plain["what"], tuple(plain["who"]), plain["needed"])
             self._awaited = (self.ledger.height, value)
         return self._awaited[1]
+
+    def shortfall(self) -> str:
+        """Return what is missing for the next block, for people: who, how many, and which setting
+        decides; "" where nothing is awaited."""
+        awaited = self.awaited
+        if not awaited.who:
+            return ""
+        if awaited.what == UPDATES:
+            here = self.admission.with_updates().intersection(awaited.who)
+            count = f"{len(here)} of {len(awaited.who)} updates are there"
+            needed = f"{self.settings.minimum_contributors} are needed (--minimum-contributors)"
+        else:
+            here = frozenset(awaited.who).intersection(self.admission.waiting)
+            count = f"{len(here)} {awaited.what} of {len(awaited.who)} are there"
+            needed = f"{awaited.needed} are needed"
+        missing = [self.ledger.call("learning", "name_of", device) for device in awaited.who
+                   if device not in here]
+        names = ", ".join(missing[:MISSING_NAMED]) + (
+            f" and {len(missing) - MISSING_NAMED} more" if len(missing) > MISSING_NAMED else "")
+        return f"{count}, {needed}; missing: {names or 'nobody'}"
 
     def check_request(self, request: Request) -> None:
         """Raise a `PeerError` unless the request may wait for a block."""
@@ -433,11 +470,14 @@ class LedgerApplication:
         if snapshot != digest:
             raise PeerError("a ledger's snapshot is the digest of its head")
         if self.ledger.height < sequence:
-            self._behind = True
+            self._behind, self._restoring = True, (sequence, digest)
             return False
-        if self.ledger.store.block(sequence).digest != digest:
-            raise PeerError(f"our block {sequence} is not the one that a quorum certified")
+        self._check_certified(sequence, digest)
         return True
+
+    def _check_certified(self, height: int, digest: bytes) -> None:
+        if self.ledger.store.block(height).digest != digest:
+            raise PeerError(f"our block {height} is not the one that a quorum certified")
 
 
 def _kind(phase: str) -> str:

@@ -35,6 +35,7 @@ from bdn.nodes.events import (
     Started,
     TimedOut,
 )
+from bdn.nodes.faults import Guard
 from bdn.nodes.messages import (
     Blob,
     Consensus,
@@ -96,6 +97,8 @@ class EdgeServer:
         self._edges = list(edges)
         self._devices = list(devices)
         self._announced = self.ledger.height
+        self._shortfall = ""
+        """What was told last of what is missing."""
         self._behind: tuple[SealedBlocks, str] | None = None
         """Sealed blocks that wait for blobs, and who sent them."""
         self._handlers: dict[type, Callable[[Any, str], list[Effect]]] = {
@@ -111,6 +114,7 @@ class EdgeServer:
             SealedBlocks: self._on_sealed_blocks,
         }
         self._trace = trace
+        self._guard = Guard(name, trace)
 
     @property
     def view(self) -> int:
@@ -122,41 +126,52 @@ class EdgeServer:
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. What others do wrong is told to the trace, and changes nothing."""
         self.application.tick(now_ms)
+        nothing: list[Effect] = []
+        height = self.ledger.height
+        source = event.source if isinstance(event, Received) else self.name
+        effects = self._guard.attempt("refused", source, lambda: self._take(event), nothing)
+        while self.ledger.height != height:  # what came early may make the next block
+            height = self.ledger.height
+            effects = [*effects, *self._guard.attempt(
+                "refused", self.name, self._after_commit, nothing)]
+        return [*effects, *self._fetch_missing(), *self._announce()]
+
+    def _take(self, event: Event) -> list[Effect]:
         match event:
             case Started():
-                effects = [
+                return [
                     *self._consensus(pbft_events.Start()),
                     *self._to_edges(GetBlocks(self.ledger.height)),
                     self._deadline(),
                 ]
             case Received(source, data):
-                effects = self._receive(source, data)
+                message = decode_message(data)
+                handler = self._handlers.get(type(message))
+                return handler(message, source) if handler is not None else []
             case TimedOut(timer):
-                effects = self._on_timeout(timer)
+                return self._on_timeout(timer)
             case _:
-                effects = []
-        return [*effects, *self._fetch_missing(), *self._announce()]
-
-    def _receive(self, source: str, data: bytes) -> list[Effect]:
-        try:
-            message = decode_message(data)
-            handler = self._handlers.get(type(message))
-            return handler(message, source) if handler is not None else []
-        except BdnError as error:
-            self._trace.event("refused", node=self.name, source=source, reason=str(error))
-            return []
+                return []
 
     def _on_timeout(self, timer: str) -> list[Effect]:
         if timer.startswith(CONSENSUS):
             return self._consensus(pbft_events.Timeout(timer.removeprefix(CONSENSUS)))
         if timer == DEADLINE:
             self.application.pass_deadline()
+            self._tell_shortfall()
             effects: list[Effect] = []
             if self._behind is not None:  # who sent sealed blocks kept their blobs: ask all
                 self._behind = None
                 effects += self._to_edges(GetBlocks(self.ledger.height))
             return [*effects, *self._consensus(pbft_events.Poke()), self._deadline()]
         return []
+
+    def _tell_shortfall(self) -> None:
+        """Tell who is missing as soon as it is late, and not only when everybody gives up."""
+        said = self.application.shortfall()
+        if said and said != self._shortfall:
+            self._trace.event("waiting", node=self.name, height=self.ledger.height, reason=said)
+        self._shortfall = said
 
     def _deadline(self) -> Effect:
         settings = self.application.settings
@@ -168,11 +183,10 @@ class EdgeServer:
     def _on_submit(self, message: Submit, source: str) -> list[Effect]:
         """Check a device's transaction, and pass it on to the other servers."""
         # accept?
-        try:
-            new = self.application.admission.take(message.request, message.blobs)
-        except BdnError as error:
-            self._trace.event("refused", node=self.name, source=source, reason=str(error))
-            refusal = Refusal(_nonce_of(message.request), str(error))
+        new = self._guard.attempt("refused", source, lambda: self.application.admission.take(
+            message.request, message.blobs), None)
+        if new is None:
+            refusal = Refusal(_nonce_of(message.request), self._guard.last_reason)
             # a refused update may have been the last one that was waited for
             return [Send(source, encode_message(refusal)), *self._consensus(pbft_events.Poke())]
         if not new:
@@ -183,19 +197,23 @@ class EdgeServer:
 
     def _on_relay(self, message: Relay, source: str) -> list[Effect]:
         """Check a transaction that another server passed on."""
-        admission = self.application.admission
         # accept?
-        try:
-            new = admission.take(message.request, message.blobs)
-        except UntimelyError as error:
-            self._trace.event("untimely", node=self.name, source=source, reason=str(error))
-            admission.keep_early(message.request, message.blobs)
-            return []
-        except BdnError as error:
-            self._trace.event("refused", node=self.name, source=source, reason=str(error))
+        new = self._guard.attempt("refused", source, lambda: self._take_relayed(message, source),
+                                  None)
+        if new is None:
             return self._consensus(pbft_events.Poke())
         # send
         return self._request(message.request) if new else []
+
+    def _take_relayed(self, message: Relay, source: str) -> bool:
+        """Return whether the transaction waits now, and is new; one that came early is kept."""
+        admission = self.application.admission
+        try:
+            return admission.take(message.request, message.blobs)
+        except UntimelyError as error:
+            self._trace.event("untimely", node=self.name, source=source, reason=str(error))
+            admission.keep_early(message.request, message.blobs)
+            return False
 
     def _request(self, request: bytes) -> list[Effect]:
         return self._consensus(pbft_events.Receive(self.name, request))
@@ -208,12 +226,7 @@ class EdgeServer:
 
     def _consensus(self, event: Any) -> list[Effect]:
         """Step the replica and carry its effects to ours."""
-        height = self.ledger.height
-        theirs = self.agreement.step(event)
-        effects = [ours for effect in theirs for ours in self._translate(effect)]
-        if self.ledger.height != height:
-            effects += self._after_commit()
-        return effects
+        return [ours for effect in self.agreement.step(event) for ours in self._translate(effect)]
 
     def _translate(self, effect: Any) -> list[Effect]:
         match effect:
@@ -302,8 +315,10 @@ class EdgeServer:
         self._trace.event("caught-up", node=self.name, height=self.ledger.height)
         if not effects:
             effects = [Send(source, encode_message(GetBlocks(self.ledger.height)))]
-        return [*self._consensus(pbft_events.Restored(self.ledger.height)),
-                *self._after_commit(), *effects]
+        restored = self.application.take_restored()
+        if restored is not None:
+            effects += self._consensus(pbft_events.Restored(restored))
+        return effects
 
     def _to_edges(self, message: Message) -> list[Effect]:
         data = encode_message(message)
@@ -326,7 +341,7 @@ class EdgeServer:
 
     def _on_get_transactions(self, message: GetTransactions, source: str) -> list[Effect]:
         if not 1 <= message.height <= self.ledger.height:
-            raise PeerError(f"there is no block {message.height} yet")
+            return self._not_here(source, f"block {message.height}")
         block = self.ledger.proofs(message.height)
         wanted = [
             position for position, envelope in enumerate(block.envelopes)
@@ -343,7 +358,14 @@ class EdgeServer:
         return [Send(source, encode_message(StateCells(height, proofs)))]
 
     def _on_get_blob(self, message: GetBlob, source: str) -> list[Effect]:
+        if self.ledger.store.blob_size(message.root) is None:
+            return self._not_here(source, f"blob {message.root[:8].hex()}…")
         return [Send(source, encode_message(Blob(self.ledger.blob(message.root))))]
+
+    def _not_here(self, source: str, what: str) -> list[Effect]:
+        """Say nothing, since the peer asks others too: what is not here yet is nobody's fault."""
+        self._trace.event("not-here", node=self.name, source=source, what=what)
+        return []
 
 
 def _nonce_of(request: bytes) -> int:
