@@ -10,6 +10,7 @@ any n: two quorums share at least f + 1 replicas, and n − f replicas can form 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from bdn.encoding import Digest, at_most, transcript
@@ -58,6 +59,7 @@ class Seal:
         tuple[tuple[int, Annotated[bytes, at_most(64)]], ...], at_most(MAX_REPLICAS)]
 
 
+@lru_cache(maxsize=256)  # a quorum of COMMITs says the same
 def commit_statement(instance: bytes, view: int, sequence: int, digest: bytes) -> bytes:
     """The bytes that a COMMIT signs; ``instance`` names the chain or cluster."""
     numbers = (view.to_bytes(8, "big"), sequence.to_bytes(8, "big"))

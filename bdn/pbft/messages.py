@@ -23,7 +23,7 @@ however deeply nested. `bdn.pbft.signing` says what each signature covers. No ce
 is trusted before `bdn.pbft.certificates` has verified it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from bdn.encoding import digest as digest_of
@@ -83,7 +83,7 @@ class PrePrepare:
 
     def stripped(self) -> "PrePrepare":
         """Return the same message without its payload."""
-        return replace(self, payload=None)
+        return PrePrepare(self.view, self.sequence, self.digest, None, self.signature)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ Tests compare the two on good bytes and on bad ones.
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
+from operator import itemgetter
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from bdn.encoding import digest
 from bdn.errors import EncodingError
-from bdn.pbft.messages import MESSAGES, Message, Snapshot
+from bdn.pbft.messages import MESSAGES, Message, Number, Snapshot
 
 T = TypeVar("T")
 Write = Callable[[Any], bytes]
@@ -31,9 +32,11 @@ Read = Callable[[bytes, int], tuple[Any, int]]
 UINT, BYTES, TEXT, ARRAY, MAP = 0x00, 0x40, 0x60, 0x80, 0xA0
 """CBOR's major types (RFC 8949, section 3.1), as they stand in the first byte."""
 FALSE, TRUE, NULL = b"\xf4", b"\xf5", b"\xf6"
+SHORT = {major: [bytes((major + value,) if value < 24 else (major + 24, value))
+                 for value in range(256)] for major in (UINT, BYTES, TEXT, ARRAY, MAP)}
+"""The heads of small values and of short contents, which are nearly all."""
 LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
 """The least value that needs 1, 2, 4 or 8 bytes more; anything less is not the shortest form."""
-MAX_CLASS_NAME = 16
 ANYTHING = range(1 << 63)
 
 # --- messages and records -----------------------------------------------------------------------
@@ -52,8 +55,7 @@ def decode_message(data: bytes) -> Message:
 def encode_member(record: Any) -> bytes:
     """Return ``[class name, fields]`` for one member of a closed union."""
     kind: Any = type(record)
-    opening, write = _member_codec(kind)
-    return opening + write(record)
+    return _opening(kind.__name__) + _record_codec(kind)[0](record)
 
 
 def decode_member(members: dict[str, type[T]], data: bytes) -> T:
@@ -62,13 +64,11 @@ def decode_member(members: dict[str, type[T]], data: bytes) -> T:
     Raises `EncodingError` for anything that `encode_member` does not write.
     """
     try:
-        if data[0] != ARRAY + 2:
-            raise EncodingError("expected an array of a class name and its fields")
-        length, at = _read_head(data, 1, TEXT)
-        if length > MAX_CLASS_NAME or (name := data[at:at + length].decode()) not in members:
-            raise EncodingError(f"expected one of {', '.join(members)}")
-        kind: Any = members[name]
-        value, end = _record_codec(kind)[1](data, at + length)
+        name = data[2:2 + data[1] - TEXT].decode()
+        kind: Any = members.get(name)
+        if kind is None or not data.startswith(opening := _opening(name)):
+            raise EncodingError(f"expected an array of one of {', '.join(members)} and its fields")
+        value, end = _record_codec(kind)[1](data, len(opening))
     except (IndexError, UnicodeDecodeError) as error:
         raise EncodingError(f"a message of {len(data)} bytes is cut or broken") from error
     if end != len(data):
@@ -110,9 +110,10 @@ _REPLIES = get_type_hints(Snapshot, include_extras=True)["replies"]
 
 
 @cache
-def _member_codec(cls: type) -> tuple[bytes, Write]:
-    name = cls.__name__.encode()
-    return bytes((ARRAY + 2,)) + _head(TEXT, len(name)) + name, _record_codec(cls)[0]
+def _opening(name: str) -> bytes:
+    """Return how a member of a union begins: an array of two, and the class name."""
+    assert len(name) < 24, "its length stands in one byte"
+    return bytes((ARRAY + 2, TEXT + len(name))) + name.encode()
 
 
 @cache
@@ -121,16 +122,20 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
     hints = get_type_hints(cls, include_extras=True)
     declared = [field.name for field in fields(cls) if field.name != without]
     names = sorted(declared, key=lambda name: (len(name), name))
-    order = [names.index(name) for name in declared]
+    in_order = itemgetter(*(names.index(name) for name in declared))
     opening = _head(MAP, len(names))
-    codecs = [(_head(TEXT, len(name)) + name.encode(), name, *_codec_of(hints[name]))
-              for name in names]
+    plan = []
+    for name in names:
+        key, width = _head(TEXT, len(name)) + name.encode(), _width(hints[name])
+        if width:  # the head is always the same, so it is compared together with the key
+            key += _head(BYTES, width)
+        plan.append((key, len(key), name, width, hints[name] is Number, *_codec_of(hints[name])))
 
     def write(record: Any) -> bytes:
         parts = [opening]
-        for key, name, write_value, _ in codecs:
-            parts.append(key)
-            parts.append(write_value(getattr(record, name)))
+        for key, _, name, width, _, write_value, _ in plan:
+            value = getattr(record, name)
+            parts += key, value if width and len(value) == width else write_value(value)
         return b"".join(parts)
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
@@ -138,12 +143,20 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
             raise EncodingError(f"expected the fields of a {cls.__name__} at byte {at}")
         at += 1
         values = []
-        for key, name, _, read_value in codecs:
+        for key, length, name, width, is_number, _, read_value in plan:
             if not data.startswith(key, at):
                 raise EncodingError(f"expected {cls.__name__}.{name} at byte {at}")
-            value, at = read_value(data, at + len(key))
+            at += length
+            if width:
+                value = data[at:at + width]  # where the data are cut, ``at`` ends beyond them
+                at += width
+            elif is_number and data[at] < 24:  # as most numbers are, without a call
+                value = data[at]
+                at += 1
+            else:
+                value, at = read_value(data, at)
             values.append(value)
-        return cls(*[values[i] for i in order]), at
+        return cls(*in_order(values)), at
 
     return write, read
 
@@ -175,6 +188,8 @@ def _codec_of(hint: Any) -> tuple[Write, Read]:
 
 def _number_codec(allowed: range) -> tuple[Write, Read]:
     def write(value: int) -> bytes:
+        if 0 <= value < 24:
+            return SHORT[UINT][value]
         if value not in allowed:
             raise EncodingError(f"a number is not in [{allowed.start}, {allowed.stop})")
         return _head(UINT, value)
@@ -193,6 +208,14 @@ def _number_codec(allowed: range) -> tuple[Write, Read]:
     return write, read
 
 
+def _width(hint: Any) -> int:
+    """Return how many bytes there always are, as in a digest; 0 where that may differ."""
+    if get_origin(hint) is not Annotated or get_args(hint)[0] is not bytes:
+        return 0
+    allowed: range = get_args(hint)[1]
+    return allowed.start if allowed.stop == allowed.start + 1 else 0
+
+
 def _bytes_codec(allowed: range) -> tuple[Write, Read]:
     def write(value: bytes) -> bytes:
         if len(value) not in allowed:
@@ -201,7 +224,10 @@ def _bytes_codec(allowed: range) -> tuple[Write, Read]:
         return _head(BYTES, len(value)) + value
 
     def read(data: bytes, at: int) -> tuple[bytes, int]:
-        length, at = _read_head(data, at, BYTES)
+        if data[at] == BYTES + 24 and data[at + 1] >= 24:  # as signatures begin, among others
+            length, at = data[at + 1], at + 2
+        else:
+            length, at = _read_head(data, at, BYTES)
         end = at + length
         if end > len(data) or length not in allowed:
             raise EncodingError(f"{length} bytes at byte {at} of {len(data)}, where "
@@ -302,8 +328,8 @@ def _tuple_codec(hints: tuple[Any, ...]) -> tuple[Write, Read]:
     opening = _head(ARRAY, len(codecs))
 
     def write(value: tuple[Any, ...]) -> bytes:
-        return b"".join((opening, *(write_item(item) for (write_item, _), item
-                                    in zip(codecs, value, strict=True))))
+        return b"".join([opening, *[write_item(item) for (write_item, _), item
+                                    in zip(codecs, value, strict=True)]])
 
     def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
         if not data.startswith(opening, at):
@@ -320,8 +346,8 @@ def _tuple_codec(hints: tuple[Any, ...]) -> tuple[Write, Read]:
 
 def _head(major: int, value: int) -> bytes:
     """Return the first byte of an item and the bytes of its value or length, as few as possible."""
-    if value < 24:
-        return bytes((major + value,))
+    if value < 256:
+        return SHORT[major][value]
     for i, size in enumerate((1, 2, 4, 8)):
         if value < 1 << (8 * size):
             return bytes((major + 24 + i,)) + value.to_bytes(size, "big")

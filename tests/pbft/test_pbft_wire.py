@@ -52,9 +52,8 @@ numbers = st.one_of(st.integers(0, 300), st.integers(0, 2**63 - 1))
 digests = st.binary(min_size=32, max_size=32)
 signatures = st.one_of(st.binary(min_size=64, max_size=64), st.binary(max_size=64))
 names = st.text(max_size=20)
-exact = st.binary(min_size=64, max_size=64)
-prepares = st.builds(Prepare, numbers, numbers, digests, numbers, exact)
-commits = st.builds(Commit, numbers, numbers, digests, numbers, exact)
+prepares = st.builds(Prepare, numbers, numbers, digests, numbers, signatures)
+commits = st.builds(Commit, numbers, numbers, digests, numbers, signatures)
 pre_prepares = st.builds(PrePrepare, numbers, numbers, digests,
                          st.none() | st.binary(max_size=50), signatures)
 checkpoints = st.builds(Checkpoint, numbers, digests, numbers, signatures)
@@ -118,7 +117,7 @@ HEADS = (0x17, 0x18, 0x19, 0x20, 0x38, 0x57, 0x58, 0x59, 0x5F, 0x78, 0x9F, 0xC2,
 
 @pytest.mark.parametrize("message", [
     Request("c" * 23, bytes(32), 24, b"o" * 24, bytes(64)),
-    PrePrepare(3, 300, bytes(32), b"p" * 256, bytes(64)), Commit(255, 2**40, bytes(32), 256, b""),
+    PrePrepare(3, 300, bytes(32), b"p" * 256, bytes(64)), Commit(255, 2**40, bytes(32), 256, bytes(64)),
     State("decided", 1, bytes(32), b"", 0, ((7, bytes(64)),), (), 0, bytes(64)),
 ], ids=type_name)
 def test_a_number_or_length_in_more_bytes_than_it_needs_is_refused(message):
@@ -286,7 +285,7 @@ def test_the_stand_ins_for_signatures_do_what_they_say():
 # --- journal records and snapshots
 
 
-seals = st.builds(Seal, numbers, numbers, digests, tuples(st.tuples(numbers, exact)))
+seals = st.builds(Seal, numbers, numbers, digests, tuples(st.tuples(numbers, signatures)))
 records = st.one_of(
     st.builds(Voted, pre_prepares, st.none() | texts, st.booleans()),
     st.builds(Prepared, pre_prepares, tuples(prepares)), view_changes, by_type[NewView],
