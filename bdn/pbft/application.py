@@ -164,13 +164,15 @@ class AppendLog:
         return encode([nonce, *map(encode_message, requests)])
 
     def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
-        """Refuse empty and oversized batches, foreign signatures, what is done."""
+        """Refuse empty and oversized batches and foreign signatures.
+
+        A request that is executed already may be in it: a correct new primary that does not know
+        yet proposes it again, and `execute` skips it.
+        """
         requests = self._batch(payload)
         if not 1 <= len(requests) <= self._batch_size:
             raise MessageError(f"a batch of {len(requests)}; 1 to {self._batch_size} are allowed")
         for key, request in requests.items():
-            if not carried and not self.still_wanted(request):
-                raise MessageError(f"{request.client}'s {request.timestamp} is executed already")
             if self._verified.get(key) != request:
                 self._signing.verify(
                     request.public_key, *statement(self._instance, request), request.signature)
@@ -216,6 +218,8 @@ class AppendLog:
 
     def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
         """Replace the log; raises `MessageError` where it is not of ``digest``."""
+        if hashlib.sha256(b"bdn/append-log" + snapshot).digest() != digest:
+            raise MessageError("the snapshot is not the state that the checkpoint names")
         fresh = AppendLog(self._instance, self._clients, self._signing, self._batch_size)
         end = 0
         while end < len(snapshot):
@@ -227,8 +231,6 @@ class AppendLog:
                     fresh._last[client] = max(timestamp, fresh._last.get(client, -1))
                 case _:
                     raise MessageError("a snapshot holds something that is no operation")
-        if fresh.state_digest() != digest:
-            raise MessageError("the snapshot is not the state that the checkpoint names")
         self.operations, self._last, self._height = fresh.operations, fresh._last, sequence
         self._snapshot, self._snapshot_length = fresh._snapshot, fresh._snapshot_length
         self._hash = fresh._hash

@@ -17,7 +17,6 @@ from bdn.pbft.events import STATUS_TIMER
 from bdn.pbft.journal import Stable
 from bdn.pbft.messages import (
     NULL_DIGEST,
-    Checkpoint,
     Fetch,
     FetchKind,
     MessageError,
@@ -25,7 +24,7 @@ from bdn.pbft.messages import (
     State,
     Status,
 )
-from bdn.pbft.normal import own_commit, own_prepare, receive_body, relay
+from bdn.pbft.normal import own_commit, own_prepare, receive_body, refuse_long, relay
 from bdn.pbft.signing import verify_message
 from bdn.pbft.wire import checkpoint_digest, decode_snapshot
 from bdn.seal import Seal
@@ -33,6 +32,9 @@ from bdn.seal import Seal
 ANY_DIGEST = bytes(32)
 RESENT_SLOTS = 32
 """How many slots' votes one STATUS brings back."""
+STATUS_MEMORY = 2
+"""For how many periods an earlier STATUS tells what of its sender is old. Not for ever: a replica
+that lost its disk begins again, and is to be helped."""
 RELAYED_AGAIN = 32
 """How many waiting requests go to the primary again in one period."""
 
@@ -46,8 +48,10 @@ def on_status_timer(core: Core) -> None:
     stuck = core.executed == core.executed_at_tick
     core.executed_at_tick = core.executed
     core.fetching, core.chase = None, 0
-    core.served.clear()
+    core.served.clear()  # Rule 11c: everybody may ask again
     core.answered.clear()
+    core.statuses = {replica: (status, age + 1) for replica, (status, age)
+                     in core.statuses.items() if age < STATUS_MEMORY}
     # send
     core.set_timer(STATUS_TIMER, core.cluster.status_ms)
     core.broadcast(core.sign(Status(
@@ -68,15 +72,30 @@ def on_status(core: Core, message: Status) -> None:
     # accept?
     if message.replica == core.index or message.replica in core.answered:
         return  # Rule 11c: one answer for each replica and period
+    known, _ = core.statuses.get(message.replica, (None, 0))
+    if known is not None and not _has_come_further(known, message):
+        raise MessageError(f"replica {message.replica} has come further since")  # Rule 11h
     verify_message(message, core.cluster, core.signing)
     # record
     core.answered.add(message.replica)
+    core.statuses[message.replica] = message, 0
     # send
     _send_view(core, message)
     _send_checkpoints(core, message)
     if message.view == core.view and message.active and core.active:
         _send_votes(core, message)
     _fetch_ahead(core, message)
+
+
+def _has_come_further(known: Status, message: Status) -> bool:
+    """Tell whether ``message`` can be the later one; else a third replica has sent it again.
+
+    Nothing that a STATUS tells ever goes back, in a restart neither. So an old one, kept by
+    another replica, does not use up the answer that the latest one is to get.
+    """
+    return (message.view >= known.view and message.stable >= known.stable
+            and message.executed >= known.executed
+            and (message.view > known.view or message.active >= known.active))
 
 
 def _send_view(core: Core, message: Status) -> None:
@@ -93,18 +112,17 @@ def _send_view(core: Core, message: Status) -> None:
 
 
 def _send_checkpoints(core: Core, message: Status) -> None:
-    """CHECKPOINTs that would let it cut its log."""
-    lacking: list[Checkpoint] = []
-    if message.stable < core.low <= message.executed:
-        lacking += core.stable_proof
+    """Send what lets it cut its log: the proof as a whole, and this replica's own votes."""
+    if message.stable < core.low <= message.executed:  # it has the state; the proof is missing
+        core.tell("retransmit", what="STATE", to=message.replica)
+        core.send(message.replica, core.sign(State(
+            "checkpoint", core.low, core.stable_proof[0].digest, b"", 0, (), core.stable_proof,
+            core.index, b"")))
     for sequence in sorted(core.checkpoints):
         own = core.checkpoints[sequence].get(core.index)
         if own is not None and sequence > message.stable:
-            lacking.append(own)
-    if lacking:
-        core.tell("retransmit", what="CHECKPOINT", to=message.replica)
-    for vote in lacking:
-        core.send(message.replica, vote)
+            core.tell("retransmit", what="CHECKPOINT", to=message.replica)
+            core.send(message.replica, own)
 
 
 def _send_votes(core: Core, message: Status) -> None:
@@ -155,13 +173,15 @@ def fetch_checkpoint(core: Core) -> None:
     """A certified checkpoint is ahead and cannot be reached by voting: fetch it now."""
     if core.goal <= core.executed or core.restoring is not None or core.fetching is not None:
         return
-    proof = checkpoint.certificate(core, core.goal)
-    holders = [vote.replica for vote in proof or () if vote.replica != core.index]
-    untried = [i for i in holders if i not in core.tried] or holders
-    if untried:
-        core.fetching = untried[0]
-        core.tried.add(untried[0])
-        core.send(untried[0], _ask(core, "checkpoint", core.goal))
+    holders = [vote.replica for vote in core.goal_proof if vote.replica != core.index]
+    if core.tried.issuperset(holders):
+        core.tried.difference_update(holders)  # one of them is correct: begin anew, in turn
+    for replica in holders:
+        if replica not in core.tried:
+            core.fetching = replica
+            core.tried.add(replica)
+            core.send(replica, _ask(core, "checkpoint", core.goal))
+            return
 
 
 def fetch_body(core: Core, sequence: int, digest: bytes) -> None:
@@ -180,43 +200,67 @@ def fetch_body(core: Core, sequence: int, digest: bytes) -> None:
 
 
 def on_fetch(core: Core, message: Fetch) -> None:
-    """A replica lacks something."""
+    """A replica asks for something."""
     # accept?
-    if core.served[message.replica] > 2 * core.cluster.window:  # Rule 11c
+    asked = (message.kind, message.sequence, message.digest)
+    served = core.served.get(message.replica, set())
+    known, _ = core.statuses.get(message.replica, (None, 0))
+    if asked in served or (known is not None and message.sequence <= known.executed
+                           and message.kind != "payload"):
+        raise MessageError(f"replica {message.replica} has had this")  # Rule 11h: sent again
+    cost = sum(core.cluster.window if kind == "checkpoint" else 1 for kind, _, _ in served)
+    if cost > 2 * core.cluster.window:  # Rule 11c
         raise MessageError(f"replica {message.replica} has asked enough for this period")
     verify_message(message, core.cluster, core.signing)
     answer = _answer(core, message)
     # record
-    core.served[message.replica] += 1 if message.kind != "checkpoint" else core.cluster.window
+    core.served.setdefault(message.replica, set()).add(asked)
     # send
     if answer is not None:
         core.send(message.replica, core.sign(answer))
 
 
 def _answer(core: Core, message: Fetch) -> State | None:
-    slot = core.log.get(message.sequence)
+    sequence = message.sequence
     if message.kind == "checkpoint":
-        if core.stable_snapshot is None or message.sequence > core.low:
-            return None
-        return State("checkpoint", core.low, core.stable_proof[0].digest, core.stable_snapshot,
-                     0, (), core.stable_proof, core.index, b"")
+        return _answer_checkpoint(core, sequence)
+    slot = core.log.get(sequence)
     if slot is None:
         return None
     if message.kind == "payload":
         data = slot.body(message.digest)
         return None if data is None else State(
-            "payload", message.sequence, message.digest, data, 0, (), (), core.index, b"")
+            "payload", sequence, message.digest, data, 0, (), (), core.index, b"")
     if slot.seal is None or (data := slot.body(slot.seal.digest)) is None:
         return None
-    return State("decided", message.sequence, slot.seal.digest, data, slot.seal.view,
+    return State("decided", sequence, slot.seal.digest, data, slot.seal.view,
                  slot.seal.signatures, (), core.index, b"")
+
+
+def _answer_checkpoint(core: Core, sequence: int) -> State | None:
+    """Return the stable checkpoint, or the state of ``sequence`` that this replica voted for.
+
+    Those who certified a checkpoint have its state (Rule 5e), even where their own log is not cut
+    yet because votes are missing there. Whoever asks has the certificate.
+    """
+    if sequence <= core.low:
+        if core.stable_snapshot is None:
+            return None
+        return State("checkpoint", core.low, core.stable_proof[0].digest, core.stable_snapshot,
+                     0, (), core.stable_proof, core.index, b"")
+    own = core.checkpoints.get(sequence, {}).get(core.index)
+    if own is None or (snapshot := core.snapshots.get(sequence)) is None:
+        return None
+    return State("checkpoint", sequence, own.digest, snapshot, 0, (), (), core.index, b"")
 
 
 # --- receiving ----------------------------------------------------------------------------------
 
 
 def on_state(core: Core, message: State) -> None:
-    """The answer to a FETCH; what it brings proves itself."""
+    """Take the answer to a FETCH. It proves itself; the signature stops strangers early."""
+    verify_message(message, core.cluster, core.signing)
+    refuse_long(core, message.data)
     match message.kind:
         case "payload":
             _take_body(core, message)
@@ -265,15 +309,21 @@ def _refuse_wrong_body(core: Core, message: State) -> None:
 
 def _take_checkpoint(core: Core, message: State) -> None:
     # accept?
-    if message.sequence <= core.executed or core.restoring is not None:
+    if message.sequence <= core.low or core.restoring is not None:
         return
-    certified = verify_stable(core.cluster, core.signing, message.sequence, message.proof)
+    proof = message.proof
+    if not proof and core.goal == message.sequence:
+        proof = core.goal_proof
+    certified = verify_stable(core.cluster, core.certificate_signing, message.sequence, proof)
+    if not message.data or message.sequence <= core.executed:
+        checkpoint.take_certificate(core, proof)
+        return
     snapshot = decode_snapshot(message.data)
     if checkpoint_digest(snapshot) != certified:  # Rule 5d
         raise MessageError("the state is not the one that the checkpoint certifies")
     done = core.application.restore(message.sequence, snapshot.application, snapshot.state)
     # record
-    core.restoring = (message.sequence, message.data, message.proof)
+    core.restoring = (message.sequence, message.data, proof)
     if done:
         finish_restore(core)
 
@@ -291,7 +341,7 @@ def finish_restore(core: Core) -> None:
     for key in [k for k, r in core.pending.items() if not core.application.still_wanted(r)]:
         del core.pending[key]
     checkpoint.adopt(core, sequence, data, proof)
-    core.persist(Stable(sequence, proof[0].digest, data, proof))
+    core.persist_stable(Stable(sequence, proof[0].digest, data, proof), whole=True)
     core.tell("state-transfer", sequence=sequence)
-    core.progress = core.recheck = True
+    core.progress = core.retake = core.recheck = True
 

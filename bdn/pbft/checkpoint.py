@@ -1,4 +1,13 @@
-"""Checkpoints: agreement on the state itself, after which the past may go (Castro–Liskov 4.3)."""
+"""Checkpoints: agreement on the state itself, after which the past may go (Castro–Liskov 4.3).
+
+Every K executions a replica signs the digest of its state. q equal CHECKPOINTs are a certificate:
+the checkpoint is *stable*, everything up to it leaves the log, and the window moves up.
+
+Votes arrive one by one, and only a sender's first for a number is kept, which bounds memory. A
+faulty replica can therefore make its vote useless here by sending another digest first. So a
+certificate that arrives whole (in a VIEW-CHANGE, a NEW-VIEW or a STATE) counts as a whole, no
+matter what its signers told this replica before.
+"""
 
 from bdn.pbft.core import Core
 from bdn.pbft.journal import Stable
@@ -9,14 +18,16 @@ from bdn.pbft.wire import checkpoint_digest, encode_snapshot
 
 def make(core: Core) -> None:
     """Every K executions: snapshot, sign, tell (Rule 5)."""
+    if core.application.height() > core.executed:
+        return  # a durable application is ahead of a restarted log: this state is past
     own = note_own(core)
     core.tell("checkpoint", sequence=own.sequence)
     core.broadcast(own)
-    settle(core, own.sequence)
+    count_votes(core, own.sequence)
 
 
 def note_own(core: Core) -> Checkpoint:
-    """This replica's snapshot of its state now and its CHECKPOINT for it, recorded."""
+    """Record this replica's snapshot of its state now and return its CHECKPOINT for it."""
     snapshot = Snapshot(
         core.application.snapshot(), core.application.state_digest(),
         tuple((client, *core.replies[client]) for client in sorted(core.replies)),  # Rule 5b
@@ -28,7 +39,7 @@ def note_own(core: Core) -> Checkpoint:
 
 
 def on_checkpoint(core: Core, message: Checkpoint) -> None:
-    """Another replica's digest of its state."""
+    """Take another replica's digest of its state."""
     # accept?
     if message.sequence <= core.low:
         raise MessageError(f"checkpoint {message.sequence} is past")
@@ -50,27 +61,28 @@ def on_checkpoint(core: Core, message: Checkpoint) -> None:
         core.checkpoints.setdefault(message.sequence, {})[message.replica] = message
     else:
         core.far_checkpoints[message.replica] = message
-    settle(core, message.sequence)
+    count_votes(core, message.sequence)
 
 
-def certificate(core: Core, sequence: int) -> tuple[Checkpoint, ...] | None:
-    """q matching CHECKPOINTs for ``sequence``, if they are there (Rule 5a)."""
+def count_votes(core: Core, sequence: int) -> None:
+    """See whether the votes for ``sequence`` that came one by one are a certificate (Rule 5a)."""
     votes = dict(core.checkpoints.get(sequence, {}))
     votes.update({i: v for i, v in core.far_checkpoints.items() if v.sequence == sequence})
     for candidate in votes.values():
         same = [votes[i] for i in sorted(votes) if votes[i].digest == candidate.digest]
         if len(same) >= core.q:
-            return tuple(same[:core.q])
-    return None
+            take_certificate(core, tuple(same[:core.q]))
+            return
 
 
-def settle(core: Core, sequence: int) -> None:
-    """Make ``sequence`` stable if it is certified and this replica has that state."""
-    proof = certificate(core, sequence)
-    if proof is None or sequence <= core.low:
+def take_certificate(core: Core, proof: tuple[Checkpoint, ...]) -> None:
+    """Make a verified certificate's checkpoint stable, or the goal where that state is missing."""
+    sequence = proof[0].sequence
+    if sequence <= core.low:
         return
     if core.executed < sequence:
-        core.goal = max(core.goal, sequence)  # behind: catching up begins with the next status
+        if sequence > core.goal:
+            core.goal_proof = proof  # behind: catching up begins with the next status
         return
     own = core.checkpoints.get(sequence, {}).get(core.index)
     if own is not None and own.digest != proof[0].digest:
@@ -84,15 +96,15 @@ def make_stable(
 ) -> None:
     """Rule 5c: move the window up and forget what the checkpoint covers."""
     adopt(core, sequence, snapshot, proof)
-    core.persist(Stable(sequence, proof[0].digest, snapshot, proof))
+    core.persist_stable(Stable(sequence, proof[0].digest, snapshot, proof))
     core.tell("checkpoint-stable", sequence=sequence)
-    core.recheck = True
+    core.retake = core.recheck = True
 
 
 def adopt(
     core: Core, sequence: int, snapshot: bytes | None, proof: tuple[Checkpoint, ...]
 ) -> None:
-    """The stable checkpoint's effect on the state; also how a restart replays it."""
+    """Apply the stable checkpoint to the state; a restart replays it by this, too."""
     core.slide_to(sequence)
     core.stable_proof = proof
     core.stable_snapshot = snapshot

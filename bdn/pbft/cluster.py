@@ -24,6 +24,8 @@ class Cluster:
         request_timeout_ms: how long a valid request may wait before the primary is suspected.
         view_timeout_ms: how long a new view may take at first; doubles at each failure.
         status_ms: how often a replica tells how far it is.
+        max_payload: the longest payload taken, in bytes; of a client's waiting requests, and of the
+            payloads of one sender that wait for a later view, as much is kept together.
         sequential: one proposal in flight and sequence = height: a backup votes for a payload
             only when its predecessor is executed (the ledger).
     """
@@ -37,13 +39,14 @@ class Cluster:
     request_timeout_ms: int = 2000
     view_timeout_ms: int = 4000
     status_ms: int = 500
+    max_payload: int = 64 << 20
     sequential: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.public_keys)) != len(self.public_keys) or not self.public_keys:
             raise UsageError("a cluster needs at least one replica, and each a key of its own")
         for name in ("checkpoint_interval", "batch_size", "pipeline", "request_timeout_ms",
-                     "view_timeout_ms", "status_ms"):
+                     "view_timeout_ms", "status_ms", "max_payload"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.window < self.checkpoint_interval:

@@ -13,7 +13,6 @@ this replica voted for, and the seal.
 Letters: v ``view``, h ``low``, H ``high``, n, f, q as in `bdn.pbft.cluster`.
 """
 
-from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 from bdn.pbft.application import Application
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.events import Broadcast, CancelTimer, Effect, Persist, Send, SetTimer
-from bdn.pbft.journal import JournalRecord, encode_journal
+from bdn.pbft.journal import JournalRecord, Stable, encode_journal
 from bdn.pbft.messages import (
     NULL_DIGEST,
     NULL_PAYLOAD,
@@ -33,9 +32,10 @@ from bdn.pbft.messages import (
     Prepared,
     PrePrepare,
     Request,
+    Status,
     ViewChange,
 )
-from bdn.pbft.signing import M, Signing, signed
+from bdn.pbft.signing import CachedSigning, M, Signing, signed
 from bdn.pbft.wire import encode_message
 from bdn.seal import Seal
 from bdn.trace import DISCARD, Trace
@@ -48,6 +48,9 @@ BRANCHES = (
     "rejected",
 )
 """Every event name that a replica tells its trace."""
+
+MAX_REASON = 300
+"""Longest reason of a refusal in the trace, in characters."""
 
 MAX_DOUBLINGS = 16
 """Timers double at each failed view change, at most so often (Rule 8d)."""
@@ -200,6 +203,7 @@ class Core:
     application: Application
     trace: Trace
     name: str
+    certificate_signing: Signing = field(init=False)
     q: int = field(init=False)
     # the view
     view: int = field(init=False)
@@ -229,22 +233,25 @@ class Core:
     # catching up
     fetching: int | None = None
     chase: int = 0
-    goal: int = 0
+    goal_proof: tuple[Checkpoint, ...] = ()
     tried: set[int] = field(default_factory=set)
     restoring: tuple[int, bytes, tuple[Checkpoint, ...]] | None = None
     executed_at_tick: int = 0
-    served: Counter[int] = field(default_factory=Counter)
+    served: dict[int, set[tuple[str, int, bytes]]] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
+    statuses: dict[int, tuple[Status, int]] = field(default_factory=dict)  # age in periods
     # timers and the running step
     source: str | int = -1  # whom the transport names as the message's sender
     request_timer: bool = False
     view_timer: bool = False
-    entered: bool = False
+    retake: bool = False  # the view or the window has moved: held-back votes may count now
     recheck: bool = False
     progress: bool = False
+    journaled: int = 0  # bytes written since the last snapshot; no part of `key`
     effects: list[Effect] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.certificate_signing = CachedSigning(self.signing)
         self.q = self.cluster.q
         self.turn_to(0)
         self.slide_to(0)
@@ -262,8 +269,9 @@ class Core:
             frozenset(self.snapshots.items()),
             frozenset(vote for votes in self.checkpoints.values() for vote in votes.values()),
             frozenset(self.far_checkpoints.values()), self.fetching, self.chase,
-            self.goal, frozenset(self.tried), self.restoring, self.executed_at_tick,
-            frozenset(self.served.items()), frozenset(self.answered), self.request_timer,
+            self.goal_proof, frozenset(self.tried), self.restoring, self.executed_at_tick,
+            frozenset((i, frozenset(asked)) for i, asked in self.served.items()),
+            frozenset(self.answered), frozenset(self.statuses.items()), self.request_timer,
             self.view_timer, self.application.state_digest(),
         )
 
@@ -271,9 +279,14 @@ class Core:
         """An independent copy over ``application``, a copy of this one's; messages are shared."""
         twin = Core(self.index, self.cluster, self.signing, application, self.trace, self.name)
         for part in fields(self):
-            if part.name not in ("application", "trace", "signing", "cluster"):
+            if part.name not in ("application", "trace", "cluster", *_SIGNINGS):
                 setattr(twin, part.name, _copied(getattr(self, part.name)))
         return twin
+
+    @property
+    def goal(self) -> int:
+        """The highest certified checkpoint that was not reached when it was certified, or 0."""
+        return self.goal_proof[0].sequence if self.goal_proof else 0
 
     # --- its two moving frames
 
@@ -304,7 +317,21 @@ class Core:
 
     def persist(self, record: JournalRecord) -> None:
         """The record is durable before whatever is sent after it (Rules 10b to 10e)."""
-        self.effects.append(Persist(encode_journal(record)))
+        data = encode_journal(record)
+        self.journaled += len(data)
+        self.effects.append(Persist(data))
+
+    def persist_stable(self, record: Stable, whole: bool = False) -> None:
+        """Write a stable checkpoint, with its snapshot where the journal has grown by as much.
+
+        A restart can also execute again what the journal holds. So snapshots take at most half of
+        the journal, which grows linearly even where the state does; ``whole`` writes it anyway.
+        """
+        if record.snapshot is not None and not whole and self.journaled < len(record.snapshot):
+            record = replace(record, snapshot=None)
+        self.persist(record)
+        if record.snapshot is not None:
+            self.journaled = 0
 
     def set_timer(self, name: str, after_ms: int) -> None:
         """Start or restart a timer."""
@@ -317,6 +344,8 @@ class Core:
     def tell(self, event: str, **details: Any) -> None:
         """One event for the trace."""
         if self.trace is not DISCARD:
+            if "reason" in details:  # it may quote what a peer sent
+                details["reason"] = details["reason"][:MAX_REASON]
             self.trace.event(event, node=self.name, view=self.view, **details)
 
     def doubled(self, milliseconds: int, times: int) -> int:
@@ -324,12 +353,13 @@ class Core:
         return milliseconds << min(times, MAX_DOUBLINGS)
 
 
+_SIGNINGS = ("signing", "certificate_signing")
+
+
 def _copied(value: Any) -> Any:
     """Containers anew, two levels deep; everything inside them is immutable."""
     if isinstance(value, Log):
         return value.copy()
-    if isinstance(value, Counter):
-        return Counter(value)
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, (list, set)):

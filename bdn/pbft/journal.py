@@ -5,7 +5,7 @@ restarted replica never contradicts what it said. Votes themselves are not store
 be made again from the record, and `Voted` says for what. `bdn.pbft.replica` replays the records.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bdn.errors import EncodingError, IntegrityError
@@ -77,31 +77,36 @@ def decode_journal(data: bytes) -> JournalRecord:
 
 
 def compact(records: Sequence[bytes]) -> list[bytes]:
-    """The records that a restart still needs, in order; what a stable checkpoint covers goes.
+    """Return the records that a restart still needs; what a stable checkpoint covers goes.
 
-    A driver may call this whenever it likes and write the result in place of the journal.
+    The last checkpoint whose snapshot was written comes first, because executions beyond it may
+    have been recorded before it. A driver may call this whenever it likes and write the result in
+    place of the journal.
     """
     decoded = [decode_journal(record) for record in records]
-    stable = max((r.sequence for r in decoded if isinstance(r, Stable)), default=0)
-    last = {kind: max((i for i, r in enumerate(decoded) if isinstance(r, kind)), default=-1)
-            for kind in (ViewChange, NewView)}
-    return list(_needed(zip(records, decoded, strict=True), stable, set(last.values())))
-
-
-def _needed(
-    pairs: Iterable[tuple[bytes, JournalRecord]], stable: int, views: set[int]
-) -> Iterable[bytes]:
-    for i, (data, entry) in enumerate(pairs):
-        match entry:
+    base, covered = None, 0
+    for i, record in enumerate(decoded):
+        if isinstance(record, Stable) and record.snapshot is not None:
+            base, covered = i, record.sequence
+    last_view = {kind: max((i for i, record in enumerate(decoded) if isinstance(record, kind)),
+                           default=-1) for kind in (ViewChange, NewView)}
+    needed = [] if base is None else [records[base]]
+    for i, record in enumerate(decoded):
+        match record:
             case ViewChange() | NewView():
-                keep = i in views
-            case Stable():
-                keep = entry.sequence == stable
-            case Voted():
-                keep = entry.pre_prepare.sequence > stable
-            case Prepared():
-                keep = entry.pre_prepare.sequence > stable
-            case Executed():
-                keep = entry.seal.sequence > stable
+                keep = i == last_view[type(record)]
+            case Voted() | Prepared() | Executed() | Stable():
+                keep = _sequence_of(record) > covered
         if keep:
-            yield data
+            needed.append(records[i])
+    return needed
+
+
+def _sequence_of(record: Voted | Prepared | Executed | Stable) -> int:
+    match record:
+        case Voted() | Prepared():
+            return record.pre_prepare.sequence
+        case Executed():
+            return record.seal.sequence
+        case Stable():
+            return record.sequence

@@ -59,15 +59,24 @@ def on_request(core: Core, request: Request) -> None:
     key = (request.client, request.timestamp)
     if key not in core.pending:
         if (len(core.pending) >= PENDING_PER_CLIENT  # else there is nothing to count
-                and sum(r.client == request.client for r in core.pending.values())
-                >= PENDING_PER_CLIENT):
-            raise MessageError(f"{request.client} has {PENDING_PER_CLIENT} requests waiting")
+                or len(request.operation) > core.cluster.max_payload // PENDING_PER_CLIENT):
+            _refuse_crowding(core, request)
         # record
         core.pending[key] = request
         core.recheck = True
     # send
     if isinstance(core.source, str):  # a client's name: no replica has passed it on
         relay(core, request)
+
+
+def _refuse_crowding(core: Core, request: Request) -> None:
+    """Raise `MessageError` where the client has as much waiting as one may (Rule 11f)."""
+    waiting = [r for r in core.pending.values() if r.client == request.client]
+    if len(waiting) >= PENDING_PER_CLIENT:
+        raise MessageError(f"{request.client} has {len(waiting)} requests waiting already")
+    if sum(len(r.operation) for r in (*waiting, request)) > core.cluster.max_payload:
+        raise MessageError(f"{request.client} has too many bytes waiting already; at most "
+                           f"{core.cluster.max_payload} are kept (Cluster.max_payload)")
 
 
 def relay(core: Core, request: Request) -> None:
@@ -117,19 +126,21 @@ def propose_ready(core: Core) -> None:
 
 
 def is_for_later(core: Core, message: PrePrepare | Prepare | Commit) -> bool:
-    """Whether a vote must wait for its view; raises where it counts neither now nor later."""
+    """Tell whether a vote must wait for its view or window; raise where it never counts."""
     if message.view != core.view or not core.active:
         if message.view < core.view:  # Rule 4a
             raise MessageError(f"view {message.view} is over")
         return True  # Rule 4b: nor do votes count during a view change
-    if not core.low < message.sequence <= core.high:  # Rule 1d: else a faulty primary could
-        raise MessageError(f"sequence {message.sequence} is outside "  # exhaust the numbers
-                           f"({core.low}, {core.high}]")
-    return False
+    # Rule 1d: else a faulty primary could exhaust the numbers. The others may have reached a
+    # checkpoint that this replica has yet to count the votes for, so one window more can wait.
+    if not core.low < message.sequence <= core.high + core.cluster.window:
+        raise MessageError(f"sequence {message.sequence} is outside "
+                           f"({core.low}, {core.high}] and the window after it")
+    return message.sequence > core.high
 
 
 def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
-    """Rule 7d: keep a vote that arrives before its view's NEW-VIEW, bounded for each sender."""
+    """Rule 7d: keep a vote that arrives before its view or window, bounded for each sender."""
     # accept?
     sender = (core.cluster.primary(message.view) if isinstance(message, PrePrepare)
               else message.replica)
@@ -138,6 +149,9 @@ def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
         raise MessageError(f"replica {sender} has {len(held)} messages waiting for a later view")
     if message in held:
         return
+    bodies = [m.payload for m in (*held, message) if isinstance(m, PrePrepare) and m.payload]
+    if sum(map(len, bodies)) > core.cluster.max_payload:  # Rule 11d
+        raise MessageError(f"replica {sender} has {len(bodies) - 1} payloads waiting already")
     verify_message(message, core.cluster, core.signing)
     # record
     core.buffer[sender] = [*held, message]
@@ -157,6 +171,7 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
             return None
     if message.payload is None or message.payload == NULL_PAYLOAD:
         raise MessageError("a PRE-PREPARE without a payload")  # null requests come from O alone
+    refuse_long(core, message.payload)
     if core.is_primary:
         raise MessageError("a PRE-PREPARE of this replica's own view came from elsewhere")
     verify_message(message, core.cluster, core.signing)  # Rule 1a
@@ -176,6 +191,13 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
         core.unvoted.add(message.sequence)
         core.tell("deferred", sequence=message.sequence)
     return None
+
+
+def refuse_long(core: Core, payload: bytes) -> None:
+    """Raise `MessageError` for a payload longer than the cluster has agreed to keep (Rule 11g)."""
+    if len(payload) > core.cluster.max_payload:
+        raise MessageError(f"a payload of {len(payload)} bytes; at most "
+                           f"{core.cluster.max_payload} are taken (Cluster.max_payload)")
 
 
 def is_acceptable(
@@ -413,8 +435,16 @@ def forget_held_back(core: Core) -> None:
 
 
 def take_held_back(core: Core) -> list[PrePrepare | Prepare | Commit]:
-    """The messages that waited for the view just entered, in the order of their senders."""
-    due = [m for i in sorted(core.buffer) for m in core.buffer[i] if m.view == core.view]
-    core.buffer = {i: later for i, held in core.buffer.items()
-                   if (later := [m for m in held if m.view > core.view])}
+    """Return and forget what waited for the view and window of now, in the order of senders."""
+    if not core.active:
+        return []
+    due: list[PrePrepare | Prepare | Commit] = []
+    kept: dict[int, list[PrePrepare | Prepare | Commit]] = {}
+    for sender in sorted(core.buffer):
+        for message in core.buffer[sender]:
+            if message.view == core.view and message.sequence <= core.high:
+                due.append(message)
+            else:
+                kept.setdefault(sender, []).append(message)
+    core.buffer = kept
     return due

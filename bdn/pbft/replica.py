@@ -273,9 +273,9 @@ class Replica:
         """Do what has become possible: execute, take what waited, propose, mind the timer."""
         core = self._core
         normal.execute_ready(core)
-        while core.entered or core.recheck:
-            if core.entered:
-                core.entered = False
+        while core.retake or core.recheck:
+            if core.retake:
+                core.retake = False
                 for message in normal.take_held_back(core):
                     self._take_again(message)
             if core.recheck:
@@ -316,6 +316,7 @@ def replay(core: Core, journal: Sequence[bytes]) -> None:
     Nothing is sent: `Start` says afterwards what the others should know.
     """
     for data in journal:
+        core.journaled += len(data)
         try:
             _replay(core, decode_journal(data))
         except PeerError as error:
@@ -414,4 +415,7 @@ def _replay_stable(core: Core, record: Stable) -> None:
         core.replies = {c: (timestamp, result) for c, timestamp, result in snapshot.replies}
         core.executed = record.sequence
         core.next_sequence = max(core.next_sequence, core.executed + 1)
-    checkpoint.adopt(core, record.sequence, record.snapshot, record.proof)
+    data = record.snapshot or core.snapshots.get(record.sequence)
+    checkpoint.adopt(core, record.sequence, data, record.proof)
+    if record.snapshot is not None:
+        core.journaled = 0

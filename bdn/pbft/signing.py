@@ -36,6 +36,8 @@ from bdn.pbft.wire import encode_unsigned
 from bdn.seal import COMMIT_DOMAIN, commit_statement
 
 M = TypeVar("M", bound=Message)
+Claim = tuple[bytes, str, bytes, bytes]
+"""Public key, domain, message and signature."""
 
 
 class Signing(Protocol):
@@ -126,6 +128,39 @@ class Ed25519Signing:
 @lru_cache(maxsize=256)
 def _parsed(public_key: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(public_key)
+
+
+class CachedSigning:
+    """A `Signing` that checks no signature twice; for votes that come again in certificates.
+
+    In a view change each of n replicas shows q − 1 PREPAREs for each prepared entry, and these are
+    nearly the same ones: n votes instead of n(q − 1) are checked. Only what verified is
+    remembered, and the oldest makes room.
+
+    Args:
+        signing: makes the signatures, and checks those that are new.
+        memory: claims that verified; to be shared by several participants in one process.
+    """
+
+    LIMIT = 50_000
+
+    def __init__(self, signing: Signing, memory: dict[Claim, None] | None = None) -> None:
+        self._signing = signing
+        self._memory: dict[Claim, None] = {} if memory is None else memory
+
+    def sign(self, domain: str, message: bytes) -> bytes:
+        """Return the wrapped signature."""
+        return self._signing.sign(domain, message)
+
+    def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
+        """Do as the wrapped one, once."""
+        claim = (public_key, domain, message, signature)
+        if claim in self._memory:
+            return
+        self._signing.verify(public_key, domain, message, signature)
+        if len(self._memory) >= self.LIMIT:
+            del self._memory[next(iter(self._memory))]
+        self._memory[claim] = None
 
 
 class HashSigning:

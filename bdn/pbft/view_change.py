@@ -73,9 +73,11 @@ def on_view_change(core: Core, message: ViewChange) -> None:
     if known is not None and known.view >= message.view:
         return  # Rule 11a: only the highest of each sender is kept
     # Rule 6e: verified before it is stored, so that a bad one never takes a good one's place.
-    verify_view_change(core.cluster, core.signing, message)
+    verify_view_change(core.cluster, core.certificate_signing, message)
     # record
     core.view_changes[message.replica] = message
+    if message.proof:
+        checkpoint.take_certificate(core, message.proof)
     consider(core)
 
 
@@ -140,7 +142,7 @@ def verify_new_view(core: Core, message: NewView) -> None:
         if part.view != message.view:
             raise MessageError(f"a VIEW-CHANGE to {part.view} in the NEW-VIEW of {message.view}")
         if core.view_changes.get(part.replica) != part:  # else it has been verified already
-            verify_view_change(core.cluster, core.signing, part)
+            verify_view_change(core.cluster, core.certificate_signing, part)
     _, order = compute_order(message.view_changes)
     claimed = [(p.view, p.sequence, p.digest) for p in message.pre_prepares]
     if claimed != [(message.view, sequence, digest) for sequence, digest in order]:  # Rule 7b
@@ -158,10 +160,8 @@ def enter(core: Core, message: NewView) -> None:
     core.tell("new-view")
     # what V proves stable may be news
     best, _ = compute_order(message.view_changes)
-    if best.stable > core.low:
-        for part in best.proof:
-            core.checkpoints.setdefault(best.stable, {}).setdefault(part.replica, part)
-        checkpoint.settle(core, best.stable)
+    if best.proof:
+        checkpoint.take_certificate(core, best.proof)
     for proposal in message.pre_prepares:
         slot = core.log.get(proposal.sequence)
         if slot is None or slot.pre_prepare is None:
@@ -174,7 +174,7 @@ def enter(core: Core, message: NewView) -> None:
             core.unvoted.add(slot.sequence)
     reconsider(core)
     catch_up.fetch_checkpoint(core)
-    core.entered = core.recheck = True
+    core.retake = core.recheck = True
 
 
 def install(core: Core, message: NewView) -> None:

@@ -142,20 +142,20 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
         if not data.startswith(opening, at):
             raise EncodingError(f"expected the fields of a {cls.__name__} at byte {at}")
         at += 1
-        values = []
+        values: list[Any] = []
         for key, length, name, width, is_number, _, read_value in plan:
             if not data.startswith(key, at):
                 raise EncodingError(f"expected {cls.__name__}.{name} at byte {at}")
             at += length
             if width:
-                value = data[at:at + width]  # where the data are cut, ``at`` ends beyond them
+                values.append(data[at:at + width])  # where they are cut, ``at`` ends beyond them
                 at += width
             elif is_number and data[at] < 24:  # as most numbers are, without a call
-                value = data[at]
+                values.append(data[at])
                 at += 1
             else:
                 value, at = read_value(data, at)
-            values.append(value)
+                values.append(value)
         return cls(*in_order(values)), at
 
     return write, read

@@ -3,11 +3,14 @@
 import dataclasses
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdn.encoding import encode, to_plain
 from bdn.pbft.core import MAX_BODIES, Slot
 from bdn.pbft.events import Receive, Restored, Suspect, Timeout
+from bdn.pbft.journal import compact
 from bdn.pbft.messages import (
     Checkpoint,
     Commit,
@@ -15,6 +18,7 @@ from bdn.pbft.messages import (
     Message,
     Prepare,
     PrePrepare,
+    State,
     Status,
     type_name,
 )
@@ -180,3 +184,84 @@ def test_forged_votes_do_not_take_the_place_of_real_ones(world):
     w.give(1, Checkpoint(4, b"d" * 32, 2, bytes(64)))
     w.give(1, PrePrepare(7, 1, digest, None, bytes(64)))
     assert w.replicas[1].log_size() == 0
+
+
+def test_payloads_and_requests_that_wait_are_bounded_in_bytes(world):
+    """Rules 11d, 11f, 11g: not only how many things wait for one sender, but also how long."""
+    w = world(max_payload=10_000)
+    core = w.replicas[1]._core
+    w.drop = lambda *_: True
+    for k in range(1, 9):
+        w.give(1, w.pre_prepare(3, k, bytes(3000), bytes([k]) * 32))  # a view to come
+    assert sum(len(m.payload) for m in core.buffer[3]) == 9000
+    for k in range(1, 9):
+        w.give(1, w.request(timestamp=k, operation=bytes(3000)))
+    assert sum(len(r.operation) for r in core.pending.values()) == 9000
+    w.give(1, w.request("c1", operation=bytes(3000)))
+    assert len(core.pending) == 4, "each client has its own share"
+    long = w.payload(w.request(operation=bytes(20_000)))
+    w.give(1, w.pre_prepare(0, 1, long))
+    w.give(1, w.sign(2, State("payload", 1, w.digest(long), long, 0, (), (), 2, b"")))
+    assert len(core.log) == 0
+    assert len([r for r in w.reasons(1) if "max_payload" in r]) == 7
+
+
+def test_a_wire_full_of_nothing_makes_short_reasons(world):
+    """A refusal is one short line in the trace, whatever it quotes."""
+    w = world()
+    for data in (b"\x82\x7a\x00\x4c\x4b\x40" + b"x" * 5_000_000, b"\xff" * 100_000,
+                 encode_message(w.request("c0", operation=bytes(100_000)))[:-1]):
+        w.replicas[1].step(Receive("x" * 1000, data))
+    assert len(w.reasons(1)) == 3
+    assert all(len(reason) <= 300 for reason in w.reasons(1))
+
+
+HUGE = 10 ** 5000
+"""Python refuses to print it."""
+
+
+@pytest.mark.parametrize("sender", [0, 3, 99])
+def test_a_number_that_cannot_be_printed_stops_nobody(world, sender):
+    """A bare exception in `Replica.step` would end an edge server; 29 bytes would do."""
+    w = world()
+    state = to_plain(State("decided", 1, bytes(32), b"", 0, (), (), sender, bytes(64)))
+    state["seal"] = [[HUGE, bytes(64)]]
+    wrong = [encode(["State", state])]
+    snapshot = encode({"state": bytes(32), "replies": [["c0", -5, b""]], "application": b""})
+    proof = w.proof(4, b"d" * 32)
+    wrong.append(encode_message(w.sign(3, State(
+        "checkpoint", 4, b"d" * 32, snapshot, 0, (), proof, 3, b""))))
+    before = w.replicas[0].fingerprint()
+    for data in wrong:
+        assert w.replicas[0].step(Receive(sender, data)) == []
+    assert w.replicas[0].fingerprint() == before
+
+
+def test_a_state_of_nobody_is_not_even_looked_at(world):
+    """STATE is verified before it is used: its body is not judged, its proof not counted."""
+    w = world()
+    state = State("decided", 1, bytes(32), b"junk", 0, ((1, bytes(64)),), (), 2, bytes(64))
+    w.give(0, state)
+    w.give(0, dataclasses.replace(state, replica=77))
+    assert "signature" in w.reasons(0)[0]
+    assert "none of the 4" in w.reasons(0)[1]
+
+
+def test_the_journal_of_a_growing_log_grows_linearly(world):
+    """Snapshots take at most half of it, although the state of an `AppendLog` never shrinks."""
+    def journal(requests):
+        w = world(status_ms=100_000)
+        for k in range(requests):
+            w.submit(operation=b"%050d" % k)
+            w.run(20)
+        assert w.replicas[1].executed == requests
+        again = w.build(1, w.journals[1])
+        assert again.application.operations == w.replicas[1].application.operations
+        assert again.stable == w.replicas[1].stable
+        short = w.build(1, compact(w.journals[1]))
+        assert short.application.operations == again.application.operations
+        return sum(map(len, w.journals[1])), sum(map(len, compact(w.journals[1])))
+
+    (once, short), (twice, shorter) = journal(80), journal(320)
+    assert twice < 5 * once
+    assert shorter < 5 * short + once

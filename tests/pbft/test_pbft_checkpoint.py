@@ -311,10 +311,11 @@ def test_one_status_a_period_is_answered(world):
     status = w.sign(3, Status(0, True, 0, 0, 3, b""))
     assert w.give(2, status)
     assert not w.give(2, status)
-    fetch = w.sign(3, Fetch("payload", 1, w.replicas[2]._core.log.get(1).pre_prepare.digest, 3,
-                            b""))
-    answers = [w.give(2, fetch) for _ in range(100)]
-    assert sum(map(bool, answers)) == 2 * w.cluster.window + 1
+    fetches = [w.sign(3, Fetch("payload", k, bytes(32), 3, b"")) for k in range(100)]
+    for fetch in fetches:
+        w.give(2, fetch)
+    assert len(w.replicas[2]._core.served[3]) == 2 * w.cluster.window + 1
+    assert len([r for r in w.reasons(2) if "asked enough" in r]) == 100 - 2 * w.cluster.window - 1
     w.step(2, Timeout("status"))
     assert w.give(2, status)
 

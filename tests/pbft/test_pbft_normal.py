@@ -98,14 +98,16 @@ def test_a_second_digest_at_one_place_is_refused(world):
 
 
 def test_sequence_numbers_outside_the_window_are_refused(world):
-    """Rule 1d: h < n ≤ H."""
+    """Rule 1d: h < n ≤ H; within one window more they wait, unanswered."""
     w = world()
     payload = w.payload(w.request())
     assert not w.give(1, w.pre_prepare(0, 0, payload))
-    assert not w.give(1, w.pre_prepare(0, 9, payload))
-    for vote in (w.prepare(2, 0, 0, w.digest(payload)), w.commit(2, 0, 9, w.digest(payload))):
+    assert not w.give(1, w.pre_prepare(0, 17, payload))
+    for vote in (w.prepare(2, 0, 0, w.digest(payload)), w.commit(2, 0, 17, w.digest(payload))):
         w.give(1, vote)
     assert w.replicas[1].log_size() == 0
+    assert not w.give(1, w.pre_prepare(0, 9, payload))
+    assert len(w.replicas[1]._core.log) == 0
     assert w.give(1, w.pre_prepare(0, 8, payload))
 
 

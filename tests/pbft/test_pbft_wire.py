@@ -117,7 +117,8 @@ HEADS = (0x17, 0x18, 0x19, 0x20, 0x38, 0x57, 0x58, 0x59, 0x5F, 0x78, 0x9F, 0xC2,
 
 @pytest.mark.parametrize("message", [
     Request("c" * 23, bytes(32), 24, b"o" * 24, bytes(64)),
-    PrePrepare(3, 300, bytes(32), b"p" * 256, bytes(64)), Commit(255, 2**40, bytes(32), 256, bytes(64)),
+    PrePrepare(3, 300, bytes(32), b"p" * 256, bytes(64)),
+    Commit(255, 2**40, bytes(32), 256, bytes(64)),
     State("decided", 1, bytes(32), b"", 0, ((7, bytes(64)),), (), 0, bytes(64)),
 ], ids=type_name)
 def test_a_number_or_length_in_more_bytes_than_it_needs_is_refused(message):

@@ -12,7 +12,7 @@ from bdn.identity import Identity
 from bdn.pbft.application import AppendLog, Result
 from bdn.pbft.messages import Request
 from bdn.pbft.replica import Replica
-from bdn.pbft.signing import Ed25519Signing, HashSigning, Signing
+from bdn.pbft.signing import CachedSigning, Claim, Ed25519Signing, HashSigning, Signing
 from bdn.pbft.simulator.scenario import RequestRule, Scenario
 from bdn.pbft.wire import decode_message
 from bdn.randomness import SeededRandomness
@@ -91,34 +91,6 @@ class BranchCounter:
         return nullcontext()
 
 
-class CachedSigning:
-    """A `Signing` that verifies no signature twice; all nodes of a run share the memory.
-
-    Verification is a function of its arguments, so the answers are the same; four replicas in one
-    process need not each pay for one COMMIT.
-    """
-
-    LIMIT = 100_000
-
-    def __init__(self, signing: Signing, memory: set[tuple[bytes, str, bytes, bytes]]) -> None:
-        self._signing = signing
-        self._memory = memory
-
-    def sign(self, domain: str, message: bytes) -> bytes:
-        """The wrapped signature."""
-        return self._signing.sign(domain, message)
-
-    def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
-        """As the wrapped one; only what verified is remembered."""
-        claim = (public_key, domain, message, signature)
-        if claim in self._memory:
-            return
-        self._signing.verify(public_key, domain, message, signature)
-        if len(self._memory) >= self.LIMIT:
-            self._memory.clear()
-        self._memory.add(claim)
-
-
 def make_identities(scenario: Scenario) -> dict[str, Identity]:
     """One identity a replica and client, the same ones for every scenario: names make the keys."""
     keys = SeededRandomness(b"bdn simulate")
@@ -137,7 +109,7 @@ def _identity(keys: SeededRandomness, name: str) -> Identity:
 
 def make_signings(identities: Mapping[str, Identity], real: bool) -> dict[str, Signing]:
     """Everyone's signing: Ed25519, or the hash that protects nothing and is quick."""
-    memory: set[tuple[bytes, str, bytes, bytes]] = set()
+    memory: dict[Claim, None] = {}
     return {name: CachedSigning(Ed25519Signing(identity), memory) if real
             else HashSigning(identity.public_key) for name, identity in identities.items()}
 
