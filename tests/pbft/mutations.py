@@ -340,9 +340,9 @@ def notice(mutation: Mutation | None, tests: tuple[str, ...], every: bool = Fals
 # --- the list -------------------------------------------------------------------------------------
 
 
-NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT = (
+NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT, LIVE = (
     f"test_pbft_{name}" for name in (
-        "normal", "view_change", "checkpoint", "recovery", "bounds", "client"))
+        "normal", "view_change", "checkpoint", "recovery", "bounds", "client", "liveness"))
 
 
 def m(rule: str, function: str, edit: Edit, file: str, *tests: str) -> Mutation:
@@ -357,12 +357,16 @@ MUTATIONS = [
       NORMAL, "test_a_pre_prepare_needs_its_payloads_digest"),
     m("1c no other digest", "on_pre_prepare", never("pre_prepare", "digest"),
       NORMAL, "test_a_second_digest_at_one_place_is_refused"),
-    m("1d above h", "is_for_later", swap("core.low < message.sequence <= core.high",
-                                         "message.sequence <= core.high"),
+    m("1d above h", "is_for_later",
+      swap("core.low < message.sequence <= core.high + core.cluster.window",
+           "message.sequence <= core.high + core.cluster.window"),
       NORMAL, "test_sequence_numbers_outside_the_window_are_refused"),
-    m("1d up to H", "is_for_later", swap("core.low < message.sequence <= core.high",
-                                         "core.low < message.sequence"),
+    m("1d up to H", "is_for_later", swap("message.sequence > core.high", "False"),
       NORMAL, "test_sequence_numbers_outside_the_window_are_refused"),
+    m("1d one window more waits", "is_for_later",
+      swap("core.low < message.sequence <= core.high + core.cluster.window",
+           "core.low < message.sequence"),
+      LIVE, "test_what_lies_one_window_above_waits_and_what_lies_further_is_refused"),
     m("1d the primary too", "propose_ready", swap("sequence > core.high", "False"),
       CHECK, "test_the_window_stops_a_primary_until_the_checkpoint"),
     m("1e valid payload", "is_acceptable", without("accepts"),
@@ -420,9 +424,15 @@ MUTATIONS = [
     m("4b view change", "is_for_later", swap("not core.active", "False"),
       NORMAL, "test_during_a_view_change_no_vote_is_taken"),
     # 5: checkpoints
-    m("5a quorum", "certificate", swap("core.q", "core.cluster.weak", 1),
+    m("5a quorum", "count_votes", swap("core.q", "core.cluster.weak", 1),
       CHECK, "test_fewer_than_q_checkpoints_cut_nothing"),
-    m("5a matching", "certificate", swap("votes[i].digest == candidate.digest", "True"),
+    m("5a as a whole in a VIEW-CHANGE", "on_view_change", without("take_certificate"),
+      LIVE, "test_a_certificate_in_a_view_change_counts_as_a_whole"),
+    m("5a as a whole in a NEW-VIEW", "enter", without("take_certificate"),
+      LIVE, "test_a_checkpoint_that_a_new_view_proves_is_taken_from_it"),
+    m("5a as a whole in a STATE", "_take_checkpoint", without("take_certificate"),
+      LIVE, "test_a_certificate_in_a_state_counts_as_a_whole"),
+    m("5a matching", "count_votes", swap("votes[i].digest == candidate.digest", "True"),
       CHECK, "test_checkpoints_that_disagree_make_nothing_stable"),
     m("5a signed", "on_checkpoint", without("verify_message"),
       BOUNDS, "test_forged_votes_do_not_take_the_place_of_real_ones"),
@@ -437,11 +447,15 @@ MUTATIONS = [
     m("5d fetched state", "_take_checkpoint", never("checkpoint_digest"),
       CHECK, "test_a_fetched_state_proves_itself"),
     m("5d proof", "_take_checkpoint",
-      swap("verify_stable(core.cluster, core.signing, message.sequence, message.proof)",
+      swap("verify_stable(core.cluster, core.certificate_signing, message.sequence, proof)",
            "message.digest"),
       CHECK, "test_a_fetched_state_proves_itself"),
     m("5e state transfer", "_fetch_ahead", never("stable"),
       CHECK, "test_a_replica_behind_a_checkpoint_fetches_the_state"),
+    m("5e those who certified answer", "_answer_checkpoint", always("own"),
+      LIVE, "test_those_who_certified_a_checkpoint_give_its_state"),
+    m("5e holders in turn", "fetch_checkpoint", without("difference_update"),
+      LIVE, "test_holders_are_asked_again_when_all_were_asked"),
     m("5f no judgement meanwhile", "is_acceptable", never("restoring"),
       CHECK, "test_an_application_that_restores_by_itself_is_waited_for"),
     m("5g no execution meanwhile", "execute_ready", always("restoring"),
@@ -598,14 +612,30 @@ MUTATIONS = [
       BOUNDS, "test_a_flooding_peer_fills_bounded_memory"),
     m("11c answers", "on_status", swap("message.replica in core.answered", "False"),
       CHECK, "test_one_status_a_period_is_answered"),
-    m("11c served", "on_fetch", never("served"),
+    m("11c served", "on_fetch", never("cost"),
       CHECK, "test_one_status_a_period_is_answered"),
+    m("11c served anew", "on_status_timer", without("clear", 1),
+      LIVE, "test_every_period_a_replica_may_ask_anew"),
     m("11d held-back votes", "hold_back", never("held", "window"),
       BOUNDS, "test_a_flooding_peer_fills_bounded_memory"),
     m("11e bodies", "Slot.keep", never("MAX_BODIES"),
       BOUNDS, "test_bodies_of_a_slot_are_bounded"),
-    m("11f requests", "on_request", never("PENDING_PER_CLIENT"),
+    m("11f requests", "_refuse_crowding", never("PENDING_PER_CLIENT"),
       NORMAL, "test_a_client_cannot_fill_a_replicas_memory"),
+    m("11d held-back bytes", "hold_back", never("max_payload"),
+      BOUNDS, "test_payloads_and_requests_that_wait_are_bounded_in_bytes"),
+    m("11f waiting bytes", "_refuse_crowding", never("max_payload"),
+      BOUNDS, "test_payloads_and_requests_that_wait_are_bounded_in_bytes"),
+    m("11g payloads", "refuse_long", never("max_payload"),
+      BOUNDS, "test_payloads_and_requests_that_wait_are_bounded_in_bytes"),
+    m("11h old statuses", "on_status", never("_has_come_further"),
+      LIVE, "test_an_old_status_sent_again_uses_up_no_answer"),
+    m("11h not for ever", "on_status_timer", swap("age < STATUS_MEMORY", "True"),
+      LIVE, "test_a_replica_that_lost_its_disk_is_helped_again"),
+    m("11h repeated fetches", "on_fetch", swap("asked in served", "False"),
+      LIVE, "test_a_fetch_sent_again_uses_up_no_answer"),
+    m("11h fetches of the past", "on_fetch", swap("message.sequence <= known.executed", "False"),
+      LIVE, "test_a_fetch_sent_again_uses_up_no_answer"),
     # sequential ledgers
     m("12a defer", "is_acceptable", never("sequential"),
       NORMAL, "test_sequential_defers_until_the_predecessor_is_executed"),
@@ -616,9 +646,9 @@ MUTATIONS = [
 
 
 def every_test() -> tuple[str, ...]:
-    """Return every test of the six files that needs no more than a ``world``."""
+    """Return every test of the seven files that needs no more than a ``world``."""
     found = []
-    for file in (NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT):
+    for file in (NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT, LIVE):
         tree = ast.parse((HERE / f"{file}.py").read_text(encoding="utf-8"))
         found += [f"{file}:{node.name}" for node in tree.body
                   if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")

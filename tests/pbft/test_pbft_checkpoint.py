@@ -77,6 +77,7 @@ def test_the_window_stops_a_primary_until_the_checkpoint(world):
         w.give(0, w.request("c0", timestamp), "c0")
         w.run(10)
     assert [r.executed for r in w.replicas] == [8] * 4
+    assert w.sent_types(0).count("PRE-PREPARE") == 3 * 8
     heal(w)
     for i in range(4):
         w.step(i, Timeout("status"))
@@ -163,8 +164,8 @@ def test_a_fetched_state_proves_itself(world):
     wrong += [dataclasses.replace(good, proof=good.proof[:2]),
               dataclasses.replace(good, sequence=8), dataclasses.replace(good, data=b"junk")]
     before = w.replicas[3].fingerprint()
-    for message in wrong:
-        w.give(3, message)
+    for message in [*wrong, dataclasses.replace(good, replica=1)]:
+        w.give(3, w.sign(0, message))
         assert w.replicas[3].fingerprint() == before
     w.give(3, good)
     assert w.replicas[3].executed == 4
@@ -188,8 +189,8 @@ def test_a_fetched_decision_proves_itself(world):
         dataclasses.replace(good, data=other, digest=w.digest(other)),
     ]
     before = w.replicas[3].fingerprint()
-    for message in wrong:
-        w.give(3, message)
+    for message in [*wrong, dataclasses.replace(good, replica=1)]:
+        w.give(3, w.sign(0, message))
         assert w.replicas[3].fingerprint() == before
     w.give(3, good)
     assert w.replicas[3].executed == 1

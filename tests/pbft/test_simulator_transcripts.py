@@ -53,9 +53,9 @@ TEACHES = {
     "state-transfer": "Replica 3 is cut off while the others pass two checkpoints and cut their\n"
         "logs. No vote can bring it back; it fetches the state that a quorum signed. Section\n"
         "4.3; rule 5.",
-    "lying-checkpoint": "Replica 2 sends 0 and 1 a wrong CHECKPOINT and replica 3 the right one. Each\n"
-        "keeps a sender's first vote, so 0 and 1 never count a quorum; but a certificate counts as\n"
-        "a whole, and replica 3 sends it as one STATE. Section 4.3; rule 5.",
+    "lying-checkpoint": "Replica 2 sends 0 and 1 a wrong CHECKPOINT, and 3 the right one. Each\n"
+        "keeps a sender's first vote, so 0 and 1 never count a quorum; but a certificate counts\n"
+        "as a whole, and replica 3 sends it as one STATE. Section 4.3; rule 5.",
     "state-from-a-liar": "Only replica 2 has checkpoint 12 stable, and it gives replica 3 a wrong\n"
         "state whenever it is asked. The others certified that checkpoint, so they have its state\n"
         "too: 3 asks the holders in turn. Section 4.3; rules 5, 10.",
