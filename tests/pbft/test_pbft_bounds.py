@@ -3,11 +3,12 @@
 import dataclasses
 import random
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.encoding import encode, to_plain
+from bdn.encoding import to_plain
 from bdn.pbft.core import MAX_BODIES, Slot
 from bdn.pbft.events import Receive, Restored, Suspect, Timeout
 from bdn.pbft.journal import compact
@@ -226,8 +227,9 @@ def test_a_number_that_cannot_be_printed_stops_nobody(world, sender):
     w = world()
     state = to_plain(State("decided", 1, bytes(32), b"", 0, (), (), sender, bytes(64)))
     state["seal"] = [[HUGE, bytes(64)]]
-    wrong = [encode(["State", state])]
-    snapshot = encode({"state": bytes(32), "replies": [["c0", -5, b""]], "application": b""})
+    wrong = [cbor2.dumps(["State", state], canonical=True)]
+    snapshot = cbor2.dumps(
+        {"state": bytes(32), "replies": [["c0", -5, b""]], "application": b""}, canonical=True)
     proof = w.proof(4, b"d" * 32)
     wrong.append(encode_message(w.sign(3, State(
         "checkpoint", 4, b"d" * 32, snapshot, 0, (), proof, 3, b""))))

@@ -3,6 +3,7 @@
 import dataclasses
 from contextlib import suppress
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,11 @@ def filled(value, path, new):
     return copy
 
 
+def written(value):
+    """Another library's encoding, which knows no bounds."""
+    return cbor2.dumps(value, canonical=True)
+
+
 WRONG = {
     bool: (0, 1, None, b"", "true"),
     int: (-1, 2**63, 2**64, -2**63, HUGE, -HUGE, True, None, b"1", "1", [], {}),
@@ -173,12 +179,12 @@ def test_every_field_at_every_depth_is_checked_by_type_and_range(message):
             if wrong is None and path[-1] == "payload":
                 continue  # the only field that may be absent
             with pytest.raises(EncodingError) as caught:
-                decode_message(encode([type(message).__name__, filled(plain, path, wrong)]))
+                decode_message(written([type(message).__name__, filled(plain, path, wrong)]))
             assert len(str(caught.value)) < 200
         sizes = {"digest": (0, 31, 33), "public_key": (0, 31, 33), "signature": (65, 5000)}
         for size in sizes.get(path[-1], ()):
             with pytest.raises(EncodingError):
-                decode_message(encode([type(message).__name__, filled(plain, path, bytes(size))]))
+                decode_message(written([type(message).__name__, filled(plain, path, bytes(size))]))
 
 
 def test_a_snapshots_fields_are_checked_like_a_messages():
@@ -189,12 +195,12 @@ def test_a_snapshots_fields_are_checked_like_a_messages():
     for path, value in holes(plain):
         for wrong in WRONG[type(value)]:
             with pytest.raises(EncodingError):
-                decode_snapshot(encode(filled(plain, path, wrong)))
+                decode_snapshot(written(filled(plain, path, wrong)))
 
 
 @pytest.mark.parametrize("data", [
-    encode(["x" * 5_000_000, {}]), encode(["Status" * 1_000_000, {}]),
-    encode([b"x" * 5_000_000, {}]), b"\x82\x7a\x00\x4c\x4b\x40" + b"x" * 5_000_000])
+    cbor2.dumps(["x" * 5_000_000, {}]), cbor2.dumps(["Status" * 1_000_000, {}]),
+    cbor2.dumps([b"x" * 5_000_000, {}]), b"\x82\x7a\x00\x4c\x4b\x40" + b"x" * 5_000_000])
 def test_a_huge_class_name_makes_a_short_complaint(data):
     with pytest.raises(EncodingError) as caught:
         decode_message(data)
