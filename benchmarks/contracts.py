@@ -1,17 +1,23 @@
-"""What contracts cost: both engines beside CPython and Starlark, and host calls beside bare gmpy2.
+"""What contracts cost: both engines beside CPython and Starlark, host calls beside bare gmpy2, and
+how much time and memory a million gas buys at worst.
 
 The same four functions run on the walker, on the compiled engine, natively on CPython (without gas
 or limits), and on Starlark (Rust, without gas). The aims: compiled at least 3
 times faster than the walker, at most 12 times slower than CPython.
 """
 
+import gc
 import hashlib
 import random
+import statistics
+import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import gmpy2
 from harness import Report, Timing, main, paired, timed
+from hostile_contracts import HOSTILE, OTHER, hostile_contract
 
 from bdn.chain.contracts import compile_contract
 
@@ -170,11 +176,52 @@ def compiling(report: Report) -> None:
         report.add(compile=name, lines=text.count("\n"), time=timed(build, 5))
 
 
+def hostile(report: Report) -> None:
+    """Rows: seconds and bytes that a million gas buys, for programs that try to get much of them.
+
+    Seconds are the CPU's, the better of two calls; bytes are the most that Python held at a time
+    (gmpy2's own numbers are not seen), all results being kept. Each row is compared with the median
+    of all programs.
+    """
+    contracts = {"other": compile_contract(OTHER, "other")}
+    names = list(HOSTILE)[::8] if report.quick else list(HOSTILE)
+    gas = 150_000 if report.quick else 2_000_000
+    seconds, size = {}, {}
+    for name in names:
+        contract = hostile_contract(name, keep=False)
+        contract.engine("closures")
+        spent, taken = gas, 0.0
+        while taken < 0.005:  # some host functions leave much gas unused
+            begin = time.process_time()
+            contract.call("main", gas=spent, contracts=contracts)
+            taken, last, spent = time.process_time() - begin, spent, 4 * spent
+        begin = time.process_time()
+        contract.call("main", gas=last, contracts=contracts)
+        seconds[name] = min(taken, time.process_time() - begin) / last * 1e6
+        contract = hostile_contract(name, keep=True)
+        contract.engine("closures")
+        gc.collect()
+        tracemalloc.start()
+        contract.call("main", gas=gas, contracts=contracts)
+        size[name] = tracemalloc.get_traced_memory()[1] / gas * 1e6
+        tracemalloc.stop()
+    slow, large = statistics.median(seconds.values()), statistics.median(size.values())
+    for name in sorted(names, key=lambda name: -seconds[name]):
+        report.add(**{"hostile program": name, "ms per Mgas": seconds[name] * 1e3,
+                      "× median ms": seconds[name] / slow, "MB per Mgas": size[name] / 1e6,
+                      "× median MB": size[name] / large})
+    report.notes.append(
+        f"Of {len(names)} hostile programs the slowest takes {max(seconds.values()) / slow:.1f} "
+        f"times the median's time for its gas (aim: 5), the largest "
+        f"{max(size.values()) / large:.1f} times the median's bytes (aim: 10).")
+
+
 def measure(report: Report) -> None:
     """Everything."""
     engines(report)
     hosts(report)
     compiling(report)
+    hostile(report)
 
 
 if __name__ == "__main__":

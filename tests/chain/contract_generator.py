@@ -9,6 +9,9 @@ import random
 import re
 from collections.abc import Callable, Mapping
 
+from bdn.chain.contracts.contract import compile_contract
+from bdn.chain.contracts.errors import ContractLimitError
+
 TYPES = ("int", "bool", "str", "bytes", "list", "dict")
 
 ACCOUNTS = (b"alice", b"bob", b"carol")
@@ -154,7 +157,21 @@ class Generator:
         self.loops = 0
 
     def program(self) -> str:
-        """A source with the public function ``main(a: int, b: bytes)``."""
+        """A source with the public function ``main(a: int, b: bytes)``, within the limits.
+
+        A program that outgrows them (a line can) is drawn anew from where the sequence stands.
+        """
+        while True:
+            source = self.drawn()
+            try:
+                compile_contract(source, "fuzzed")
+            except ContractLimitError:
+                continue
+            return source
+
+    def drawn(self) -> str:
+        """A source, large or small."""
+        self.count, self.helpers = 0, []
         self.lines = [] if self.pure else HEADER.splitlines()
         if not self.pure:
             self.lines.append("partner: contract")

@@ -1,27 +1,25 @@
 """Two engines, one meaning, under every Python present; and Python's own."""
 
-import os
-import shutil
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
 from contract_differential import Difference, compare, digests, elsewhere, main, outcome
 from contract_generator import Generator
+from fixed_ledger import interpreters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdn.chain.contracts import compile_contract
 from bdn.chain.contracts.compiled import shortcuts
+from bdn.chain.contracts.errors import ContractLimitError
 
 THOROUGH = settings.default.max_examples > 100
 PROGRAMS = 10_000 if THOROUGH else 100
 ELSEWHERE = 2_000 if THOROUGH else 20
-REFUSED = 62_607
-"""One of the two seeds below 100,000 whose program the language refuses."""
+OUTGROWN = ((62_607, False), (17_620_539, True))
+"""Seeds (and whether pure) whose first program has a line that is too long."""
 
 
 def test_both_engines_agree_on_generated_programs() -> None:
@@ -68,25 +66,11 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
             compare_all(range(400))
 
 
-def interpreters() -> list[str]:
-    """This Python, and one of each other version from 3.11 on the path or in pyenv's folder."""
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    chosen = [sys.executable]
-    for minor in range(11, 16):
-        found = [*map(str, sorted(versions.glob(f"3.{minor}.*/bin/python"))),
-                 shutil.which(f"python3.{minor}")]
-        for python in filter(None, found):
-            probe = subprocess.run([python, "-c", ""], capture_output=True, check=False)
-            if minor != sys.version_info.minor and probe.returncode == 0:
-                chosen.append(python)
-                break
-    return chosen
-
-
 def test_every_python_and_hash_seed_agrees() -> None:
     """Under any PYTHONHASHSEED and each supported Python."""
     expected = digests(0, ELSEWHERE)
-    for number, python in enumerate(interpreters()):
+    pythons = [sys.executable, *(python for _, python in interpreters())]
+    for number, python in enumerate(pythons):
         assert outcome(elsewhere(python, 0, ELSEWHERE, str(1 + 999 * number))) == expected, python
 
 
@@ -108,9 +92,11 @@ def test_the_command_names_the_first_difference(
     assert "DIFFERENT from program 500 on: programs 0 to 999" in capsys.readouterr().out
 
 
-def test_a_refused_program_is_an_outcome_too() -> None:
-    """A generated line over the limit: what must agree is the refusal."""
-    assert compare(REFUSED).startswith(b"ContractLimitError: fuzzed:")
+@pytest.mark.parametrize(("seed", "pure"), OUTGROWN)
+def test_generated_programs_stay_within_the_limits(seed: int, pure: bool) -> None:
+    with pytest.raises(ContractLimitError):
+        compile_contract(Generator(seed, pure).drawn())
+    compile_contract(Generator(seed, pure).program())
 
 
 # --- Python as a third opinion ------------------------------------------------------------------
