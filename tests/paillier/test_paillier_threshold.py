@@ -1,4 +1,4 @@
-"""DESIGN.md section 6, opening together: subsets, refusals, Lagrange, and t − 1 shares."""
+"""Opening together: subsets, refusals, Lagrange, and t − 1 shares."""
 
 import itertools
 import math
@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.paillier import Ciphertext, combine, deal, deal_from_primes, errors, verify_share
+from bdn.paillier import (
+    Ciphertext,
+    batch,
+    combine,
+    deal,
+    deal_from_primes,
+    errors,
+    threshold,
+    verify_share,
+)
 from bdn.paillier.numbers import safe_prime
 from bdn.paillier.threshold import lagrange_at_zero, open_shares
 from bdn.randomness import SeededRandomness
@@ -147,6 +156,49 @@ def test_a_sign_on_a_share_changes_nothing(small):
     values = [part.value for part in parts_of(small, c)]
     signed = {i: [(-1) ** i * value % key.N2] for i, value in enumerate(values[:3], 1)}
     assert open_shares(key, signed) == [8]
+
+
+# --- wrong shares whose proofs nevertheless hold ------------------------------------------------
+
+
+@pytest.mark.parametrize(("parties", "threshold"), [(20, 10), (7, 3), (5, 2), (4, 2)])
+def test_every_single_and_every_pair_of_bad_shares_is_left_out(parties, threshold):
+    """Whichever one or two parties are wrong, t of the others open."""
+    key, shares = deal(parties, threshold, 64, SeededRandomness(parties))
+    c = key.encrypt(-5)
+    right = {share.index: [share.partially_decrypt(c).value] for share in shares}
+    singles, pairs = (itertools.combinations(right, count) for count in (1, 2))
+    for bad in (*singles, *pairs):
+        wrong = {index: [right[index][0] * (2 + index) % key.N2] for index in bad}
+        assert open_shares(key, {**right, **wrong}) == [key.N - 5], bad
+
+
+def test_a_search_over_a_vector_looks_at_one_combination_of_it(monkeypatch):
+    """A try costs t powers, however long the vector is; only the subset that opens costs more."""
+    key, shares = deal(6, 3, 64, SeededRandomness(b"search"))
+    ciphertexts, _ = batch.encrypt_many(key, range(50))
+    parts = {share.index: threshold.partially_decrypt_many(share, ciphertexts).values
+             for share in shares}
+    for bad in (1, 2):
+        parts[bad] = (*parts[bad][:-1], parts[bad][-1] * (2 + bad) % key.N2)
+    lengths = []
+    power_each = threshold.power_each
+    monkeypatch.setattr(threshold, "power_each", lambda values, *rest: (
+        lengths.append(len(values)) or power_each(values, *rest)))
+    assert open_shares(key, parts) == list(range(50))
+    assert sum(length == 50 for length in lengths) == 2 * key.threshold
+    assert set(lengths) == {1, 50}
+
+
+@given(st.integers(1, 8), st.data())
+def test_every_subset_comes_once_and_those_without_few_come_early(count, data):
+    size = data.draw(st.integers(1, count))
+    indices = sorted(data.draw(st.sets(st.integers(1, 30), min_size=count, max_size=count)))
+    found = list(threshold.subsets_leaving_out(indices, size))
+    assert sorted(found) == list(itertools.combinations(indices, size))
+    bad = data.draw(st.sets(st.sampled_from(indices), max_size=count - size))
+    first = next(at for at, subset in enumerate(found) if not bad & set(subset))
+    assert first < sum(math.comb(count, k) for k in range(len(bad) + 1))
 
 
 # --- Lagrange over the integers -----------------------------------------------------------------
