@@ -42,6 +42,7 @@ from typing import Annotated
 from gmpy2 import mpz
 
 from bdn.encoding import bits, decode_record, digest, encode_record
+from bdn.errors import shown
 from bdn.paillier.errors import ParameterError, ProofError
 from bdn.paillier.keys import (
     MAX_MODULUS_BITS,
@@ -128,6 +129,12 @@ class PlaintextProof:
         return decode_record(cls, data)
 
 
+def most_proof_bytes(public_key: PublicKey, count: int) -> int:
+    """The length that no encoded proof about ``count`` ciphertexts exceeds."""
+    bits = 3 * public_key.bits + _mask_bits(public_key, count)
+    return bits // 8 + 64  # with room for names, tags and lengths
+
+
 def prove_plaintexts(
     public_key: PublicKey,
     ciphertexts: Sequence[mpz],
@@ -199,8 +206,10 @@ def weighted_product(
     if not vectors or len(vectors) != len(weights):
         raise ParameterError(f"{len(vectors)} vectors for {len(weights)} weights")
     if min(weights) < 0:
-        raise ParameterError(f"weight {min(weights)} is negative")
+        raise ParameterError(f"weight {shown(min(weights))} is negative")
     if len({len(vector) for vector in vectors}) != 1:
         raise ParameterError("the vectors have different lengths")
+    if not vectors[0]:
+        return []
     program, N2 = addition_sequence(weights), mpz(public_key.N2)
     return [run_sequence(program, bases, N2) for bases in zip(*vectors, strict=True)]

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import gmpy2
 
+from bdn.arguments import as_integer
+from bdn.errors import shown
 from bdn.paillier.errors import ParameterError
-from bdn.paillier.keys import SEED_BYTES, PublicKey
+from bdn.paillier.keys import MAX_MODULUS_BITS, MAX_PARTIES, SEED_BYTES, PublicKey
 from bdn.paillier.numbers import PRIME_ROUNDS, safe_prime
 from bdn.paillier.threshold import KeyShare, challenge_bits
 from bdn.randomness import Randomness, as_randomness
@@ -31,9 +33,11 @@ def deal(
     About two seconds at 2048 bits; toy keys from 24 bits are for tests. Raises
     `ParameterError` for parameters from which no key can be made.
     """
-    _check_sharing(parties, threshold)
-    if bits < MIN_BITS or bits % 2:
-        raise ParameterError(f"bits must be even and at least {MIN_BITS}, not {bits}")
+    parties, threshold = _checked_sharing(parties, threshold)
+    bits = as_integer(bits, "bits")
+    if not MIN_BITS <= bits <= MAX_MODULUS_BITS or bits % 2:
+        raise ParameterError(
+            f"bits must be even, {MIN_BITS} to {MAX_MODULUS_BITS}, not {shown(bits)}")
     source = as_randomness(rng)
     while True:
         p, q = safe_prime(bits // 2, source), safe_prime(bits // 2, source)
@@ -55,7 +59,8 @@ def deal_from_primes(
     gcd(N, φ(N)) = 1 and, at 2048 bits and more, (p − 1)/2 and (q − 1)/2 longer than the challenge
     of the share proofs.
     """
-    _check_sharing(parties, threshold)
+    parties, threshold = _checked_sharing(parties, threshold)
+    p, q = as_integer(p, "a prime"), as_integer(q, "a prime")
     _check_primes(p, q, parties, require_safe_primes)
     source = as_randomness(rng)
     N, m = p * q, (p - 1) * (q - 1) // 4
@@ -78,9 +83,15 @@ def deal_from_primes(
     return public_key, [KeyShare(public_key, i, s) for i, s in enumerate(secrets, 1)]
 
 
-def _check_sharing(parties: int, threshold: int) -> None:
-    if not 1 <= threshold <= parties:
-        raise ParameterError(f"a threshold of {threshold} with {parties} parties; 1 ≤ t ≤ ℓ")
+def _checked_sharing(parties: int, threshold: int) -> tuple[int, int]:
+    """The two numbers as Python's integers; raises `ParameterError` unless 1 ≤ t ≤ ℓ."""
+    parties, threshold = as_integer(parties, "parties"), as_integer(threshold, "threshold")
+    if not 1 <= threshold <= parties <= MAX_PARTIES:
+        raise ParameterError(
+            f"a threshold of {shown(threshold)} with {shown(parties)} parties; "
+            f"1 ≤ t ≤ ℓ ≤ {MAX_PARTIES}"
+        )
+    return parties, threshold
 
 
 def _check_primes(p: int, q: int, parties: int, require_safe_primes: bool) -> None:

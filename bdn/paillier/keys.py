@@ -25,6 +25,7 @@ from typing import Annotated, SupportsIndex
 import gmpy2
 from gmpy2 import mpz
 
+from bdn.arguments import as_integer
 from bdn.encoding import (
     at_most,
     bits,
@@ -34,23 +35,29 @@ from bdn.encoding import (
     signed_bits,
     transcript,
 )
-from bdn.errors import EncodingError
+from bdn.errors import EncodingError, shown
 from bdn.paillier.errors import (
     CiphertextError,
     ParameterError,
     PublicKeyError,
 )
-from bdn.paillier.numbers import FixedBase, fixed_base, signed
+from bdn.paillier.numbers import PRIME_ROUNDS, FixedBase, fixed_base, signed, small_primes
 from bdn.randomness import Randomness, as_randomness
 
 MASK_BITS = 2 * 128 + 34
 """By how much a proof's mask of the a_j may be longer than a: combiners, hiding, 2^32 of them."""
 
+MAX_MODULUS_BITS = 8192
+"""The longest N, in bits: beyond, a single encryption takes seconds."""
+
+MAX_PARTIES = 500
+"""The largest ℓ: Δ = ℓ! is a factor of every exponent."""
+
+SMALL_FACTOR = 1 << 16
+"""`PublicKey.check` looks for prime factors of N below this."""
+
 SEED_BYTES = 32
 """Length of the seed from which x, and so h, is hashed."""
-
-MAX_MODULUS_BITS, MAX_PARTIES = 8192, 4096
-"""Bounds on a key that is decoded: |N|, and ℓ."""
 
 Residue = Annotated[int, bits(2 * MAX_MODULUS_BITS)]
 """An integer modulo N², as a field of a record."""
@@ -87,11 +94,13 @@ class PublicKey:
         if N % 2 == 0:
             raise PublicKeyError("N is even; it must be a product of two odd primes")
         if N < 15:
-            raise PublicKeyError(f"N = {N} is no product of two odd primes")
+            raise PublicKeyError(f"N = {shown(N)} is no product of two odd primes")
+        if N.bit_length() > MAX_MODULUS_BITS:
+            raise PublicKeyError(f"N has {N.bit_length()} bits; at most {MAX_MODULUS_BITS}")
         encryption_only = self.threshold == 0 == self.parties
-        if not encryption_only and not 1 <= self.threshold <= self.parties:
+        if not encryption_only and not 1 <= self.threshold <= self.parties <= MAX_PARTIES:
             raise PublicKeyError(
-                f"a threshold of {self.threshold} with {self.parties} parties"
+                f"a threshold of {shown(self.threshold)} with {self.parties} parties"
             )
         if not 1 <= self.theta < N or math.gcd(self.theta, N) != 1:
             raise PublicKeyError("θ is no unit modulo N")
@@ -103,11 +112,12 @@ class PublicKey:
         if len(self.seed) != SEED_BYTES:
             raise PublicKeyError(f"the seed must have {SEED_BYTES} bytes, not {len(self.seed)}")
         if not 1 <= self.share_bits <= 8 * self.bits + 4096:  # no made key comes near it
-            raise PublicKeyError(f"a bound of {self.share_bits} bits on shares of this key")
+            raise PublicKeyError(f"a bound of {shown(self.share_bits)} bits on shares of this key")
 
     @classmethod
     def encryption_only(cls, N: int) -> "PublicKey":
-        """The key of somebody else's modulus: it encrypts and computes, and nobody has shares."""
+        """Return the key of somebody else's modulus: it encrypts, and nobody has shares."""
+        N = as_integer(N, "N", least=15)
         width = (N.bit_length() + 7) // 8
         seed = digest("bdn/paillier/encryption-only", N.to_bytes(width, "big"))
         return cls(N, 1, 1, (), 0, seed, 1)
@@ -159,7 +169,7 @@ class PublicKey:
         With ``r`` (a unit modulo N), exactly (1 + N)^m r^N mod N²; without, the fast mode with an
         exponent drawn from ``rng``. Raises `ParameterError`, `CiphertextError`.
         """
-        m = operator.index(m)  # also numpy's integers; a float raises TypeError
+        m = as_integer(m, "a plaintext")
         if abs(m) > self.N // 2:
             raise ParameterError(
                 f"a plaintext of {m.bit_length()} bits lies outside (−N/2, N/2), |N| = {self.bits}"
@@ -167,6 +177,7 @@ class PublicKey:
         if r is None:
             a = as_randomness(rng).bits(self.nonce_bits)
             return Ciphertext(self, int(djn_table(self).power(a, m)))
+        r = as_integer(r, "the nonce r")
         if math.gcd(r, self.N) != 1:
             raise CiphertextError("the nonce r is no unit modulo N")
         N2 = self.N2
@@ -177,14 +188,66 @@ class PublicKey:
 
         Raises `CiphertextError`, `CiphertextError`.
         """
-        value = int(value)
+        value = as_integer(value, "a ciphertext")
         check_ciphertexts(self, [mpz(value)])
         return Ciphertext(self, value)
+
+    # --- trust ---
+
+    def check(self, bits: int | None = None) -> None:
+        """Raise `PublicKeyError` for whatever can be seen to be wrong with a key of another maker.
+
+        Construction only checks that the fields have the right sizes. This also refuses an N that
+        is prime, a power, or has a small factor; verification keys that do not belong to one
+        polynomial of degree t − 1 whose value at 0 is a multiple of p′q′; a v of small order; and
+        a bound on shares below the one that honest makers use, with which proofs would give the
+        shares away. ``bits`` demands a length of N. Nobody can see whether the maker kept a copy
+        of the primes.
+        """
+        N = mpz(self.N)
+        if bits is not None and self.bits != bits:
+            raise PublicKeyError(f"N has {self.bits} bits; {bits} are demanded")
+        if gmpy2.is_prime(N, PRIME_ROUNDS):
+            raise PublicKeyError("N is prime, so that everybody can decrypt")
+        if gmpy2.is_power(N):
+            raise PublicKeyError("N is a power, so that everybody can decrypt")
+        bound = min(SMALL_FACTOR, 1 << max(2, self.bits // 2 - 2))
+        for prime in small_primes(max(bound, self.parties + 1)).tolist():
+            if N % prime == 0:
+                raise PublicKeyError(f"N has the small factor {prime}")
+        if self.threshold == 0:
+            return
+        if gmpy2.jacobi(self.v, N) != 1 or self.v % N in (1, N - 1):
+            raise PublicKeyError("v is no square, or of small order")
+        if self.share_bits < (self.delta * self.N2).bit_length():
+            raise PublicKeyError("the bound on shares is too short for their proofs to hide them")
+        if not self._is_one_sharing():
+            raise PublicKeyError("the verification keys do not belong to one secret")
+
+    def _is_one_sharing(self) -> bool:
+        """Whether v_i = v^(Δ f(i)) for an f of degree below t whose f(0) is a multiple of p′q′.
+
+        The first t determine the others: f(j) = Σ λ_i f(i) over i = 1 … t, with coefficients that
+        are integers because these points are consecutive. At j = 0 the square v is raised to a
+        multiple of p′q′, which gives 1 modulo N.
+        """
+        N, N2 = self.N, mpz(self.N2)
+        first = range(1, self.threshold + 1)
+        for j in (0, *range(self.threshold + 1, self.parties + 1)):
+            expected = mpz(1)
+            for i in first:
+                top = math.prod(k - j for k in first if k != i)
+                coefficient = top // math.prod(k - i for k in first if k != i)
+                key = self.verification_keys[i - 1]
+                expected = expected * gmpy2.powmod(key, coefficient, N2) % N2
+            if expected % N != 1 if j == 0 else expected != self.verification_keys[j - 1]:
+                return False
+        return True
 
     # --- the wire ---
 
     def to_bytes(self) -> bytes:
-        """The strict encoding of all fields."""
+        """Return the strict encoding of all fields."""
         return encode_record(self)
 
     @classmethod

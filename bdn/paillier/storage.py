@@ -4,14 +4,16 @@ The public key and the index stand in clear, authenticated, so that a program ca
 it asks the passphrase for.
 """
 
+import unicodedata
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from bdn.arguments import as_integer
 from bdn.encoding import decode_as, decode_record, encode_as, encode_record, transcript
-from bdn.errors import EncodingError
+from bdn.errors import EncodingError, shown
 from bdn.paillier.errors import ParameterError, PublicKeyError, StoredShareError
 from bdn.paillier.keys import PublicKey, Response
 from bdn.paillier.threshold import KeyShare
@@ -57,10 +59,11 @@ def lock_share(
 
     Raises `ParameterError` for an empty passphrase or a cost outside 1 … 20.
     """
-    if not passphrase:
+    if not _normalised(passphrase):
         raise ParameterError("an empty passphrase protects nothing")
+    cost = as_integer(cost, "scrypt's cost")
     if not 1 <= cost <= MAX_SCRYPT_COST:
-        raise ParameterError(f"scrypt's cost must be 1 … {MAX_SCRYPT_COST}, not {cost}")
+        raise ParameterError(f"scrypt's cost must be 1 … {MAX_SCRYPT_COST}, not {shown(cost)}")
     source = as_randomness(rng)
     salt, nonce = source.bytes(SALT_BYTES), source.bytes(NONCE_BYTES)
     header = StoredShare(share.public_key.to_bytes(), share.index, cost, salt, nonce, b"")
@@ -70,7 +73,12 @@ def lock_share(
 
 
 def unlock_share(data: bytes, passphrase: str) -> KeyShare:
-    """The share in ``data``; raises `StoredShareError` for a wrong passphrase or changed bytes."""
+    """Return the share in ``data``.
+
+    Raises `StoredShareError` for a wrong passphrase or changed bytes, and `ParameterError` for a
+    passphrase that is not text.
+    """
+    _normalised(passphrase)
     try:
         stored = decode_record(StoredShare, data)
         _check_header(stored)
@@ -92,7 +100,22 @@ def _check_header(stored: StoredShare) -> None:
 
 
 def _derive(passphrase: str, salt: bytes, cost: int) -> bytes:
-    return Scrypt(salt=salt, length=32, n=1 << cost, r=8, p=1).derive(passphrase.encode())
+    return Scrypt(salt=salt, length=32, n=1 << cost, r=8, p=1).derive(_normalised(passphrase))
+
+
+def _normalised(passphrase: object) -> bytes:
+    """The bytes that scrypt hashes: UTF-8 of Unicode's composed form (NFC).
+
+    An é can be typed as one character or as two, depending on the keyboard and the system; both
+    must open the share. Raises `ParameterError` for what is not text.
+    """
+    if not isinstance(passphrase, str):
+        kind = type(passphrase).__name__
+        raise ParameterError(f"a passphrase must be text, not a value of type {kind}")
+    try:
+        return unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError("the passphrase has a lone surrogate; it is not text") from error
 
 
 def _associated(header: StoredShare) -> bytes:

@@ -40,6 +40,7 @@ Garay and Rabin, Eurocrypt 1998). If any c_{i,j}² ≠ c_j^{4x}, then D² ≠ C^
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
@@ -48,6 +49,7 @@ import gmpy2
 from gmpy2 import mpz
 
 from bdn.encoding import Digest, bits, decode_record, digest, encode_record
+from bdn.errors import shown
 from bdn.paillier.errors import CiphertextError, ParameterError, ShareError
 from bdn.paillier.keys import (
     Ciphertext,
@@ -92,7 +94,8 @@ class KeyShare:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.public_key.parties:
-            raise ParameterError(f"index {self.index} is none of 1 … {self.public_key.parties}")
+            raise ParameterError(
+                f"index {shown(self.index)} is none of 1 … {self.public_key.parties}")
 
     @property
     def exponent(self) -> int:
@@ -341,6 +344,12 @@ def combination(
     return int(C), int(D), seed
 
 
+def most_part_bytes(public_key: PublicKey, count: int) -> int:
+    """The length that no encoded `PartialVector` of ``count`` ciphertexts exceeds."""
+    proof = (challenge_bits(public_key) + nonce_bits(public_key)) // 8
+    return count * public_key.width + proof + 256  # with room for labels, names and lengths
+
+
 # --- the proof of a share -----------------------------------------------------------------------
 
 
@@ -441,7 +450,7 @@ def check_index(public_key: PublicKey, index: int) -> None:
     if index == 0:
         raise ShareError("index 0 is where the secret lies; no party has it", [0])
     if not 1 <= index <= public_key.parties:
-        raise ShareError(f"party {index} is none of 1 … {public_key.parties}", [index])
+        raise ShareError(f"party {shown(index)} is none of 1 … {public_key.parties}", [index])
 
 
 def check_indices(public_key: PublicKey, indices: Sequence[int]) -> None:
@@ -450,7 +459,7 @@ def check_indices(public_key: PublicKey, indices: Sequence[int]) -> None:
         raise ShareError("this key only encrypts; there are no shares of it")
     for index in indices:
         check_index(public_key, index)
-    twice = sorted({index for index in indices if indices.count(index) > 1})
+    twice = sorted(index for index, count in Counter(indices).items() if count > 1)
     if twice:
         raise ShareError(f"two shares of party {twice[0]}", twice)
     if len(indices) < public_key.threshold:

@@ -222,3 +222,27 @@ def test_a_key_with_no_room_for_one_slot_is_refused():
     assert PackedCipher(public_key, 3, value_bits=8, total_weight=10).slots == 2
     with pytest.raises(ParameterError, match="none of the rings"):
         RingMaskedCipher(public_key, 3, value_bits=32, total_weight=1 << 25)
+
+
+# --- repeated entropy ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [
+    {"vector": [0.1, 0.2, 0.31]}, {"context": b"device 2"}, {"clip": 2.0}, {"seed": b"epoch 2"},
+], ids=str)
+@pytest.mark.parametrize("name", ["packed", "ring-masked"])
+def test_repeated_entropy_never_repeats_a_nonce(name, change):
+    """Two ciphertexts with one nonce differ by (1 + N)^d: anybody reads off the difference d."""
+    def seal(vector=(0.1, 0.2, 0.3), context=b"device 1", clip=1.0, seed=b"epoch 1"):
+        cipher = vector_cipher(name, keys()[0], 3, clip=clip, seed=seed, total_weight=10)
+        return cipher.seal(np.array(vector), 2, SeededRandomness(7), context).ciphertexts
+
+    if name == "packed" and "seed" in change:
+        return  # a packed vector has no public seed; its context names the phase
+    N, width = keys()[0].N, keys()[0].width
+    one, other = (
+        [int.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
+        for data in (seal(), seal(**change)))
+    for c, d in zip(one, other, strict=True):
+        assert (c * pow(d, -1, N) - 1) % N != 0
+    assert seal() == seal()

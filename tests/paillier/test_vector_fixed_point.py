@@ -105,7 +105,7 @@ def test_sums_that_no_honest_vectors_give_are_refused(sums, entry):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ((0, 1.0, 16, 1), ParameterError),
+        ((0, 1.0, 16, 1), UsageError),
         ((3, [1.0, 2.0], 16, 1), ParameterError),
         ((3, 0.0, 16, 1), ParameterError),
         ((3, "wide", 16, 1), ParameterError),
@@ -114,7 +114,7 @@ def test_sums_that_no_honest_vectors_give_are_refused(sums, entry):
         ((3, 1.0, 1, 1), ParameterError),
         ((3, 1.0, 33, 1), ParameterError),
         ((3, 1.0, 32, 1 << 31), ParameterError),
-        ((3, 1.0, 16, 0), ParameterError),
+        ((3, 1.0, 16, 0), UsageError),
     ],
 )
 def test_impossible_codes_are_refused(arguments, error):
@@ -134,7 +134,7 @@ def test_another_shape_is_refused():
 @pytest.mark.parametrize("weights", [[0], [-1], [11], [5, 6], [1.5], [True]])
 def test_weights_beyond_the_budget_are_refused(weights):
     """1 ≤ s_k, integers, and Σ s_k ≤ W."""
-    with pytest.raises(ParameterError):
+    with pytest.raises(UsageError):
         FixedPoint(1, 1.0, 16, 10).check_weights(weights)
 
 
@@ -187,3 +187,84 @@ def test_slots_fit_below_half_of_the_modulus():
     assert slots_in(2048, 31) == 66
     assert 66 * 31 <= 2046 < 67 * 31
     assert slots_in(32, 31) == 0
+
+
+# --- numbers at the edge of their types ---------------------------------------------------------
+
+
+@given(bits=value_bits, clip=clips, kind=st.sampled_from([np.float16, np.float32, np.float64]))
+def test_a_vector_clipped_in_its_own_type_is_never_refused(bits, clip, kind):
+    """np.float32(0.1) is a little above 0.1: whoever clips in float32 stays within the clip."""
+    clip = min(clip, 6e4)  # the largest float16
+    code = FixedPoint(3, clip, bits, 1)
+    vector = np.clip(np.array([1e4, -1e4, 0]), -kind(clip), kind(clip)).astype(kind)
+    top = (1 << (bits - 1)) - 1
+    assert np.all(np.abs(code.quantise(vector)) <= top)
+    if abs(float(kind(clip)) - clip) < clip / (4 * top) and clip < 1e4:
+        assert code.quantise(vector).tolist() == [top, -top, 0]
+    beyond = np.array([0, np.nextafter(kind(clip), kind(np.inf)), 0], dtype=kind)
+    if np.isfinite(beyond[1]) and float(beyond[1]) > clip:
+        with pytest.raises(OutOfRangeError):
+            code.quantise(beyond)
+
+
+def test_a_short_type_does_not_widen_a_clip_that_it_cannot_hold():
+    """A clip of 1e300 is infinite in float32; infinities are still refused."""
+    code = FixedPoint(1, 1e300, 16, 1)
+    assert code.quantise(np.array([3e38], dtype=np.float32)).tolist() == [0]
+    with pytest.raises(OutOfRangeError):
+        code.quantise(np.array([np.inf], dtype=np.float32))
+
+
+@pytest.mark.parametrize("vector", [
+    [1j, 0.0], np.array([1, 1j]), np.array([1.0, 1j], dtype=object),
+    np.ma.array([0.5, 0.5], mask=[False, True]), [10**400, 0], [-(10**400), 0.5],
+    ["0.5", "0.5"], np.array(["0.5", 0.5], dtype=object), [b"0.5", b"0.5"], [None, 0.5],
+    [True, False], np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]"),
+    np.array([(1.0,), (2.0,)], dtype=[("x", "f8")]), [[0.5], [0.5, 0.5]], {"a": 1}, object(),
+], ids=range(16))
+def test_what_is_not_a_vector_of_real_numbers_is_refused_where_it_is_given(vector):
+    """Nothing loses an imaginary part, a mask or a type on its way into a float."""
+    code = FixedPoint(2, 1.0, 16, 1)
+    with pytest.raises(ParameterError) as caught:
+        code.quantise(vector)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ParameterError):
+        FixedPoint(2, vector, 16, 1)
+
+
+@pytest.mark.parametrize("vector", [
+    [Fraction(1, 2), Fraction(-1, 2)], np.ma.array([0.5, -0.5]), (0.5, -0.5),
+    np.array([0.5, -0.5], dtype=np.float16), np.array([0.5, -0.5], dtype=np.longdouble),
+    np.array([0.5, -0.5], dtype=">f8"), np.array([0.5, -0.5, 9])[:2], memoryview(
+        np.array([0.5, -0.5]))], ids=range(8))
+def test_any_real_numbers_make_a_vector(vector):
+    assert FixedPoint(2, 1.0, 16, 1).quantise(vector).tolist() == [16384, -16384]
+
+
+@given(bits=value_bits, weight=st.integers(1, 1 << 30), exponent=st.integers(900, 1023))
+def test_an_accepted_clip_never_opens_to_infinity(bits, weight, exponent):
+    clip = 2.0**exponent
+    try:
+        code = FixedPoint(1, clip, bits, weight)
+    except ParameterError:
+        assert clip * weight * 2 > np.finfo(np.float64).max / 4 or bits + 31 > 62
+        return
+    sums = np.array([code.max_level * weight])
+    assert np.isfinite(code.to_values(sums)).all()
+
+
+@pytest.mark.parametrize("wrong", [16.0, "16", None, True, 1 << 20_000, -1],
+                         ids=["float", "text", "none", "truth", "huge", "negative"])
+def test_counts_of_another_type_are_refused_where_they_are_given(wrong):
+    code = FixedPoint(2, 1.0, 16, 9)
+    calls = (lambda: FixedPoint(wrong, 1.0, 16, 9), lambda: FixedPoint(2, 1.0, wrong, 9),
+             lambda: FixedPoint(2, 1.0, 16, wrong), lambda: code.check_weight(wrong))
+    for at, call in enumerate(calls):
+        if at == 0 and wrong == 1 << 20_000:
+            continue  # a length is bounded by the memory for the vector
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert len(str(caught.value)) < 200
+    for kind in (np.int8, np.uint64):
+        assert FixedPoint(kind(2), 1.0, kind(16), kind(9)).fingerprint() == code.fingerprint()

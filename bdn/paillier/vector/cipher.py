@@ -11,23 +11,31 @@ from typing import ClassVar, Literal, TypeVar
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
-from bdn.encoding import decode_record, transcript
-from bdn.errors import EncodingError
-from bdn.paillier.batch import PlaintextProof, verify_plaintexts
+from bdn.encoding import decode_record, digest, transcript
+from bdn.errors import EncodingError, shown
+from bdn.paillier.batch import PlaintextProof, most_proof_bytes, verify_plaintexts
 from bdn.paillier.errors import ParameterError, SealedFormError, ShareError
 from bdn.paillier.keys import PublicKey, pack_values, unpack_values
 from bdn.paillier.threshold import (
     KeyShare,
     PartialVector,
     combine_many,
+    most_part_bytes,
     partially_decrypt_many,
     verify_vector,
 )
 from bdn.paillier.vector.fixedpoint import FixedPoint, Floats, Integers
+from bdn.paillier.vector.sampling import KeyStream
 from bdn.paillier.vector.sealed import SealedSum, SealedVector, VectorShare
-from bdn.randomness import Randomness
+from bdn.randomness import Randomness, as_randomness
 
 Item = TypeVar("Item", SealedVector, SealedSum, VectorShare)
+
+ENTROPY_BYTES = 32
+"""Fresh randomness of a sealing."""
+
+COUNT_BYTES = 8
+"""Bytes of a weight or another count in the last leaf."""
 
 MIN_HONEST = 2
 """Honest contributors for which a sum hides its terms: with one, the others subtract their own."""
@@ -104,6 +112,22 @@ class VectorCipher(ABC):
         A malicious sender can do this; honest ones call `seal`.
         """
 
+    def _fresh_stream(
+        self, levels: Integers, weight: int, rng: Randomness | None, context: bytes
+    ) -> KeyStream:
+        """The randomness of one sealing: keyed by fresh entropy *and* by all that is sealed.
+
+        Should ``rng`` ever repeat (a restored snapshot, a seeded experiment), another vector,
+        weight, context or phase still gets other secrets and nonces; the same ones give the same
+        bytes. So no two sealings ever share a nonce and differ in their plaintexts.
+        """
+        entropy = as_randomness(rng).bytes(ENTROPY_BYTES)
+        message = levels.astype("<i8").tobytes()
+        return KeyStream(
+            digest(f"bdn/{self.name}/seal", entropy, self._phase(), context,
+                   weight.to_bytes(8, "big"), message)
+        )
+
     def verify(self, sealed: SealedVector, context: bytes = b"", weight: int | None = None) -> None:
         """Check form, membership in Z*_{N²} and proof of ``sealed``; for ``context`` only.
 
@@ -114,7 +138,7 @@ class VectorCipher(ABC):
         self._check_sealed(sealed)
         if weight is not None and sealed.weight not in (0, weight):
             raise SealedFormError(
-                f"sealed with weight {sealed.weight}, but weight {weight} was declared for it"
+                f"sealed with weight {sealed.weight}, but {shown(weight)} was declared for it"
             )
         try:
             proof = decode_record(PlaintextProof, sealed.proof)
@@ -217,34 +241,45 @@ class VectorCipher(ABC):
 
     def sealed_from_leaves(self, leaves: Sequence[bytes]) -> SealedVector:
         """The vector whose `SealedVector.leaves` these are; `SealedFormError` for anything else."""
-        weight, proof = _tail(leaves, "bdn/sealed-tail")
         ciphertexts, ring = self._split_leaves(leaves)
+        weight, proof = _tail(leaves[-1], "bdn/sealed-tail", self._most_proof_bytes)
         sealed = SealedVector(
             self.name, self.length, int.from_bytes(weight, "big"), self.ciphertext_bytes,
             self.chunk_bytes, ciphertexts, ring, proof,
         )
         self._check_sealed(sealed)
-        if sealed.leaves() != list(leaves):
-            raise SealedFormError("the leaves of a sealed vector are not in their canonical form")
         return sealed
 
     def sum_from_leaves(self, leaves: Sequence[bytes]) -> SealedSum:
         """The sum whose `SealedSum.leaves` these are; `SealedFormError` for anything else."""
-        weight, contributors = _tail(leaves, "bdn/sum-tail")
         ciphertexts, ring = self._split_leaves(leaves)
+        weight, contributors = _tail(leaves[-1], "bdn/sum-tail", COUNT_BYTES)
+        if len(contributors) != COUNT_BYTES:
+            raise SealedFormError("the last leaf is not the tail of a sealed sum")
         total = SealedSum(
             self.name, self.length, int.from_bytes(weight, "big"),
             int.from_bytes(contributors, "big"), self.ciphertext_bytes, self.chunk_bytes,
             ciphertexts, ring,
         )
         self._check_sum(total)
-        if total.leaves() != list(leaves):
-            raise SealedFormError("the leaves of a sealed sum are not in their canonical form")
         return total
 
     def _split_leaves(self, leaves: Sequence[bytes]) -> tuple[bytes, bytes]:
-        count = self.ciphertext_count
+        """The ciphertexts and the ring part; raises `SealedFormError` for leaves of other sizes."""
+        count, chunk = self.ciphertext_count, self.chunk_bytes
+        whole, rest = divmod(self.ring_bytes, chunk) if chunk else (0, 0)
+        sizes = [self.ciphertext_bytes] * count + [chunk] * whole + [rest] * (rest > 0)
+        if len(leaves) != len(sizes) + 1:
+            raise SealedFormError(f"{len(leaves)} leaves; this cipher's have {len(sizes) + 1}")
+        for at, size in enumerate(sizes):
+            if len(leaves[at]) != size:
+                raise SealedFormError(f"leaf {at} has {len(leaves[at])} bytes, not {size}")
         return b"".join(leaves[:count]), b"".join(leaves[count:-1])
+
+    @property
+    def _most_proof_bytes(self) -> int:
+        """The longest encoded proof of plaintext knowledge."""
+        return most_proof_bytes(self.public_key, self.ciphertext_count)
 
     def share_from_bytes(self, data: bytes) -> VectorShare:
         """Decode what `VectorShare.to_bytes` wrote; `SealedFormError` or `ShareError` else."""
@@ -253,6 +288,10 @@ class VectorCipher(ABC):
         return share
 
     # --- what the ciphers fill in ---
+
+    @abstractmethod
+    def _phase(self) -> bytes:
+        """Everything public that a sealing depends on, besides vector, weight and context."""
 
     @abstractmethod
     def _proof_context(self, sealed: SealedVector, context: bytes) -> bytes:
@@ -278,36 +317,39 @@ class VectorCipher(ABC):
 
     def _check_sealed_weight(self, weight: int) -> None:
         if weight != 0:
-            raise SealedFormError(f"weight {weight} inside the message; the contract applies it")
+            raise SealedFormError(
+                f"weight {shown(weight)} inside the message; the contract applies it")
 
     # --- form ---
 
     def _check_sealed(self, sealed: SealedVector) -> None:
         self._check_sizes(sealed)
+        if len(sealed.proof) > self._most_proof_bytes:
+            raise SealedFormError(
+                f"a proof of {len(sealed.proof)} bytes; at most {self._most_proof_bytes}")
         self._check_sealed_weight(sealed.weight)
 
     def _check_sum(self, total: SealedSum) -> None:
         self._check_sizes(total)
         if not 1 <= total.contributors <= total.total_weight <= self.code.total_weight:
             raise SealedFormError(
-                f"a sum of {total.contributors} vectors with total weight {total.total_weight}; "
-                f"at most {self.code.total_weight} was declared"
+                f"a sum of {shown(total.contributors)} vectors with total weight "
+                f"{shown(total.total_weight)}; at most {self.code.total_weight} was declared"
             )
 
     def _check_sizes(self, item: SealedVector | SealedSum) -> None:
-        found = (
-            item.cipher, item.length, item.ciphertext_bytes, item.chunk_bytes,
-            len(item.ciphertexts), len(item.ring),
+        fields = (
+            ("cipher", item.cipher, self.name),
+            ("length", item.length, self.length),
+            ("ciphertext width", item.ciphertext_bytes, self.ciphertext_bytes),
+            ("chunk width", item.chunk_bytes, self.chunk_bytes),
+            ("ciphertext bytes", len(item.ciphertexts),
+             self.ciphertext_count * self.ciphertext_bytes),
+            ("ring bytes", len(item.ring), self.ring_bytes),
         )
-        expected = (
-            self.name, self.length, self.ciphertext_bytes, self.chunk_bytes,
-            self.ciphertext_count * self.ciphertext_bytes, self.ring_bytes,
-        )
-        if found != expected:
-            raise SealedFormError(
-                "(cipher, length, ciphertext width, chunk width, ciphertext bytes, ring bytes) "
-                f"are {found}; this cipher's are {expected}"
-            )
+        for what, found, expected in fields:
+            if found != expected:
+                raise SealedFormError(f"{what}: {shown(found)}; this cipher has {expected}")
         self._check_own(item)
 
     def _ciphertexts(self, item: SealedVector | SealedSum) -> list[mpz]:
@@ -317,14 +359,17 @@ class VectorCipher(ABC):
         return pack_values(self.public_key, ciphertexts)
 
     def _parse_partial(self, share: VectorShare) -> PartialVector:
+        name = f"the share of party {shown(share.index)}"
+        most = most_part_bytes(self.public_key, self.ciphertext_count)
+        if len(share.partial) > most:
+            raise ShareError(f"{name} has {len(share.partial)} bytes; at most {most}",
+                             [share.index])
         try:
             partial = PartialVector.from_bytes(self.public_key, share.partial)
         except EncodingError as error:
-            message = f"the share of party {share.index} does not decode: {error}"
-            raise ShareError(message, [share.index]) from error
+            raise ShareError(f"{name} does not decode: {error}", [share.index]) from error
         if partial.index != share.index:
-            message = f"a share of party {partial.index} under the name of party {share.index}"
-            raise ShareError(message, [share.index])
+            raise ShareError(f"{name} holds one of party {shown(partial.index)}", [share.index])
         return partial
 
 
@@ -333,17 +378,13 @@ def _session(total: SealedSum, session: bytes) -> bytes:
     return transcript("bdn/vector-session", total.digest(), session)
 
 
-def _tail(leaves: Sequence[bytes], domain: str) -> tuple[bytes, bytes]:
-    """The two parts of the last leaf, a `transcript` of ``domain``."""
-    pieces = []
-    rest = leaves[-1] if leaves else b""
-    while rest:
-        size = int.from_bytes(rest[:8], "big")
-        pieces.append(rest[8 : 8 + size])
-        rest = rest[8 + size :]
-    if len(pieces) != 3 or transcript(domain, *pieces[1:]) != leaves[-1]:
-        raise SealedFormError(f"the last leaf is no {domain} of two parts")
-    return pieces[1], pieces[2]
+def _tail(leaf: bytes, domain: str, most: int) -> tuple[bytes, bytes]:
+    """The two parts of a last leaf: `COUNT_BYTES` bytes, and ``most`` bytes or fewer."""
+    start = len(transcript(domain)) + 8  # after the length of the first part
+    first, second = leaf[start : start + COUNT_BYTES], leaf[start + COUNT_BYTES + 8 :]
+    if len(second) > most or leaf != transcript(domain, first, second):
+        raise SealedFormError(f"the last leaf is not a {domain} of two parts")
+    return first, second
 
 
 def _decoded(cls: type[Item], data: bytes) -> Item:

@@ -15,13 +15,16 @@ clamped: an entry beyond its clip raises, and so does a sum that honest vectors 
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import gmpy2
 import numpy as np
 from gmpy2 import mpz
 from numpy.typing import ArrayLike, NDArray
 
+from bdn.arguments import as_integer
 from bdn.encoding import transcript
+from bdn.errors import shown
 from bdn.paillier.errors import (
     OutOfRangeError,
     ParameterError,
@@ -55,25 +58,24 @@ class FixedPoint:
         self, length: int, clip: ArrayLike, value_bits: int, total_weight: int
     ) -> None:
         """Raises `ParameterError` for a bad length or clip, `ParameterError` for a bad budget."""
-        for name, number in (("length", length), ("total_weight", total_weight)):
-            if not _is_integer(number) or number < 1:
-                raise ParameterError(f"{name} must be an integer of at least 1, not {number!r}")
-        length, total_weight = int(length), int(total_weight)
-        if value_bits not in range(MIN_VALUE_BITS, MAX_VALUE_BITS + 1):
+        length = as_integer(length, "length", least=1)
+        total_weight = as_integer(total_weight, "total_weight", least=1)
+        value_bits = as_integer(value_bits, "value_bits")
+        if not MIN_VALUE_BITS <= value_bits <= MAX_VALUE_BITS:
             raise ParameterError(
-                f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {value_bits!r}"
+                f"value_bits must be {MIN_VALUE_BITS} to {MAX_VALUE_BITS}, not {shown(value_bits)}"
             )
-        self.length, self.value_bits, self.total_weight = length, int(value_bits), total_weight
-        self.clip = _checked_clip(clip, length)
+        self.length, self.value_bits, self.total_weight = length, value_bits, total_weight
         self.max_level = (1 << (self.value_bits - 1)) - 1
-        self.step: Floats = self.clip / self.max_level
         self.offset = self.max_level + 1
         self.sum_bits = self.value_bits + total_weight.bit_length()
         if self.sum_bits > MAX_SUM_BITS:
             raise ParameterError(
-                f"{value_bits}-bit values and weights up to {total_weight} in sum need "
+                f"{value_bits}-bit values and weights up to {shown(total_weight)} in sum need "
                 f"{self.sum_bits} bits; at most {MAX_SUM_BITS} are exact here"
             )
+        self.clip = _checked_clip(clip, length, total_weight)
+        self.step: Floats = self.clip / self.max_level
 
     def fingerprint(self) -> bytes:
         """A digest of everything that this code depends on, for proofs to bind (32 bytes)."""
@@ -82,23 +84,24 @@ class FixedPoint:
         return hashlib.sha256(transcript("bdn/fixed-point", numbers.encode(), clip)).digest()
 
     def quantise(self, vector: ArrayLike) -> Integers:
-        """The nearest levels q, int64 of shape (length,); ties go to the even level.
+        """Return the nearest levels q, int64 of shape (length,); ties go to the even level.
 
-        Raises `ParameterError` for another shape, `OutOfRangeError` for an entry that is not
+        A vector of a shorter float type may reach the clip as that type rounds it: with a clip of
+        0.1, ``np.float32(0.1)``, which is a little larger, has the highest level. Raises
+        `ParameterError` for another shape or type, `OutOfRangeError` for an entry that is not
         finite or beyond its clip.
         """
-        try:
-            values = np.asarray(vector, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(f"the vector is no array of numbers: {error}") from error
+        values, kind = _as_floats(vector, "the vector")
         if values.shape != (self.length,):
             raise ParameterError(
                 f"the vector has shape {values.shape}; this cipher takes ({self.length},)"
             )
-        if not bool(np.all(np.abs(values) <= self.clip)):  # also false for NaN
+        with np.errstate(over="ignore"):  # a clip beyond float16 or float32 bounds nothing there
+            limit = np.maximum(self.clip, self.clip.astype(kind).astype(np.float64))
+        if not bool(np.all((np.abs(values) <= limit) & np.isfinite(values))):
             raise self._out_of_range(values)
         levels: Integers = np.rint(values / self.step).astype(np.int64)
-        return levels
+        return np.clip(levels, -self.max_level, self.max_level)
 
     def encode(self, vector: ArrayLike) -> Integers:
         """The offset-binary levels m = q + 2^(v−1) of `quantise`, int64 in [1, 2^v − 1]."""
@@ -106,11 +109,9 @@ class FixedPoint:
 
     def check_weight(self, weight: int) -> None:
         """Raise `ParameterError` unless 1 ≤ ``weight`` ≤ W."""
-        if not _is_integer(weight):
-            raise ParameterError(f"a weight is an integer, not {weight!r}")
-        if not 1 <= weight <= self.total_weight:
+        if not 1 <= as_integer(weight, "a weight") <= self.total_weight:
             raise ParameterError(
-                f"weight {weight} is outside 1…{self.total_weight}, the declared total weight"
+                f"weight {shown(weight)} is outside 1…{self.total_weight}, the declared total"
             )
 
     def check_weights(self, weights: Sequence[int]) -> int:
@@ -157,15 +158,32 @@ class FixedPoint:
         return OutOfRangeError(worst, float(values[worst]), float(clip))
 
 
-def _is_integer(number: object) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+def _as_floats(given: ArrayLike, what: str) -> tuple[Floats, np.dtype[Any]]:
+    """``given`` as a new float64 array, and the float type that its numbers were rounded to.
 
-
-def _checked_clip(clip: ArrayLike, length: int) -> Floats:
+    Raises `ParameterError` where the conversion would lose more than precision: complex numbers,
+    masked entries, texts, truth values, integers beyond any float.
+    """
     try:
-        result = np.array(clip, dtype=np.float64)
+        array = np.asanyarray(given)
+        if np.ma.is_masked(array):
+            raise ParameterError(f"{what} has masked entries; fill them in or leave them out")
+        if array.dtype.kind not in "iufO":
+            raise ParameterError(f"{what} has entries of type {array.dtype}; give real numbers")
+        if array.dtype.kind == "O" and any(isinstance(x, str | bytes) for x in array.flat):
+            raise ParameterError(f"{what} has text among its entries; give real numbers")
+        floats = np.array(array, dtype=np.float64)
+    except OverflowError as error:
+        raise ParameterError(f"{what} has an entry beyond every 64-bit float") from error
     except (TypeError, ValueError) as error:
-        raise ParameterError(f"clip is no number or array of numbers: {error}") from error
+        raise ParameterError(
+            f"{what} is not an array of numbers: {shown(str(error))}") from error
+    short = array.dtype.kind == "f" and array.dtype.itemsize < floats.dtype.itemsize
+    return floats, array.dtype if short else floats.dtype
+
+
+def _checked_clip(clip: ArrayLike, length: int, total_weight: int) -> Floats:
+    result, _ = _as_floats(clip, "clip")
     if result.shape not in ((), (length,)):
         raise ParameterError(
             f"clip has shape {result.shape}; give one number or an array of shape ({length},)"
@@ -175,6 +193,8 @@ def _checked_clip(clip: ArrayLike, length: int) -> Floats:
     smallest_normal = np.finfo(np.float64).tiny * 2.0**MAX_VALUE_BITS
     if not bool(np.all(result >= smallest_normal)):
         raise ParameterError("a clip is too small: its step would not be a normal float64")
+    if not bool(np.all(result <= np.finfo(np.float64).max / total_weight / 2)):
+        raise ParameterError("a clip is too large: a weighted sum of it would not be a float64")
     result.setflags(write=False)
     return result
 

@@ -35,7 +35,7 @@ from bdn.paillier.vector.fixedpoint import (
 )
 from bdn.paillier.vector.sampling import KEY_BYTES, KeyStream
 from bdn.paillier.vector.sealed import SealedSum, SealedVector
-from bdn.randomness import Randomness, as_randomness
+from bdn.randomness import Randomness
 
 PIECE = 256
 """Plaintexts that one task of an executor encrypts: about a tenth of a second at 2048 bits."""
@@ -88,13 +88,13 @@ class PackedCipher(VectorCipher):
     def seal_encoded(
         self,
         levels: Integers,
-        weight: int,  # noqa: ARG002 - the contract applies it
+        weight: int,
         rng: Randomness | None = None,
         context: bytes = b"",
     ) -> SealedVector:
         """Pack ``levels`` and encrypt them; see `VectorCipher.seal_encoded`."""
         plaintexts = pack_slots(levels, self.slot_bits, self.slots)
-        source = as_randomness(rng)
+        source = self._fresh_stream(levels, weight, rng, context)
         ciphertexts, nonces = self._encrypt(plaintexts, source)
         proof = prove_plaintexts(
             self.public_key, ciphertexts, plaintexts, nonces, self._bound(context), source
@@ -121,6 +121,9 @@ class PackedCipher(VectorCipher):
             ciphertexts += some
             nonces += their_nonces
         return ciphertexts, nonces
+
+    def _phase(self) -> bytes:
+        return transcript("bdn/packed/phase", self.public_key.digest, self.code.fingerprint())
 
     def _proof_context(self, sealed: SealedVector, context: bytes) -> bytes:  # noqa: ARG002 - all of it is in the ciphertexts
         return self._bound(context)

@@ -87,7 +87,8 @@ import numpy as np
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
-from bdn.encoding import digest, encode_record, transcript
+from bdn.encoding import encode_record, transcript
+from bdn.errors import shown
 from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
 from bdn.paillier.errors import (
     ParameterError,
@@ -104,9 +105,9 @@ from bdn.paillier.vector.fixedpoint import (
     slots_in,
     unpack_signed_slots,
 )
-from bdn.paillier.vector.sampling import TAIL, KeyStream, discrete_gaussian
+from bdn.paillier.vector.sampling import TAIL, discrete_gaussian
 from bdn.paillier.vector.sealed import SealedSum, SealedVector
-from bdn.randomness import Randomness, as_randomness
+from bdn.randomness import Randomness
 
 # --- parameters ---------------------------------------------------------------------------------
 
@@ -215,9 +216,6 @@ def choose_parameters(
 # --- the cipher ---------------------------------------------------------------------------------
 
 
-ENTROPY_BYTES = 32
-"""Fresh randomness of a sealing."""
-
 NOISE_ALARM_BITS = 100
 """Honest noise trips the noise check of a chunk with probability 2^−100."""
 
@@ -320,21 +318,6 @@ class RingMaskedCipher(VectorCipher):
             self._joined(ciphertexts), chunks, encode_record(proof),
         )
 
-    def _fresh_stream(
-        self, levels: Integers, weight: int, rng: Randomness | None, context: bytes
-    ) -> KeyStream:
-        """The randomness of one sealing: keyed by fresh entropy *and* by all that is sealed.
-
-        Should ``rng`` ever repeat (a restored snapshot, a seeded experiment), another vector,
-        weight, context or phase still gets another secret; the same ones give the same bytes.
-        """
-        entropy = as_randomness(rng).bytes(ENTROPY_BYTES)
-        message = levels.astype("<i8").tobytes()
-        return KeyStream(
-            digest("bdn/ring-masked/seal", entropy, self._phase(), context,
-                   weight.to_bytes(8, "big"), message)
-        )
-
     def masks(self, secret: Integers, norm: float | None = None) -> ring.Residues:
         """The values (length,) of a_j·``secret``, residues modulo q.
 
@@ -349,7 +332,6 @@ class RingMaskedCipher(VectorCipher):
         return np.uint64((1 << self.parameters.q_bits) - 1)
 
     def _phase(self) -> bytes:
-        """Everything public that a sealing depends on, beside vector, weight and context."""
         p = self.parameters
         numbers = f"{p.N},{p.q_bits},{p.D_bits},{p.sigma!r},{p.contributors}".encode()
         return transcript(
@@ -445,13 +427,13 @@ class RingMaskedCipher(VectorCipher):
 
     def _check_sealed_weight(self, weight: int) -> None:
         if not 1 <= weight <= self.code.total_weight:
-            raise SealedFormError(f"weight {weight} is outside 1…{self.code.total_weight}")
+            raise SealedFormError(f"weight {shown(weight)} is outside 1…{self.code.total_weight}")
 
     def _check_sum(self, total: SealedSum) -> None:
         super()._check_sum(total)
         if total.contributors > self.parameters.contributors:
             raise SealedFormError(
-                f"a sum of {total.contributors} vectors; the noise budget is for "
+                f"a sum of {shown(total.contributors)} vectors; the noise budget is for "
                 f"{self.parameters.contributors}"
             )
 
