@@ -85,7 +85,15 @@ class SpoiledSumError(PaillierError, PeerError):
 
 
 class KeyGenerationError(PaillierError, PeerError):
-    """A message that the joint key generation does not allow, or a key that does not work."""
+    """A message that the joint key generation does not allow, or a key that does not work.
+
+    Attributes:
+        parties: those who deviated from the protocol, ascending; empty where nobody is known.
+    """
+
+    def __init__(self, message: str, parties: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.parties = tuple(sorted(set(parties)))
 
 
 # --- stored data --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""DESIGN.md section 6, without a dealer: the protocol, its transcript, and who knows what."""
+"""Without a dealer: the protocol, its transcript, who knows what, and parties that deviate."""
 
 import inspect
 import math
@@ -10,8 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.paillier import combine, errors, generate_jointly
-from bdn.paillier.joint import Parameters, Party, Private, Public, audit, run_parties
-from bdn.paillier.joint.arithmetic import field_above, share, share_integer, value_at_zero
+from bdn.paillier.joint import (
+    Commitment,
+    Parameters,
+    Party,
+    Private,
+    Public,
+    audit,
+    run_parties,
+)
+from bdn.paillier.joint.arithmetic import (
+    field_above,
+    share,
+    share_integer,
+    value_at_zero,
+    weights_at_zero,
+)
+from bdn.paillier.joint.party import inbox_of
 from bdn.paillier.joint.public import (
     TRIAL_SESSION,
     biprimality_base,
@@ -92,8 +107,8 @@ def test_generation_repeats_with_its_seed_and_tells_its_progress():
     first = generate_jointly(3, 2, 64, SeededRandomness(5), progress)
     assert generate_jointly(3, 2, 64, SeededRandomness(5)) == first
     names = [name for name, _, _ in told]
-    assert names[:4] == ["sieve", "product", "moduli", "test"]
-    assert names[-4:] == ["secret", "theta", "verification-key", "trial"]
+    assert names[:5] == ["sieve", "product", "moduli", "bases", "test"]
+    assert names[-5:] == ["secret", "theta", "coins", "verification-key", "trial"]
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
@@ -146,8 +161,7 @@ def test_no_object_ever_holds_p_q_phi_or_two_parties_secrets():
         everything.append(sent)
         try:
             outboxes = [
-                step.send([m for m in sent if isinstance(m, Public) or m.receiver == i])
-                for i, step in enumerate(steps, 1)
+                step.send(inbox_of(i, sent)) for i, step in enumerate(steps, 1)
             ]
         except StopIteration as end:
             shares.append(end.value.share)
@@ -166,21 +180,25 @@ def test_no_object_ever_holds_p_q_phi_or_two_parties_secrets():
     assert any(own[0] <= held[0] for held in states)  # the walk does find what is there
     for sent in everything:
         for message in sent:
-            assert not set(map(int, message.values)) & (forbidden | set().union(*own))
+            values = () if isinstance(message, Commitment) else message.values
+            assert not set(map(int, values)) & (forbidden | set().union(*own))
 
 
 def test_messages_are_private_or_public_and_say_so(joint):
-    """The transcript has only broadcasts, in rounds in which everybody speaks once."""
+    """Only broadcasts, in steps in which everybody speaks once, and commits before it opens."""
     transcript = joint[2]
-    assert all(type(message) is Public for message in transcript)
-    names = []
+    names, before = [], None
     for k in range(0, len(transcript), 3):
-        rounds = {message.round for message in transcript[k : k + 3]}
-        assert len(rounds) == 1
-        assert [message.sender for message in transcript[k : k + 3]] == [1, 2, 3]
-        names.append(rounds.pop())
-    assert names[-5:] == ["coprime", "common", "theta", "verification-key", "trial"]
-    assert set(names[:-5]) <= {"moduli", "test", "confirm", "coprime", "common"}
+        step = transcript[k : k + 3]
+        assert [message.sender for message in step] == [1, 2, 3]
+        (kind,), (name,) = {type(m) for m in step}, {m.round for m in step}
+        if kind is Public:
+            assert all(m.digests == (p.digest(),) for m, p in zip(before, step, strict=True))
+            names.append(name)
+        before = step if kind is Commitment else None
+    assert names[-6:] == ["coprime", "common", "theta", "coins", "verification-key", "trial"]
+    assert set(names[:-6]) <= {"moduli", "bases", "test", "confirm", "coprime", "common"}
+    assert transcript[0].round == "attempt"
 
 
 def test_a_public_transcript_can_be_audited(joint):
@@ -189,56 +207,91 @@ def test_a_public_transcript_can_be_audited(joint):
     assert audit(PARAMETERS, transcript) == shares[0].public_key
 
 
-@pytest.mark.parametrize(
-    "round_name", ["moduli", "test", "confirm", "theta", "verification-key", "trial"])
+def reopened(transcript, at, values):
+    """The transcript with other values at ``at``, and a commitment that fits them."""
+    changed = list(transcript)
+    changed[at] = replace(transcript[at], values=values)
+    for k, message in enumerate(transcript[:at]):
+        if isinstance(message, Commitment) and (
+                message.sender, message.digests) == (3, (transcript[at].digest(),)):
+            changed[k] = replace(message, digests=(changed[at].digest(),))
+    return changed
+
+
+@pytest.mark.parametrize("round_name", [
+    "moduli", "bases", "test", "confirm", "coprime", "common", "theta", "coins",
+    "verification-key", "trial"])
 def test_a_changed_broadcast_is_found_or_leads_to_another_key(joint, round_name):
     _, shares, transcript = joint
-    at = max(k for k, message in enumerate(transcript) if message.round == round_name)
-    changed = list(transcript)
+    at = max(k for k, message in enumerate(transcript)
+             if isinstance(message, Public) and message.round == round_name)
     values = tuple(value + 1 for value in transcript[at].values)
-    changed[at] = replace(transcript[at], values=values)
+    changed = [*transcript[:at], replace(transcript[at], values=values), *transcript[at + 1 :]]
+    with pytest.raises(errors.KeyGenerationError) as caught:
+        audit(PARAMETERS, changed)  # its commitment was to other values
+    assert caught.value.parties == (3,)
     try:
-        key = audit(PARAMETERS, changed)
+        key = audit(PARAMETERS, reopened(transcript, at, values))
     except errors.PaillierError:
         return
-    assert key != shares[0].public_key
+    unchanged = {"bases", "coprime", "common"}  # other coins, or multiples that share no factor
+    assert round_name in unchanged or key != shares[0].public_key
 
 
 @pytest.mark.parametrize(("name", "count"), [("coprime", 1), ("common", 8)])
 def test_the_audit_repeats_the_tests_of_common_factors(joint, name, count):
     """Multiples of p + q − 1 (or p + q − 2) that share a factor: opened as 0, they are refused."""
-    transcript = [replace(message, values=(0,) * count) if message.round == name else message
-                  for message in joint[2]]
+    transcript = list(joint[2])
+    for k, message in enumerate(transcript):
+        if isinstance(message, Public) and message.round == name:
+            transcript[k] = replace(message, values=(0,) * count)
+            transcript[k - 3] = replace(transcript[k - 3], digests=(transcript[k].digest(),))
     with pytest.raises(errors.KeyGenerationError):
         audit(PARAMETERS, transcript)
 
 
 def test_a_transcript_that_stops_early_is_no_key(joint):
-    for end in (0, 3, len(joint[2]) - 6):
+    for end in (0, 3, len(joint[2]) - 6, len(joint[2]) - 1):
         with pytest.raises(errors.KeyGenerationError):
             audit(PARAMETERS, joint[2][:end])
 
 
 def test_a_missing_or_misplaced_message_stops_a_party():
-    """Semi-honest does not mean unchecked: shape, sender and round of every message are."""
+    """Shape, sender, round and commitment of every message are checked, and its sender named."""
     def outboxes():
         parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i)) for i in (1, 2, 3)]
         steps = [party.run() for party in parties]
         sent = [message for step in steps for message in next(step)]
-        return steps[0], [m for m in sent if m.receiver == 1]
+        sent = [message for step in steps for message in step.send(sent)]
+        return steps[0], inbox_of(1, sent)
 
-    for spoil in (
-        lambda inbox: inbox[:-1],
-        lambda inbox: [*inbox, inbox[0]],
-        lambda inbox: [replace(inbox[0], receiver=2), *inbox[1:]],
-        lambda inbox: [replace(inbox[0], round="secret"), *inbox[1:]],
-        lambda inbox: [replace(inbox[0], values=inbox[0].values[1:]), *inbox[1:]],
-        lambda inbox: [Public("sieve", 1, ()), *inbox[1:]],
-        lambda inbox: [*inbox, Public("sieve", 1, ())],
-    ):
-        step, inbox = outboxes()
-        with pytest.raises(errors.KeyGenerationError):
-            step.send(spoil(inbox))
+    def private(inbox, sender, **changes):
+        return [replace(m, **changes) if isinstance(m, Private) and m.sender == sender else m
+                for m in inbox]
+
+    step, inbox = outboxes()
+    values = inbox[-1].values
+    assert inbox[-1].sender == 3
+    for at, (guilty, spoiled) in enumerate([
+        (3, inbox[:-1]),
+        (1, [*inbox, inbox[0]]),
+        (2, private(inbox, 2, receiver=2)),
+        (2, private(inbox, 2, round="secret")),
+        (3, private(inbox, 3, values=values[1:])),
+        (3, private(inbox, 3, values=(values[0] + 1, *values[1:]))),
+        (3, private(inbox, 3, values=(-values[0], *values[1:]))),
+        (3, private(inbox, 3, values=(values[0] + (1 << 20_000), *values[1:]))),
+        (3, private(inbox, 3, values=(float(values[0]), *values[1:]))),
+        (1, [Public("sieve", 1, ()), *inbox[1:]]),
+        (1, [*inbox, Public("sieve", 1, ())]),
+        (1, [replace(inbox[0], digests=()), *inbox[1:]]),
+        (9, [*inbox, Public("sieve", 9, ())]),
+    ]):
+        step, _ = outboxes()
+        with pytest.raises(errors.KeyGenerationError) as caught:
+            step.send(spoiled)
+        assert caught.value.parties == (guilty,), at
+        assert len(str(caught.value)) < 200
 
 
 def test_parties_that_end_with_different_keys_are_noticed(monkeypatch):
@@ -252,7 +305,7 @@ def test_parties_that_end_with_different_keys_are_noticed(monkeypatch):
     monkeypatch.setattr(Party, "_make_key", other_key)
     monkeypatch.setattr(Party, "_trial", lambda *_: iter(()))
     parties = [Party(i, Parameters(3, 2, 64), SeededRandomness(i)) for i in (1, 2, 3)]
-    with pytest.raises(errors.KeyGenerationError):
+    with pytest.raises(errors.KeyGenerationError, match="different keys"):
         run_parties(parties)
 
 
@@ -272,9 +325,8 @@ def test_parties_refuse_a_modulus_with_common_factors(p, q, good):
     while not verdicts:
         outbox = []
         for i, step in enumerate(steps, 1):
-            inbox = [m for m in sent if isinstance(m, Public) or m.receiver == i]
             try:
-                outbox += step.send(inbox)
+                outbox += step.send(inbox_of(i, sent))
             except StopIteration as end:
                 verdicts.append(end.value)
         sent = outbox
@@ -294,6 +346,207 @@ def test_a_key_that_opens_wrongly_fails_its_trial(joint):
         check_trial(wrong, heard)
 
 
+# --- parties that deviate -----------------------------------------------------------------------
+
+
+class Liar(Party):
+    """Party whose messages are changed by ``lie(message)``; its commitments fit what it sends."""
+
+    def __init__(self, index, parameters, rng, lie):
+        super().__init__(index, parameters, rng)
+        self._lie = lie
+
+    def _exchange(self, outbox):
+        told = [self._lie(message) if isinstance(message, Private) else message
+                for message in outbox]
+        told = [self._fitting(message, told) for message in told]
+        return (yield from super()._exchange(told))
+
+    def _broadcast(self, round_name, values, limits, units=()):
+        told = self._lie(Public(round_name, self.index, tuple(int(v) for v in values)))
+        return (yield from super()._broadcast(round_name, told.values, limits, units))
+
+    def _fitting(self, message, told):
+        privates = [m for m in told if isinstance(m, Private)]
+        if isinstance(message, Commitment) and privates:
+            return replace(message, digests=tuple(m.digest() for m in privates))
+        return message
+
+
+def run_with(lie, liar=2, parameters=None):
+    """Run with one liar among honest parties; returns what was raised and the broadcasts."""
+    parameters = Parameters(3, 2, 64) if parameters is None else parameters
+    members = [
+        Liar(i, parameters, SeededRandomness(i), lie) if i == liar
+        else Party(i, parameters, SeededRandomness(i))
+        for i in range(1, parameters.parties + 1)
+    ]
+    steps = [member.run() for member in members]
+    honest = [k for k in range(len(members)) if k != liar - 1]
+    outboxes = [next(step) for step in steps]
+    transcript = []
+    for _ in range(10_000):
+        sent = [message for outbox in outboxes for message in outbox]
+        transcript += [message for message in sent if not isinstance(message, Private)]
+        raised, ended, outboxes = [], 0, []
+        for k, (member, step) in enumerate(zip(members, steps, strict=True)):
+            try:
+                outboxes.append(step.send(inbox_of(member.index, sent)))
+            except StopIteration:
+                ended += 1
+            except errors.PaillierError as error:
+                if k in honest:
+                    raised.append(error)
+        if raised:
+            return raised, transcript
+        if ended:
+            return [], transcript
+    raise AssertionError("this never ends")
+
+
+def changed(round_name, change, kind=Public):
+    """A lie: the values of one round's messages are changed."""
+    def lie(message):
+        if isinstance(message, kind) and message.round == round_name:
+            return replace(message, values=tuple(change(list(message.values))))
+        return message
+    return lie
+
+
+def bump(values):
+    return [values[0] + 1, *values[1:]]
+
+
+def negated(values):
+    return [-value for value in values]
+
+
+@pytest.mark.parametrize("liar", [1, 2, 3])
+@pytest.mark.parametrize(("round_name", "change", "kind"), [
+    ("sieve", negated, Private), ("product", negated, Private), ("secret", negated, Private),
+    ("product", lambda v: [0] * (len(v) + 1), Private),
+    ("moduli", lambda v: [1 << 20_000] * len(v), Public), ("moduli", negated, Public),
+    ("moduli", lambda v: v[1:], Public), ("bases", lambda v: [1 << 300], Public),
+    ("bases", lambda v: [-1], Public), ("test", lambda v: [0] * len(v), Public),
+    ("test", lambda v: [1 << 300] * len(v), Public), ("theta", lambda v: [-1], Public),
+    ("coins", lambda v: [1 << 300], Public), ("coins", lambda v: [-1], Public),
+    ("verification-key", lambda v: [0], Public), ("trial", lambda v: [0, *v[1:]], Public),
+    ("trial", lambda v: [*v[:2], 1 << 20_000], Public), ("trial", bump, Public),
+    ("verification-key", bump, Public),
+])
+def test_whoever_sends_what_cannot_be_is_named(liar, round_name, change, kind):
+    """Out of range, too few, no units, proofs that fail: one message tells who sent it."""
+    raised, transcript = run_with(changed(round_name, change, kind), liar)
+    assert len(raised) == 2
+    for error in raised:
+        assert isinstance(error, errors.KeyGenerationError)
+        assert error.parties == (liar,)
+        assert len(str(error)) < 300
+    if kind is Public:
+        with pytest.raises(errors.KeyGenerationError) as caught:
+            audit(Parameters(3, 2, 64), transcript)
+        assert caught.value.parties == (liar,)
+
+
+@pytest.mark.parametrize("liar", [1, 2, 3])
+@pytest.mark.parametrize(("round_name", "kind"), [
+    ("product", Private), ("moduli", Public), ("secret", Private), ("theta", Public),
+])
+def test_whoever_sends_plausible_lies_is_named_once_the_seeds_are_revealed(
+    liar, round_name, kind
+):
+    """Values in their ranges that spoil N, θ or the key: the attempt is repeated from its seeds."""
+    parameters = Parameters(3, 2, 64)
+
+    def shifted(values):
+        return [(values[0] + 5) % parameters.product_field, *values[1:]]
+
+    def lie(message):
+        if isinstance(message, kind) and message.round == round_name and (
+                kind is Public or message.receiver == 3):
+            return replace(message, values=tuple(shifted(list(message.values))))
+        return message
+
+    raised, transcript = run_with(lie, liar)
+    assert len(raised) == 2
+    assert {error.parties for error in raised} == {(liar,)}
+    with pytest.raises(errors.KeyGenerationError) as caught:
+        audit(parameters, transcript)
+    assert caught.value.parties == (liar,)
+
+
+@pytest.mark.parametrize("liar", [1, 2, 3])
+def test_a_lie_in_the_sieve_costs_candidates_or_is_noticed(liar):
+    """The parts keep their length and residue; a factor of the sieve in a candidate is seen."""
+    raised, transcript = run_with(changed("sieve", bump, Private), liar)
+    assert {error.parties for error in raised} <= {(liar,)}
+    if not raised:
+        assert audit(Parameters(3, 2, 64), transcript).bits == 64
+
+
+def test_whoever_sees_the_others_first_cannot_choose_n():
+    """It waits for the others' points and sends the one that makes N = 1, or a known product."""
+    parameters = Parameters(3, 2, 64)
+    points = {}
+
+    def last(message):
+        if isinstance(message, Public) and message.round == "moduli" and message.sender == 3:
+            field = parameters.product_field
+            weights = weights_at_zero(3, field)
+            rest = weights[0] * points[1][0] + weights[1] * points[2][0]
+            mine = (1 - rest) * gmpy2.invert(weights[2], field) % field
+            return replace(message, values=(int(mine), *message.values[1:]))
+        return message
+
+    members = [Party(i, parameters, SeededRandomness(i)) for i in (1, 2, 3)]
+    steps = [member.run() for member in members]
+    outboxes = [next(step) for step in steps]
+    with pytest.raises(errors.KeyGenerationError) as caught:  # noqa: PT012 - the exchange itself
+        while True:
+            sent = [message for outbox in outboxes for message in outbox]
+            points.update({m.sender: m.values for m in sent
+                           if isinstance(m, Public) and m.round == "moduli"})
+            sent = [last(message) for message in sent]
+            outboxes = [step.send(inbox_of(i, sent)) for i, step in enumerate(steps, 1)]
+    assert caught.value.parties == (3,)
+
+
+def test_a_party_that_spoils_every_attempt_is_named_in_the_end():
+    """Honest parties need few attempts: the number is bounded, and the last one is explained."""
+    class Few(Parameters):
+        @property
+        def most_attempts(self):
+            return 3
+
+    spoil = changed("test", lambda v: [max(1, value - 1) for value in v])
+    raised, _ = run_with(spoil, 1, Few(3, 2, 64))
+    assert {error.parties for error in raised} == {(1,)}
+    assert "3 attempts" in str(raised[0])
+
+
+def test_a_party_that_reveals_another_seed_is_named():
+    class Hider(Liar):
+        def _explained(self, seed, error):
+            return (yield from super()._explained(bytes(32), error))
+
+    parameters = Parameters(3, 2, 64)
+    lie = changed("moduli", lambda v: [(v[0] + 1) % 2**64, *v[1:]])
+    members = [Party(1, parameters, SeededRandomness(1)),
+               Hider(2, parameters, SeededRandomness(2), lie),
+               Party(3, parameters, SeededRandomness(3))]
+    with pytest.raises(errors.KeyGenerationError, match="another seed") as caught:
+        run_parties(members, threads=1)
+    assert caught.value.parties == (2,)
+
+
+def test_honest_parties_rarely_need_as_many_attempts_as_they_are_given():
+    for parties, needed, bits in ((3, 2, 64), (3, 2, 2048), (5, 3, 1024)):
+        parameters = Parameters(parties, needed, bits)
+        expected = parameters.expected_candidates / 128
+        assert parameters.most_attempts >= 28
+        assert 20 * expected < parameters.most_attempts < 200 * (1 + expected)
+
+
 # --- the parts ----------------------------------------------------------------------------------
 
 
@@ -307,7 +560,7 @@ def test_every_candidate_is_coprime_to_the_sieve_and_of_full_length():
     sent = [message for step in steps for message in next(step)]
     for i, step in enumerate(steps, 1):
         with pytest.raises(StopIteration) as end:
-            step.send([m for m in sent if m.receiver == i])
+            step.send(inbox_of(i, sent))
         for k, part in enumerate(end.value.value):
             sums[k] += int(part)
             assert part % 4 == (3 if i == 1 else 0)

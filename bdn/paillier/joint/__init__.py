@@ -29,7 +29,25 @@ its messages is checked.
 """
 
 from bdn.paillier.joint.generate import audit, generate_jointly, run_parties
-from bdn.paillier.joint.messages import Parameters, Private, Public
+from bdn.paillier.joint.messages import (
+    Broadcast,
+    Commitment,
+    Parameters,
+    Private,
+    Public,
+    Reveal,
+)
 from bdn.paillier.joint.party import Party
 
-__all__ = ["Parameters", "Party", "Private", "Public", "audit", "generate_jointly", "run_parties"]
+__all__ = [
+    "Broadcast",
+    "Commitment",
+    "Parameters",
+    "Party",
+    "Private",
+    "Public",
+    "Reveal",
+    "audit",
+    "generate_jointly",
+    "run_parties",
+]

@@ -19,12 +19,13 @@ from bdn.paillier.joint.messages import (
     BATCH,
     MULTIPLES,
     TEST_ROUNDS,
+    Broadcast,
+    Commitment,
     Message,
     Parameters,
     Private,
-    Public,
 )
-from bdn.paillier.joint.party import Party, Result, Steps
+from bdn.paillier.joint.party import Party, Result, Steps, deviator, inbox_of
 from bdn.paillier.keys import PublicKey
 from bdn.paillier.numbers import default_threads
 from bdn.paillier.threshold import KeyShare
@@ -58,14 +59,14 @@ def generate_jointly(
 
 def run_parties(
     parties: Sequence[Party], progress: Progress | None = None, threads: int | None = None
-) -> tuple[list[KeyShare], list[Public]]:
-    """Carry messages until every party has its share; (shares, public transcript).
+) -> tuple[list[KeyShare], list[Broadcast]]:
+    """Carry messages until every party has its share; return (shares, public transcript).
 
     Parties step at the same time in ``threads`` threads (all cores by default): their modular
     powers release Python's lock. Raises `KeyGenerationError` if they end with different keys.
     """
     expected = parties[0].parameters.expected_candidates
-    transcript: list[Public] = []
+    transcript: list[Broadcast] = []
     candidates = 0
     steps = [party.run() for party in parties]
     with ThreadPoolExecutor(threads or default_threads()) as pool:
@@ -77,12 +78,12 @@ def run_parties(
                 break
             sent = [message for outcome in outcomes if not isinstance(outcome, Result)
                     for message in outcome]
-            transcript += [message for message in sent if isinstance(message, Public)]
-            inboxes = [_inbox(party.index, sent) for party in parties]
-            if sent and sent[0].round == "moduli":
-                candidates += BATCH
-            if progress is not None and sent:
-                progress(sent[0].round, candidates, expected)
+            transcript += [message for message in sent if not isinstance(message, Private)]
+            inboxes = [inbox_of(party.index, sent) for party in parties]
+            if sent and not isinstance(sent[-1], Commitment):
+                candidates += BATCH * (sent[-1].round == "moduli")
+                if progress is not None:
+                    progress(sent[-1].round, candidates, expected)
     if len(results) != len(parties) or len({share.public_key for share in results}) != 1:
         raise KeyGenerationError("the parties ended with different keys")
     return results, transcript
@@ -98,51 +99,110 @@ def _step(steps: Steps, inbox: list[Message] | None) -> list[Message] | Result:
         return result
 
 
-def _inbox(index: int, sent: Sequence[Message]) -> list[Message]:
-    """What reaches party ``index``: broadcasts, and private messages addressed to it."""
-    return [message for message in sent
-            if not isinstance(message, Private) or message.receiver == index]
-
-
 # --- the auditor --------------------------------------------------------------------------------
 
 
-LENGTHS = {"moduli": BATCH, "confirm": TEST_ROUNDS - 1, **MULTIPLES, "theta": 2,
-           "verification-key": 1, "trial": 3}
-"""How many values each party says in a round; in "test", one for every candidate still alive."""
+def audit(parameters: Parameters, transcript: Sequence[Broadcast]) -> PublicKey:
+    """Return the public key that follows from the broadcasts alone; every public test is repeated.
 
-
-def audit(parameters: Parameters, transcript: Sequence[Public]) -> PublicKey:
-    """The public key that follows from the broadcasts alone; every public test is repeated.
-
-    Raises `KeyGenerationError` when the transcript does not lead to a working key.
+    Raises `KeyGenerationError` when the transcript does not lead to a working key. It names the
+    parties that deviated, in an attempt that was given up from the seeds that they revealed.
     """
-    parties = parameters.parties
-    candidate, alive = mpz(0), list[mpz]()
-    opened: dict[str, list[tuple[int, ...]]] = {}
-    for k in range(0, len(transcript), parties):
-        name = transcript[k].round
-        count = len(alive) if name == "test" else LENGTHS.get(name, -1)
-        heard = public.values_of(transcript[k : k + parties], name, parties, count)
-        opened[name] = heard
-        if name == "moduli":
-            alive = public.without_small_factors(public.open_moduli(parameters, heard))
-        elif name == "test":
-            alive = public.passing(alive, heard)
-        elif name == "confirm" and alive:
-            candidate = alive.pop(0)
-            if len(public.passing([candidate] * count, heard)) != count:
-                candidate = mpz(0)
-        elif name in MULTIPLES and candidate:
-            modulus = (candidate if name == "coprime"
-                       else public.common_modulus(parameters, candidate))
-            candidate = candidate if public.is_coprime(modulus, heard) else mpz(0)
-    if not candidate or not {*MULTIPLES, "theta", "verification-key", "trial"} <= opened.keys():
-        raise KeyGenerationError("the transcript ends before there is a key")
-    N = int(candidate)
-    field = field_above(public.theta_field_bits(parameters, N))
-    theta = public.open_theta(parameters, N, field, [row[0] for row in opened["theta"]])
-    key = public.assemble(parameters, N, int(theta), [row[1] for row in opened["theta"]],
-                          [row[0] for row in opened["verification-key"]])
-    public.check_trial(key, opened["trial"])
+    reader = _Reader(parameters, transcript)
+    for _ in range(parameters.most_attempts):
+        reader.begin_attempt()
+        try:
+            key = _audited_attempt(parameters, reader)
+        except KeyGenerationError as error:
+            if error.parties or reader.at_end:
+                raise
+            seeds = public.check_reveals(reader.next_step(), reader.seeds)
+            guilty = deviator(parameters, seeds, reader.heard[:-1])
+            if guilty is None:
+                raise
+            raise KeyGenerationError(f"party {guilty} deviated: {error}", [guilty]) from error
+        if key is not None:
+            return key
+    raise KeyGenerationError("the transcript has more attempts than honest parties need")
+
+
+def _audited_attempt(parameters: Parameters, reader: "_Reader") -> PublicKey | None:
+    """`Party.attempt`, as far as it is public."""
+    for name in ("sieve", *["reshare"] * (parameters.threshold - 2), "product"):
+        reader.private(name)
+    moduli = public.open_moduli(
+        parameters, reader.broadcast("moduli", public.moduli_limits(parameters)))
+    alive = public.without_small_factors(moduli)
+    reader.broadcast("bases", public.COINS)
+    N = _audited_candidate(alive, reader)
+    if N is None:
+        return None
+    for name, modulus in (("coprime", N), ("common", int(public.common_modulus(parameters, N)))):
+        reader.private(name)
+        heard = reader.broadcast(name, [range(modulus)] * MULTIPLES[name])
+        if not public.is_coprime(mpz(modulus), heard):
+            return None
+    reader.private("secret")
+    field = int(field_above(public.theta_field_bits(parameters, N)))
+    points = [row[0] for row in reader.broadcast("theta", [range(field)])]
+    theta = public.open_theta(parameters, N, field, points)
+    coins = public.coins_of(reader.broadcast("coins", public.COINS))
+    keys = [row[0] for row in reader.broadcast("verification-key", [range(1, N * N)], [N])]
+    key = public.assemble(parameters, N, int(theta), coins, keys)
+    public.check_trial(key, reader.broadcast("trial", public.trial_limits(key)))
     return key
+
+
+def _audited_candidate(alive: Sequence[mpz], reader: "_Reader") -> int | None:
+    """The first candidate that passes all bases of the biprimality test, or None."""
+    limits = [range(1, int(N)) for N in alive]
+    for N in public.passing(alive, reader.broadcast("test", limits, alive)):
+        count = TEST_ROUNDS - 1
+        heard = reader.broadcast("confirm", [range(1, int(N))] * count, [N] * count)
+        if len(public.passing([N] * count, heard)) == count:
+            return int(N)
+    return None
+
+
+class _Reader:
+    """A transcript, read step by step: every step is one message of each party."""
+
+    def __init__(self, parameters: Parameters, transcript: Sequence[Broadcast]) -> None:
+        self._parties = parameters.parties
+        self._transcript = transcript
+        self._at = 0
+        self.seeds: list[tuple[bytes, ...]] = []
+        self.heard: list[list[Broadcast]] = []
+
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing follows."""
+        return self._at >= len(self._transcript)
+
+    def begin_attempt(self) -> None:
+        """Read everybody's commitment to a seed."""
+        self.heard = []
+        self.seeds = self._commitments("attempt", 1)
+
+    def private(self, round_name: str) -> None:
+        """Read everybody's commitments to private messages."""
+        self._commitments(round_name, self._parties)
+
+    def broadcast(
+        self, round_name: str, limits: Sequence[range], units: Sequence[int] = ()
+    ) -> list[tuple[int, ...]]:
+        """Read everybody's commitment and values, checked, by sender."""
+        commitments = self._commitments(round_name, 1)
+        return public.check_broadcast(self.next_step(), commitments, round_name, limits, units)
+
+    def next_step(self) -> list[Broadcast]:
+        """Read one message of each party; raises `KeyGenerationError` at the end."""
+        step = list(self._transcript[self._at : self._at + self._parties])
+        if not step:
+            raise KeyGenerationError("the transcript ends before there is a key")
+        self._at += self._parties
+        self.heard.append(step)
+        return step
+
+    def _commitments(self, round_name: str, count: int) -> list[tuple[bytes, ...]]:
+        return public.check_commitments(self.next_step(), round_name, self._parties, count)

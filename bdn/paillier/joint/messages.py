@@ -10,8 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bdn.arguments import as_integer
+from bdn.encoding import digest
+from bdn.errors import shown
 from bdn.paillier.errors import ParameterError
 from bdn.paillier.joint.arithmetic import field_above
+from bdn.paillier.keys import MAX_MODULUS_BITS, MAX_PARTIES
 from bdn.paillier.numbers import small_primes
 
 MIN_BITS = 64
@@ -34,9 +38,16 @@ TRIAL_BOUND = 1 << 18
 """N is public, so everybody looks for its prime factors below this."""
 
 
+SALT_BYTES = 32
+"""Of the salt that hides a committed broadcast, and of the seed of an attempt."""
+
+FAILURE_BITS = 40
+"""Honest parties end without a key with chance 2^−40."""
+
+
 @dataclass(frozen=True, slots=True)
 class Private:
-    """A message for one party's eyes.
+    """A message for one party's eyes. Its sender broadcasts a commitment to it.
 
     Attributes:
         round: what it belongs to: "sieve", "reshare", "product", "coprime", "common", "secret".
@@ -50,24 +61,80 @@ class Private:
     receiver: int
     values: tuple[int, ...]
 
+    def digest(self) -> bytes:
+        """Return what commits its sender to it."""
+        return digest("bdn/paillier/joint/private", self.round.encode(), _number(self.sender),
+                      _number(self.receiver), *map(_number, self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """The first half of a broadcast, or what goes with private messages.
+
+    Attributes:
+        round: the round of the messages that it commits to; "attempt" for the seed of an attempt.
+        sender: the party's index, 1 … ℓ.
+        digests: one for a broadcast or a seed; one per receiver for private messages.
+    """
+
+    round: str
+    sender: int
+    digests: tuple[bytes, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """A broadcast; all of them in order are the public transcript.
+    """The second half of a broadcast, sent when all commitments are there.
 
     Attributes:
-        round: "moduli", "test", "confirm", "coprime", "common", "theta", "verification-key",
-            "trial".
+        round: "moduli", "bases", "test", "confirm", "coprime", "common", "theta", "coins",
+            "verification-key", "trial".
         sender: the party's index, 1 … ℓ.
         values: what the round opens.
+        salt: random bytes that kept the commitment from telling the values.
     """
 
     round: str
     sender: int
     values: tuple[int, ...]
+    salt: bytes = b""
+
+    def digest(self) -> bytes:
+        """Return what commits its sender to it."""
+        return digest("bdn/paillier/joint/public", self.round.encode(), _number(self.sender),
+                      self.salt, *map(_number, self.values))
 
 
-Message = Private | Public
+@dataclass(frozen=True, slots=True)
+class Reveal:
+    """The seed of an attempt that failed: everybody can then repeat all that its sender did.
+
+    Attributes:
+        sender: the party's index, 1 … ℓ.
+        seed: what the sender committed to when the attempt began.
+    """
+
+    sender: int
+    seed: bytes
+
+    @property
+    def round(self) -> str:
+        """The name "reveal", as the other messages have one."""
+        return "reveal"
+
+    def digest(self) -> bytes:
+        """Return what commits its sender to it."""
+        return digest("bdn/paillier/joint/seed", _number(self.sender), self.seed)
+
+
+Broadcast = Commitment | Public | Reveal
+"""What everybody hears; all of them in order are the public transcript."""
+
+Message = Private | Broadcast
+
+
+def _number(value: int) -> bytes:
+    return int(value).to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +152,18 @@ class Parameters:
     bits: int
 
     def __post_init__(self) -> None:
+        for name in ("parties", "threshold", "bits"):
+            as_integer(getattr(self, name), name)
+        if self.parties > MAX_PARTIES:
+            raise ParameterError(f"{shown(self.parties)} parties; at most {MAX_PARTIES}")
         if self.threshold < 2 or self.parties < 2 * self.threshold - 1:
             raise ParameterError(
-                f"t = {self.threshold} of ℓ = {self.parties}: without a dealer t ≥ 2 and "
-                "ℓ ≥ 2t − 1 are needed"
+                f"t = {shown(self.threshold)} of ℓ = {shown(self.parties)}: without a dealer "
+                "t ≥ 2 and ℓ ≥ 2t − 1 are needed"
             )
-        if self.bits < MIN_BITS or self.bits % 2:
-            raise ParameterError(f"bits must be even and at least {MIN_BITS}, not {self.bits}")
+        if not MIN_BITS <= self.bits <= MAX_MODULUS_BITS or self.bits % 2:
+            raise ParameterError(
+                f"bits must be even, {MIN_BITS} to {MAX_MODULUS_BITS}, not {shown(self.bits)}")
 
     @property
     def degree(self) -> int:
@@ -147,6 +219,16 @@ class Parameters:
         log_p = math.log(2) * self.bits / 2
         chance = min(1.0, _mertens(self.sieve_primes[-1]) / log_p)
         return 1 / chance**2
+
+    @property
+    def most_attempts(self) -> int:
+        """Batches after which honest parties have a key, but for a chance of 2^−`FAILURE_BITS`.
+
+        A batch of candidates has a right one with chance 1 − exp(−`BATCH` / expected). That one
+        passes the tests of common factors with chance 1/2 or more.
+        """
+        chance = (1 - math.exp(-BATCH / self.expected_candidates)) / 2
+        return math.ceil(FAILURE_BITS * math.log(2) / -math.log1p(-chance))
 
 
 @functools.cache

@@ -3,6 +3,11 @@
 `Party.run` is a generator: it yields the messages that it sends and is resumed with those that it
 received, round by round, and returns its `KeyShare`. Nothing else leaves it.
 
+Everything in one *attempt* (a batch of candidates and, where one is right, the key) follows from a
+seed to which the party commits at its beginning. When the public values contradict each other and
+nobody's message is to blame by itself, the attempt is given up, all parties reveal their seeds, and
+`deviator` repeats what each of them should have sent.
+
 Letters: i this party, ℓ parties, t threshold, p = Σ p_i and q = Σ q_i, N = pq, φ = (p − 1)(q − 1),
 M the sieve's modulus, Q the residue modulus, β and R secret masks, θ′ = NΔR + Δφβ, Δ = ℓ!, s_i the
 key share, f the integer polynomial with f(0) = NΔR.
@@ -12,12 +17,13 @@ after Malkin, Wu, Boneh, "Experimenting with Shared Generation of RSA Keys", NDS
 of βφ after Nishide and Sakurai, WISA 2010.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import gmpy2
 from gmpy2 import mpz
 
+from bdn.encoding import digest
 from bdn.paillier.errors import KeyGenerationError
 from bdn.paillier.joint import public
 from bdn.paillier.joint.arithmetic import (
@@ -30,14 +36,20 @@ from bdn.paillier.joint.arithmetic import (
 )
 from bdn.paillier.joint.messages import (
     BATCH,
+    FAILURE_BITS,
     MULTIPLES,
+    SALT_BYTES,
     TEST_ROUNDS,
+    Broadcast,
+    Commitment,
     Message,
     Parameters,
     Private,
     Public,
+    Reveal,
 )
 from bdn.paillier.threshold import KeyShare
+from bdn.paillier.vector.sampling import KeyStream
 from bdn.randomness import Randomness
 
 Steps = Generator[list[Message], list[Message], "Result"]
@@ -65,22 +77,61 @@ class Party:
     def __init__(self, index: int, parameters: Parameters, rng: Randomness) -> None:
         self.index = index
         self.parameters = parameters
-        self._rng = rng
+        self._source = rng  # of the seeds
+        self._rng = rng  # of the current attempt
         self._M = mpz(parameters.sieve_modulus)
         self._Q = parameters.residue_modulus
         self._M_inverse = gmpy2.invert(self._M, self._Q)
         self._multiples = parameters.multiples
         self._candidate: tuple[mpz, mpz] = (mpz(0), mpz(0))  # its (p_i, q_i) of the chosen N
+        self._seeds: list[tuple[bytes, ...]] = []  # everybody's commitments to their seeds
+        self._heard: list[list[Broadcast]] = []  # what all said in this attempt, step by step
 
     def run(self) -> Steps:
-        """The whole protocol: batches until one candidate is right, then the key."""
-        while True:
-            N = yield from self._find_modulus()
-            if N is not None and (yield from self._is_coprime(N)):
-                break
+        """The whole protocol: attempts until one makes a key.
+
+        Raises `KeyGenerationError` when the parties deviate, or when more attempts fail than chance
+        explains.
+        """
+        for _ in range(self.parameters.most_attempts):
+            seed = self._source.bytes(SALT_BYTES)
+            try:
+                share = yield from self.attempt(seed)
+            except KeyGenerationError as error:
+                if error.parties:
+                    raise
+                raise (yield from self._explained(seed, error)) from error
+            if share is not None:
+                return Result(share)
+        exhausted = KeyGenerationError(
+            f"no key after {self.parameters.most_attempts} attempts; for honest parties that "
+            f"happens with chance 2^-{FAILURE_BITS}")
+        raise (yield from self._explained(seed, exhausted))
+
+    def attempt(self, seed: bytes) -> Generator[list[Message], list[Message], KeyShare | None]:
+        """One batch of candidates, and the key if one of them is right."""
+        self._rng = KeyStream(digest("bdn/paillier/joint/attempt", seed))
+        self._heard = []
+        inbox = yield from self._exchange(
+            [Commitment("attempt", self.index, (Reveal(self.index, seed).digest(),))])
+        self._seeds = public.check_commitments(inbox, "attempt", self.parameters.parties, 1)
+        N = yield from self._find_modulus()
+        if N is None or not (yield from self._is_coprime(N)):
+            return None
         share = yield from self._make_key(N)
         yield from self._trial(share)
-        return Result(share)
+        return share
+
+    def _explained(
+        self, seed: bytes, error: KeyGenerationError
+    ) -> Generator[list[Message], list[Message], KeyGenerationError]:
+        """The error with whom to blame, from everybody's seed; the attempt's secrets are burnt."""
+        inbox = yield [Reveal(self.index, seed)]
+        seeds = public.check_reveals(inbox, self._seeds)
+        guilty = deviator(self.parameters, seeds, self._heard)
+        if guilty is None:
+            return error
+        return KeyGenerationError(f"party {guilty} deviated: {error}", [guilty])
 
     # --- the primes' parts (distributed sieve) ---
 
@@ -90,10 +141,12 @@ class Party:
         secrets = Secrets(parts[:BATCH], parts[BATCH:])
         moduli = yield from self._multiply(secrets)
         alive = public.without_small_factors(moduli)
-        passed = yield from self._test(alive, [moduli.index(N) for N in alive], secrets)
+        coins = public.coins_of((yield from self._coins("bases")))
+        places = [moduli.index(N) for N in alive]
+        passed = yield from self._test(alive, places, secrets, coins)
         for N in passed:
             at = moduli.index(N)
-            if (yield from self._confirm(N, secrets.p[at], secrets.q[at])):
+            if (yield from self._confirm(N, secrets.p[at], secrets.q[at], coins)):
                 self._candidate = secrets.p[at], secrets.q[at]
                 return N
         return None
@@ -109,34 +162,32 @@ class Party:
         units = [self._unit() for _ in range(count)] if self.index <= parameters.threshold else []
         held = share(units, parameters.degree, parameters.parties, M, rng)
         zeros = self._zeros(count * (parameters.threshold - 1), M)
-        inbox = yield self._private("sieve", held, zeros)
-        factors, mask = self._sieve_shares(inbox, count)
+        received = yield from self._privately(
+            "sieve", lambda sender: [range(M)] * (count * (parameters.threshold - 1)
+                                                  + count * (sender <= parameters.threshold)),
+            held, zeros)
+        factors, mask = self._sieve_shares(received, count)
         weight = weights_at_zero(parameters.parties, M)[self.index - 1]
         running = factors[0]
         for step, factor in enumerate(factors[1:]):
             if step:
                 again = share(running, parameters.degree, parameters.parties, M, rng)
-                inbox = yield self._private("reshare", again)
-                running = sum_lists(self._received(inbox, "reshare", count), M)
+                received = yield from self._privately(
+                    "reshare", lambda _: [range(M)] * count, again)
+                running = sum_lists(received, M)
             masks = mask[step * count : (step + 1) * count]
             running = [(a * b + z) * weight % M
                        for a, b, z in zip(running, factor, masks, strict=True)]
         return [self._lift(part) for part in running]
 
     def _sieve_shares(
-        self, inbox: Sequence[Message], count: int
+        self, received: Sequence[tuple[int, ...]], count: int
     ) -> tuple[list[list[mpz]], list[mpz]]:
         """Shares of each of the t units, and the sum of everybody's zero sharings."""
         threshold = self.parameters.threshold
-        factors: list[list[mpz]] = []
-        zeros: list[tuple[int, ...]] = []
-        for values in self._received(inbox, "sieve"):
-            units = count if len(factors) < threshold else 0
-            if len(values) != units + count * (threshold - 1):
-                raise KeyGenerationError("round 'sieve': a message of the wrong length")
-            if units:
-                factors.append([mpz(value) for value in values[:count]])
-            zeros.append(values[units:])
+        factors = [[mpz(value) for value in values[:count]] for values in received[:threshold]]
+        zeros = [values[count:] if sender <= threshold else values
+                 for sender, values in enumerate(received, 1)]
         return factors, sum_lists(zeros, self._M)
 
     def _unit(self) -> mpz:
@@ -162,28 +213,33 @@ class Party:
         field = parameters.product_field
         held = share([*secrets.p, *secrets.q], parameters.degree, parameters.parties, field,
                      self._rng)
-        inbox = yield self._private("product", held, self._zeros(BATCH, field))
-        sums = sum_lists(self._received(inbox, "product", 3 * BATCH), field)
+        received = yield from self._privately(
+            "product", lambda _: [range(field)] * (3 * BATCH), held, self._zeros(BATCH, field))
+        sums = sum_lists(received, field)
         points = [(p * q + z) % field for p, q, z in zip(
             sums[:BATCH], sums[BATCH : 2 * BATCH], sums[2 * BATCH :], strict=True)]
-        heard = yield from self._broadcast("moduli", points)
+        heard = yield from self._broadcast("moduli", points, public.moduli_limits(parameters))
         return public.open_moduli(parameters, heard)
 
     def _test(
-        self, alive: Sequence[mpz], places: Sequence[int], secrets: Secrets
+        self, alive: Sequence[mpz], places: Sequence[int], secrets: Secrets, coins: bytes
     ) -> Generator[list[Message], list[Message], list[mpz]]:
         """Those of the survivors that pass one base of the biprimality test."""
-        powers = [self._powers(N, secrets.p[at], secrets.q[at], [public.biprimality_base(N, 0)])[0]
+        powers = [self._powers(N, secrets.p[at], secrets.q[at],
+                               [public.biprimality_base(N, 0, coins)])[0]
                   for N, at in zip(alive, places, strict=True)]
-        heard = yield from self._broadcast("test", powers)
+        heard = yield from self._broadcast(
+            "test", powers, [range(1, int(N)) for N in alive], alive)
         return public.passing(alive, heard)
 
     def _confirm(
-        self, N: mpz, p: mpz, q: mpz
+        self, N: mpz, p: mpz, q: mpz, coins: bytes
     ) -> Generator[list[Message], list[Message], bool]:
         """The biprimality test with further bases: a bad N survives with chance 2^−40."""
-        bases = [public.biprimality_base(N, number) for number in range(1, TEST_ROUNDS)]
-        heard = yield from self._broadcast("confirm", self._powers(N, p, q, bases))
+        bases = [public.biprimality_base(N, number, coins) for number in range(1, TEST_ROUNDS)]
+        heard = yield from self._broadcast(
+            "confirm", self._powers(N, p, q, bases), [range(1, int(N))] * len(bases),
+            [N] * len(bases))
         return len(public.passing([N] * len(bases), heard)) == len(bases)
 
     def _powers(self, N: mpz, p: mpz, q: mpz, bases: list[mpz]) -> list[mpz]:
@@ -204,22 +260,24 @@ class Party:
         return (yield from self._opens_coprime("common", modulus, 2))
 
     def _opens_coprime(
-        self, round_name: str, modulus: mpz, minus: int
+        self, round_name: str, modulus: int, minus: int
     ) -> Generator[list[Message], list[Message], bool]:
         """gcd(modulus, p + q − minus) = 1, seen from random multiples modulo ``modulus``.
 
         If it is 1, the multiples are uniform and tell nothing more.
         """
-        parameters, count = self.parameters, MULTIPLES[round_name]
+        parameters, count, modulus = self.parameters, MULTIPLES[round_name], int(modulus)
         p, q = self._candidate
         term = p + q - (minus if self.index == 1 else 0)
         own = [*uniform(count, modulus, self._rng), term]
         held = share(own, parameters.degree, parameters.parties, modulus, self._rng)
-        inbox = yield self._private(round_name, held, self._zeros(count, modulus))
-        sums = sum_lists(self._received(inbox, round_name, 2 * count + 1), modulus)
+        received = yield from self._privately(
+            round_name, lambda _: [range(modulus)] * (2 * count + 1), held,
+            self._zeros(count, modulus))
+        sums = sum_lists(received, modulus)
         points = [(r * sums[count] + zero) % modulus
                   for r, zero in zip(sums[:count], sums[count + 1 :], strict=True)]
-        heard = yield from self._broadcast(round_name, points)
+        heard = yield from self._broadcast(round_name, points, [range(modulus)] * count)
         return public.is_coprime(modulus, heard)
 
     # --- the key ---
@@ -228,7 +286,7 @@ class Party:
         """Shares of −Δφβ over the integers, θ from one opening, and the verification keys."""
         parameters, rng = self.parameters, self._rng
         degree, parties, n = parameters.degree, parameters.parties, int(N)
-        field = field_above(public.theta_field_bits(parameters, n))
+        field = int(field_above(public.theta_field_bits(parameters, n)))
         p, q = self._candidate
         phi = (N + 1 if self.index == 1 else 0) - p - q
         held = share([phi % field, rng.below(n)], degree, parties, field, rng)
@@ -236,19 +294,22 @@ class Party:
         delta = gmpy2.fac(parties)
         integers = share_integer(
             delta * mask, degree, parties, public.coefficient_bound(parameters, n), rng)
-        inbox = yield self._private(
-            "secret", held, self._zeros(1, field), [[share] for share in integers])
+        limits = [range(field)] * 3 + [range(public.integer_share_bound(parameters, n))]
+        received = yield from self._privately(
+            "secret", lambda _: limits, held, self._zeros(1, field),
+            [[share] for share in integers])
         phi_i, beta_i, zero, r_i = (
-            sum(column, mpz(0)) for column in zip(*self._received(inbox, "secret", 4), strict=True)
+            sum(column, mpz(0)) for column in zip(*received, strict=True)
         )
         point = (delta * phi_i * beta_i + zero + N * r_i) % field
-        heard = yield from self._broadcast("theta", [point, rng.bits(256)])
+        heard = yield from self._broadcast("theta", [point], [range(field)])
         theta = public.open_theta(parameters, n, field, [values[0] for values in heard])
-        coins = [values[1] for values in heard]
-        v, _ = public.common_coins(n, coins)
+        coins = public.coins_of((yield from self._coins("coins")))
+        v, _ = public.v_and_seed(n, coins)
         secret = int(N * r_i - theta)
         own = gmpy2.powmod(v, delta * secret, N * N)
-        heard = yield from self._broadcast("verification-key", [own])
+        heard = yield from self._broadcast(
+            "verification-key", [own], [range(1, n * n)], [N])
         key = public.assemble(parameters, n, int(theta), coins, [values[0] for values in heard])
         return KeyShare(key, self.index, secret)
 
@@ -257,7 +318,8 @@ class Party:
         c, _ = public.trial_ciphertext(share.public_key)
         part = share.partially_decrypt(c, public.TRIAL_SESSION, self._rng)
         heard = yield from self._broadcast(
-            "trial", [part.value, part.proof.challenge, part.proof.response])
+            "trial", [part.value, part.proof.challenge, part.proof.response],
+            public.trial_limits(share.public_key))
         public.check_trial(share.public_key, heard)
 
     # --- messages ---
@@ -267,33 +329,94 @@ class Party:
         parties = self.parameters.parties
         return share([0] * count, parties - 1, parties, modulus, self._rng)
 
-    def _private(self, round_name: str, *columns: list[list[mpz]]) -> list[Message]:
-        """One message to each party (itself included), the columns' lists joined."""
-        return [
-            Private(round_name, self.index, receiver,
-                    tuple(value for column in columns for value in column[receiver - 1]))
-            for receiver in range(1, self.parameters.parties + 1)
-        ]
+    def _coins(
+        self, round_name: str
+    ) -> Generator[list[Message], list[Message], list[tuple[int, ...]]]:
+        """Everybody's coins, drawn only now that what they must not depend on is fixed."""
+        return (yield from self._broadcast(round_name, [self._rng.bits(256)], public.COINS))
 
-    def _received(
-        self, inbox: Sequence[Message], round_name: str, count: int | None = None
-    ) -> list[tuple[int, ...]]:
-        """The values of this round's private messages by sender; raises `KeyGenerationError`."""
-        mine = [message for message in inbox if isinstance(message, Private)
-                and message.round == round_name and message.receiver == self.index]
-        senders = sorted(message.sender for message in mine)
-        if len(mine) != len(inbox) or senders != list(range(1, self.parameters.parties + 1)):
-            raise KeyGenerationError(f"round {round_name!r}: messages of parties {senders}")
-        values = [m.values for m in sorted(mine, key=lambda message: message.sender)]
-        if count is not None and any(len(row) != count for row in values):
-            raise KeyGenerationError(f"round {round_name!r}: a message of the wrong length")
-        return values
+    def _privately(
+        self,
+        round_name: str,
+        limits: Callable[[int], Sequence[range]],
+        *columns: list[list[mpz]],
+    ) -> Generator[list[Message], list[Message], list[tuple[int, ...]]]:
+        """Send each party (itself included) its items of the columns; return what it is sent.
+
+        A commitment to all these messages goes to everybody.
+        """
+        parties = self.parameters.parties
+        messages = [
+            Private(round_name, self.index, receiver,
+                    tuple(int(value) for column in columns for value in column[receiver - 1]))
+            for receiver in range(1, parties + 1)
+        ]
+        digests = tuple(message.digest() for message in messages)
+        inbox = yield from self._exchange(
+            [Commitment(round_name, self.index, digests), *messages])
+        commitments = public.check_commitments(
+            [m for m in inbox if not isinstance(m, Private)], round_name, parties, parties)
+        return public.check_private([m for m in inbox if isinstance(m, Private)], commitments,
+                                    round_name, self.index, limits)
 
     def _broadcast(
-        self, round_name: str, values: Sequence[int]
+        self,
+        round_name: str,
+        values: Sequence[int],
+        limits: Sequence[range],
+        units: Sequence[int] = (),
     ) -> Generator[list[Message], list[Message], list[tuple[int, ...]]]:
-        """Send ``values`` to all; return everybody's, by sender."""
-        inbox = yield [Public(round_name, self.index, tuple(values))]
-        heard = [message for message in inbox if isinstance(message, Public)]
-        return public.values_of(heard, round_name, self.parameters.parties, len(values))
+        """Commit to ``values``, then open them to all; return everybody's, by sender.
 
+        Nobody sees another's values before being bound to its own.
+        """
+        message = Public(round_name, self.index, tuple(int(value) for value in values),
+                         self._rng.bytes(SALT_BYTES))
+        inbox = yield from self._exchange(
+            [Commitment(round_name, self.index, (message.digest(),))])
+        commitments = public.check_commitments(inbox, round_name, self.parameters.parties, 1)
+        inbox = yield from self._exchange([message])
+        return public.check_broadcast(inbox, commitments, round_name, limits, units)
+
+    def _exchange(
+        self, outbox: list[Message]
+    ) -> Generator[list[Message], list[Message], list[Message]]:
+        """Send and receive, and keep a record of what everybody heard."""
+        inbox = yield outbox
+        self._heard.append([message for message in inbox if not isinstance(message, Private)])
+        return inbox
+
+
+def deviator(
+    parameters: Parameters, seeds: Sequence[bytes], heard: Sequence[Sequence[Broadcast]]
+) -> int | None:
+    """Return the first party whose broadcasts in an attempt do not follow from its seed.
+
+    ``heard`` holds the broadcasts of the attempt, step by step. All parties are run again from
+    their seeds; until the first difference every message was as the protocol has it, so whoever
+    differs deviated. Commitments to private messages are compared as well. None where all follow.
+    """
+    parties = [Party(i, parameters, KeyStream(seed)) for i, seed in enumerate(seeds, 1)]
+    steps = [party.attempt(seed) for party, seed in zip(parties, seeds, strict=True)]
+    outboxes = [next(step) for step in steps]
+    for at, said in enumerate(heard):
+        sent = [message for outbox in outboxes for message in outbox]
+        for i in range(1, parameters.parties + 1):
+            if _spoken(sent, i) != _spoken(said, i):
+                return i
+        if at + 1 < len(heard):
+            outboxes = [step.send(inbox_of(party.index, sent))
+                        for party, step in zip(parties, steps, strict=True)]
+    return None
+
+
+def _spoken(messages: Sequence[Message], sender: int) -> list[Message]:
+    """The broadcasts of ``sender``."""
+    return [message for message in messages
+            if message.sender == sender and not isinstance(message, Private)]
+
+
+def inbox_of(index: int, sent: Sequence[Message]) -> list[Message]:
+    """Return what reaches party ``index``: broadcasts, and private messages addressed to it."""
+    return [message for message in sent
+            if not isinstance(message, Private) or message.receiver == index]
