@@ -45,7 +45,7 @@ def generate_jointly(
 ) -> tuple[PublicKey, list[KeyShare]]:
     """A key that nobody dealt: N = pq of exactly ``bits`` bits whose factors no party knows.
 
-    For semi-honest parties, of whom up to t − 1 may collude; needs t ≥ 2 and ℓ ≥ 2t − 1. How many
+    Up to t − 1 parties may collude; t ≥ 2 and ℓ ≥ 2t − 1 are needed. How many
     candidates it takes is chance: the time is distributed about exponentially, and ``progress``
     tells how far it got. Raises `ParameterError`, `KeyGenerationError`.
     """
