@@ -15,10 +15,10 @@ Three protocols in a row. Up to t − 1 parties may collude.
    *sieve*: the parts are made so that p and q are coprime to all primes up to about 700: t parties
    draw a unit each, the product is shared by BGW and becomes everybody's additive part.
    *product*, *moduli*: N = (Σ p_i)(Σ q_i) by BGW, opened. *bases*: coins, from which the bases g
-   follow. *test*, *confirm*: the biprimality test g^((N + 1 − p_1 − q_1)/4) = ± ∏ g^((p_i + q_i)/4),
-   one base for every candidate that survives public trial division, then 39 more. *coprime*:
-   gcd(N, p + q − 1) = 1 on a random multiple. *common*: gcd(p − 1, q − 1) = 2 on random multiples of
-   p + q − 2 modulo N − 1, which is what the fast mode of encryption asks for.
+   follow. *test*, *confirm*: the biprimality test g^((N + 1 − p_1 − q_1)/4) = ± ∏ g^((p_i + q_i)/4)
+   with one base for every candidate that survives public trial division, then 39 more. *coprime*:
+   gcd(N, p + q − 1) = 1 on a random multiple. *common*: gcd(p − 1, q − 1) = 2 on random multiples
+   of p + q − 2 modulo N − 1, which is what the fast mode of encryption asks for.
 2. **The shares** (Nishide and Sakurai 2010). *secret*, *theta*: θ′ is opened, whose residue is
    public anyway and whose quotient R hides; everybody's s_i = N(ΔR + …)(i) − θ′ is a share over the
    integers of −Δφβ, degree t − 1.
@@ -37,9 +37,9 @@ limited as follows.
 - Every value has a range, and every candidate N has the right length, is 1 modulo Q (which 4
   divides) and has no factor in the sieve.
 - Honest parties need few attempts; after `Parameters.most_attempts` the protocol ends.
-- Whoever sends what cannot be is named by `KeyGenerationError.parties`. Where values contradict each
-  other and no message is to blame by itself, the attempt is given up and all reveal the seeds from
-  which everything in it followed. Whoever did not follow its own is named.
+- Whoever sends what cannot be is named by `KeyGenerationError.parties`. Where values contradict
+  each other and no message is to blame by itself, the attempt is given up and all reveal the seeds
+  from which everything in it followed. Whoever did not follow its own is named.
 
 What is still assumed stands in docs/security.md: a broadcast channel, private channels, and that
 deviations which leave every public value plausible tell the deviator nothing.
