@@ -1,4 +1,4 @@
-"""The ledger (paper, sections 3.2 and 4.2; DESIGN section 8): what happened, agreed and provable.
+"""The ledger (paper, sections 3.2 and 4.2): what happened, agreed and provable.
 
 A chain of four edge servers with a contract of three lines; a block is proposed, sealed by a
 quorum and committed; a light client believes it on proof alone::
@@ -28,12 +28,12 @@ quorum and committed; a light client believes it on proof alone::
     True
     >>> verify_ledger(ledger.store)
 
-**Reading order.** `merkle` and `blobs` (trees, and bytes named by their root), `transactions` and
-`blocks` (what is signed, and what is sealed), `genesis` (what everybody agreed on before), `state`
-(the authenticated map), `rules` and `execution` (what makes a block valid: a pure function of
-parent state and block), `seals` and `pow` (signatures or work), `ledger` (a full node), `light`
-and `inclusion` (a light node), `sync` (catching up), `database`, `store`, `light_store` (SQLite),
-`verify` (everything again from the beginning), `contracts` (the language, a package of its own).
+**Reading order.** `merkle` (trees, and bytes named by their root), `transactions` and `blocks` (what
+is signed, what is sealed, and what everybody agreed on before), `state` (the authenticated map),
+`execution` (what makes a block valid: a pure function of parent state and block), `seals`
+(signatures or work), `ledger` (a full node, and how it catches up), `light` (a light node), `store`
+(SQLite), `verify` (everything again from the beginning), `contracts` (the language, a package of
+its own).
 
 **A transaction** is an envelope that binds a payload to a chain, a sender and the sender's next
 nonce. Payloads are a closed set of records; the table `transactions.CALLS` says which contract
@@ -63,21 +63,26 @@ milliseconds, because a ledger must not depend on how a machine rounds.
 """
 
 from bdn.chain import merkle
-from bdn.chain.blobs import blob_root, leaf_count, pack_blob, unpack_blob, verify_blob
 from bdn.chain.blocks import (
     AUXILIARY,
     CANDIDATE,
     GENESIS,
+    PBFT,
+    PROOF_OF_WORK,
     Block,
     BlockSize,
     Event,
+    Genesis,
     Header,
     Receipt,
     block_size,
+    chain_id,
     decode_block,
+    decode_genesis,
     decode_header,
     decode_receipt,
     encode_block,
+    encode_genesis,
     encode_header,
     encode_receipt,
     header_digest,
@@ -93,44 +98,43 @@ from bdn.chain.errors import (
     WorkError,
 )
 from bdn.chain.execution import Candidate, Context, HostFactory, Machine, no_host
-from bdn.chain.genesis import (
-    PBFT,
-    PROOF_OF_WORK,
-    Genesis,
-    chain_id,
-    decode_genesis,
-    encode_genesis,
-)
-from bdn.chain.inclusion import (
-    InclusionProof,
-    decode_proof,
-    encode_proof,
-    verify_inclusion,
-)
-from bdn.chain.ledger import Ledger, MissingBlobsError, build_genesis, named_blobs
-from bdn.chain.light import EquivocationError, Evidence, LightClient, verify_evidence
-from bdn.chain.light_store import LightStore
-from bdn.chain.pow import HeaderTree, attempts, mine
-from bdn.chain.seals import (
-    BlockSeal,
-    ProofOfWork,
-    decode_seal,
-    encode_seal,
-    expected_difficulty,
-    next_difficulty,
-    verify_block_seal,
-)
-from bdn.chain.state import State, StateProof, verify_state
-from bdn.chain.store import Store
-from bdn.chain.sync import (
+from bdn.chain.ledger import (
+    Ledger,
+    MissingBlobsError,
     SealedBlock,
     apply_sealed_block,
     blobs_named,
     blocks_after,
+    build_genesis,
     decode_sealed,
     encode_sealed,
+    named_blobs,
     seal_block,
 )
+from bdn.chain.light import (
+    EquivocationError,
+    EquivocationEvidence,
+    InclusionProof,
+    LightClient,
+    decode_proof,
+    encode_proof,
+    verify_evidence,
+    verify_inclusion,
+)
+from bdn.chain.merkle import blob_root, leaf_count, pack_blob, unpack_blob, verify_blob
+from bdn.chain.seals import (
+    BlockSeal,
+    ProofOfWork,
+    attempts,
+    decode_seal,
+    encode_seal,
+    expected_difficulty,
+    mine,
+    next_difficulty,
+    verify_block_seal,
+)
+from bdn.chain.state import LedgerState, StateProof, verify_state
+from bdn.chain.store import Store
 from bdn.chain.transactions import (
     AggregateTransaction,
     BlobPayload,
@@ -151,21 +155,93 @@ from bdn.chain.transactions import (
 from bdn.chain.verify import verify_ledger
 
 __all__ = [
-    "AUXILIARY", "CANDIDATE", "GENESIS", "PBFT", "PROOF_OF_WORK", "AggregateTransaction",
-    "BlobPayload", "Block", "BlockError", "BlockSeal", "BlockSize", "CallTransaction", "Candidate",
-    "Context", "DeployContract", "Envelope", "EquivocationError", "Event", "Evidence", "Genesis",
-    "Header", "HeaderTree", "HostFactory", "InclusionProof", "Ledger", "LedgerError", "LightClient",
-    "LightClientError", "LightStore", "Machine", "MerkleError", "MissingBlobsError", "MissingError",
-    "Payload", "ProofOfWork", "Receipt", "RegisterDevice",
-    "RegisterKey", "SealedBlock",
-    "ShareTransaction", "State", "StateProof", "Store", "StoreError", "TransactionError",
-    "UpdateTransaction", "WorkError", "apply_sealed_block", "attempts", "blob_root", "blobs_named",
-    "block_size", "blocks_after", "build_genesis", "chain_id", "decode_block", "decode_envelope",
-    "decode_genesis", "decode_header", "decode_proof", "decode_receipt", "decode_seal",
-    "decode_sealed", "encode_block", "encode_envelope", "encode_genesis", "encode_header",
-    "encode_proof", "encode_receipt", "encode_seal", "encode_sealed", "expected_difficulty",
-    "header_digest", "leaf_count", "merkle", "mine", "named_blobs", "next_difficulty", "no_host",
-    "pack_blob", "seal_block", "sign_transaction", "transaction_digest", "unpack_blob",
-    "verify_blob", "verify_block_seal", "verify_envelope", "verify_evidence", "verify_inclusion",
-    "verify_ledger", "verify_state",
+    "AUXILIARY",
+    "CANDIDATE",
+    "GENESIS",
+    "PBFT",
+    "PROOF_OF_WORK",
+    "AggregateTransaction",
+    "BlobPayload",
+    "Block",
+    "BlockError",
+    "BlockSeal",
+    "BlockSize",
+    "CallTransaction",
+    "Candidate",
+    "Context",
+    "DeployContract",
+    "Envelope",
+    "EquivocationError",
+    "EquivocationEvidence",
+    "Event",
+    "Genesis",
+    "Header",
+    "HostFactory",
+    "InclusionProof",
+    "Ledger",
+    "LedgerError",
+    "LedgerState",
+    "LightClient",
+    "LightClientError",
+    "Machine",
+    "MerkleError",
+    "MissingBlobsError",
+    "MissingError",
+    "Payload",
+    "ProofOfWork",
+    "Receipt",
+    "RegisterDevice",
+    "RegisterKey",
+    "SealedBlock",
+    "ShareTransaction",
+    "StateProof",
+    "Store",
+    "StoreError",
+    "TransactionError",
+    "UpdateTransaction",
+    "WorkError",
+    "apply_sealed_block",
+    "attempts",
+    "blob_root",
+    "blobs_named",
+    "block_size",
+    "blocks_after",
+    "build_genesis",
+    "chain_id",
+    "decode_block",
+    "decode_envelope",
+    "decode_genesis",
+    "decode_header",
+    "decode_proof",
+    "decode_receipt",
+    "decode_seal",
+    "decode_sealed",
+    "encode_block",
+    "encode_envelope",
+    "encode_genesis",
+    "encode_header",
+    "encode_proof",
+    "encode_receipt",
+    "encode_seal",
+    "encode_sealed",
+    "expected_difficulty",
+    "header_digest",
+    "leaf_count",
+    "merkle",
+    "mine",
+    "named_blobs",
+    "next_difficulty",
+    "no_host",
+    "pack_blob",
+    "seal_block",
+    "sign_transaction",
+    "transaction_digest",
+    "unpack_blob",
+    "verify_blob",
+    "verify_block_seal",
+    "verify_envelope",
+    "verify_evidence",
+    "verify_inclusion",
+    "verify_ledger",
+    "verify_state",
 ]

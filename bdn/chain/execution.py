@@ -1,4 +1,4 @@
-"""What a block does to the state: a pure function of (parent state, block), DESIGN section 5.5.
+"""What a block does to the state: a pure function of (parent state, block).
 
 Every edge server runs this on a proposed block before it says PREPARE, and `bdn verify` runs it
 again years later, so nothing here looks at a clock, a file or a random number. A transaction that
@@ -6,6 +6,10 @@ breaks the envelope's rules (chain, signature, nonce, gas limit) makes the whole
 proposer should have left it out. A transaction whose contract call fails stays in the block with a
 failed receipt, and leaves no trace in the state but the sender's nonce. A Tx_co that fails makes
 the block invalid too, or a lying primary could spend an epoch's candidate block on nothing.
+
+The first part says what makes a header the successor of another, and a body fit for its header.
+Full nodes, `bdn verify` and light nodes share these rules, so that none of them accepts what
+another refuses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,41 +17,131 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bdn.chain.blocks import (
+    AUXILIARY,
     CANDIDATE,
     GENESIS,
+    LEDGER,
     NO_PARENT,
     Block,
     Event,
+    Genesis,
     Header,
     Receipt,
+    chain_id,
     compute_receipts_root,
     compute_transactions_root,
+    decode_genesis,
+    encode_genesis,
     header_digest,
+    is_aggregate,
+    source_digest,
 )
 from bdn.chain.contracts import Contract, HostFunction, compile_contract
 from bdn.chain.contracts.receipt import Reason, bounded
 from bdn.chain.contracts.values import check_value, to_plain
 from bdn.chain.errors import BlockError, TransactionError
-from bdn.chain.genesis import (
-    LEDGER,
-    Genesis,
-    chain_id,
-    decode_genesis,
-    encode_genesis,
-    source_digest,
-)
-from bdn.chain.rules import verify_body, verify_signatures, verify_successor
-from bdn.chain.state import Overlay, State
+from bdn.chain.state import LedgerState, Overlay
 from bdn.chain.transactions import (
     DIGEST_BYTES,
+    GENESIS_ONLY,
     INITIALIZE,
+    MAX_TRANSACTIONS,
     Call,
     DeployContract,
     Envelope,
     call_of,
     transaction_digest,
+    verify_envelope,
 )
 from bdn.errors import UsageError, shown
+
+
+def verify_genesis_header(header: Header, genesis: Genesis) -> None:
+    """Raise `BlockError` unless ``header`` is block 0 of the chain of ``genesis``."""
+    expected = {
+        "chain": chain_id(genesis), "height": 0, "epoch": 0, "kind": GENESIS, "parent": NO_PARENT,
+        "generation_rate": genesis.generation_rate, "proposer": genesis.edge_addresses[0],
+        "time": genesis.time,
+    }
+    for name, value in expected.items():
+        if getattr(header, name) != value:
+            raise BlockError(f"the genesis header's {name} is not what the genesis record says")
+
+
+def verify_successor(header: Header, parent: Header, genesis: Genesis) -> None:
+    """Raise `BlockError` unless ``header`` may follow ``parent``.
+
+    Height = parent's + 1, ℵ = the parent's digest, a later time, no earlier epoch, the chain's β,
+    and one of the chain's edge servers as proposer.
+    """
+    if header.chain != parent.chain:
+        raise BlockError("the block is for another chain")
+    if header.height != parent.height + 1:
+        raise BlockError(f"height {header.height} does not follow {parent.height}")
+    if header.parent != header_digest(parent):
+        raise BlockError("the block's parent is another block")
+    if header.kind == GENESIS:
+        raise BlockError("a chain has one genesis block")
+    if header.time <= parent.time:
+        raise BlockError(f"time {header.time} is not after the parent's {parent.time}")
+    if header.epoch < parent.epoch:
+        raise BlockError(f"epoch {header.epoch} comes before the parent's {parent.epoch}")
+    if header.generation_rate != genesis.generation_rate:
+        raise BlockError(f"generation rate {header.generation_rate} is not the chain's")
+    if header.proposer not in genesis.edge_addresses:
+        raise BlockError("the proposer is none of the chain's edge servers")
+
+
+def verify_body(block: Block) -> None:
+    """Raise `BlockError` unless the body has the form that the header's kind asks for."""
+    header, aggregate = block.header, block.aggregate
+    if len(block.envelopes) > MAX_TRANSACTIONS:
+        raise BlockError(f"more than {MAX_TRANSACTIONS} transactions")
+    if any(is_aggregate(envelope) for envelope in block.transactions):
+        raise BlockError("an aggregate stands among the other transactions")
+    if header.kind != GENESIS and any(
+        isinstance(envelope.payload, GENESIS_ONLY) for envelope in block.transactions
+    ):
+        raise BlockError("deployments and ownership statements belong into the genesis block")
+    if aggregate is not None:
+        _verify_aggregate(header, aggregate)
+    elif header.kind == CANDIDATE:
+        raise BlockError("a candidate block holds Tx_co")
+    if compute_transactions_root(block.envelopes) != header.transactions_root:
+        raise BlockError("the transactions have another root than the header says")
+
+
+def _verify_aggregate(header: Header, aggregate: Envelope) -> None:
+    payload = aggregate.payload
+    if header.kind not in (CANDIDATE, AUXILIARY) or not is_aggregate(aggregate):
+        raise BlockError("Tx_co is no AggregateTransaction, or stands in a genesis block")
+    if aggregate.address != header.proposer:
+        raise BlockError("Tx_co is not signed by the block's proposer")
+    if getattr(payload, "epoch", None) != header.epoch:
+        raise BlockError("Tx_co is for another epoch than the block")
+
+
+def verify_admissible(envelope: Envelope) -> None:
+    """Raise `TransactionError` for a payload that no block takes from its sender at large.
+
+    Deployments and ownership statements belong into the genesis block, Tx_co comes from the
+    block's proposer, and a `CallTransaction` may not borrow what has a payload of its own.
+    """
+    if isinstance(envelope.payload, GENESIS_ONLY):
+        raise TransactionError("deployments and ownership statements belong into the genesis block")
+    if is_aggregate(envelope):
+        raise TransactionError("an aggregate comes from the block's proposer")
+    call_of(envelope.payload, envelope.sender)
+
+
+def verify_signatures(envelopes: Sequence[Envelope], chain: bytes) -> None:
+    """Raise `BlockError` naming the first transaction whose signature or chain is wrong."""
+    for position, envelope in enumerate(envelopes):
+        try:
+            verify_envelope(envelope, chain)
+        except TransactionError as error:
+            raise BlockError(f"transaction {position}: {error}") from error
+
 
 UNKNOWN_ROOT = bytes(DIGEST_BYTES)
 CANDIDATE_KEY = b"candidate"
@@ -124,7 +218,7 @@ class Execution:
         writes: the slots that changed, in order, with their new values.
     """
 
-    state: State
+    state: LedgerState
     receipts: tuple[Receipt, ...]
     writes: dict[tuple[str, bytes], bytes | None]
 
@@ -135,27 +229,27 @@ class Candidate:
 
     block: Block
     receipts: tuple[Receipt, ...]
-    state: State
+    state: LedgerState
     writes: dict[tuple[str, bytes], bytes | None]
 
 
 # --- accessors ----------------------------------------------------------------------------------
 
 
-def next_nonce(state: State | Overlay, address: bytes) -> int:
+def next_nonce(state: LedgerState | Overlay, address: bytes) -> int:
     """The nonce that the next transaction of ``address`` must have."""
     stored = state.get(LEDGER, _nonce_key(address))
     return 0 if stored is None else int.from_bytes(stored, "big")
 
 
-def last_candidate_epoch(state: State | Overlay) -> int:
+def last_candidate_epoch(state: LedgerState | Overlay) -> int:
     """The epoch of the latest candidate block, 0 when there is none."""
     stored = state.get(LEDGER, CANDIDATE_KEY)
     return 0 if stored is None else int.from_bytes(stored, "big")
 
 
 def verify_place(
-    state: State | Overlay, envelope: Envelope, gas_limit: int, earlier: int = 0
+    state: LedgerState | Overlay, envelope: Envelope, gas_limit: int, earlier: int = 0
 ) -> None:
     """Raise `TransactionError` unless nonce and gas limit allow the transaction here.
 
@@ -178,7 +272,7 @@ def _nonce_key(address: bytes) -> bytes:
 
 
 def execute(
-    machine: Machine, state: State, header: Header, envelopes: Sequence[Envelope]
+    machine: Machine, state: LedgerState, header: Header, envelopes: Sequence[Envelope]
 ) -> Execution:
     """Run ``envelopes`` in order on ``state``. Signatures are the caller's to check.
 
@@ -289,7 +383,7 @@ def _fields(context: Context) -> dict[str, Any]:
 
 
 def make_block(
-    machine: Machine, parent: Header, state: State, *, kind: str, epoch: int, time: int,
+    machine: Machine, parent: Header, state: LedgerState, *, kind: str, epoch: int, time: int,
     proposer: bytes, transactions: Sequence[Envelope], aggregate: Envelope | None = None,
 ) -> Candidate:
     """Execute on trial and fill in the roots: what a proposer offers to the others.
@@ -320,10 +414,10 @@ def make_genesis_block(
         generation_rate=genesis.generation_rate, proposer=genesis.edge_addresses[0],
         time=genesis.time,
     )
-    return _finish(machine, State(), Block(draft, (*deployments, *ownership)))
+    return _finish(machine, LedgerState(), Block(draft, (*deployments, *ownership)))
 
 
-def _finish(machine: Machine, state: State, draft: Block) -> Candidate:
+def _finish(machine: Machine, state: LedgerState, draft: Block) -> Candidate:
     """``draft`` with its roots, once it has passed the rules of its kind."""
     transactions_root = compute_transactions_root(draft.envelopes)
     header = replace(draft.header, transactions_root=transactions_root)
@@ -337,7 +431,7 @@ def _finish(machine: Machine, state: State, draft: Block) -> Candidate:
     return Candidate(block, execution.receipts, execution.state, execution.writes)
 
 
-def check_block(machine: Machine, parent: Header, state: State, block: Block) -> Candidate:
+def check_block(machine: Machine, parent: Header, state: LedgerState, block: Block) -> Candidate:
     """Re-execute ``block`` on its parent's state and compare everything that its header says.
 
     This is what a backup does before PREPARE. Raises `BlockError`; stores nothing.
@@ -348,7 +442,7 @@ def check_block(machine: Machine, parent: Header, state: State, block: Block) ->
     return _replay(machine, state, block)
 
 
-def _replay(machine: Machine, state: State, block: Block) -> Candidate:
+def _replay(machine: Machine, state: LedgerState, block: Block) -> Candidate:
     execution = execute(machine, state, block.header, block.envelopes)
     verify_outcome(block, execution.receipts)
     if compute_receipts_root(execution.receipts) != block.header.receipts_root:

@@ -3,14 +3,27 @@
 An edge server proposes (`propose`), checks what others propose (`check`) and, once consensus has
 sealed a block, commits it (`commit`). Proposing and checking leave no trace, so any number of
 proposals can be tried on one parent; only `commit` writes.
+
+**Catching up.** A full node takes sealed blocks from another, and trusts none of them. One side
+reads `blocks_after`, the other feeds `apply_sealed_block`; how the records and blobs travel is the
+caller's business. Every block is executed and every seal and blob is checked, so that a helpful
+node and a lying one differ only in how far one gets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bdn.chain.blocks import Block, Header
-from bdn.chain.database import MEMORY
+from bdn.chain.blocks import (
+    PROOF_OF_WORK,
+    Block,
+    Genesis,
+    Header,
+    decode_block,
+    encode_block,
+    source_digest,
+)
 from bdn.chain.errors import BlockError, LedgerError, StoreError, TransactionError
 from bdn.chain.execution import (
     Candidate,
@@ -21,14 +34,13 @@ from bdn.chain.execution import (
     make_genesis_block,
     next_nonce,
     no_host,
+    verify_admissible,
     verify_place,
 )
-from bdn.chain.genesis import PROOF_OF_WORK, Genesis, source_digest
-from bdn.chain.inclusion import BlockProofs, InclusionProof
-from bdn.chain.rules import verify_admissible
-from bdn.chain.seals import BlockSeal, first_difficulty, verify_block_seal
-from bdn.chain.state import Overlay, State, StateProof
-from bdn.chain.store import Store
+from bdn.chain.light import BlockProofs, InclusionProof
+from bdn.chain.seals import BlockSeal, decode_seal, encode_seal, first_difficulty, verify_block_seal
+from bdn.chain.state import LedgerState, Overlay, StateProof
+from bdn.chain.store import MEMORY, Store
 from bdn.chain.transactions import (
     MAX_TRANSACTIONS,
     BlobPayload,
@@ -37,6 +49,7 @@ from bdn.chain.transactions import (
     sign_transaction,
     verify_envelope,
 )
+from bdn.encoding import decode_record, encode_record
 from bdn.errors import UsageError, shown
 from bdn.identity import Identity
 
@@ -88,7 +101,7 @@ class Ledger:
         state: after the last block.
     """
 
-    def __init__(self, machine: Machine, store: Store, head: Header, state: State) -> None:
+    def __init__(self, machine: Machine, store: Store, head: Header, state: LedgerState) -> None:
         self.machine = machine
         self.store = store
         self.head = head
@@ -342,3 +355,71 @@ def named_blobs(block: Block) -> Mapping[bytes, int]:
     """Root → size of the blobs that ``block`` names."""
     return {e.payload.root: e.payload.size
             for e in block.envelopes if isinstance(e.payload, BlobPayload)}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBlock:
+    """A block with its seal, as bytes for the wire.
+
+    Attributes:
+        block: from `encode_block`.
+        seal: from `encode_seal`.
+    """
+
+    block: bytes
+    seal: bytes
+
+
+def seal_block(block: Block, seal: BlockSeal) -> SealedBlock:
+    """Both as bytes."""
+    return SealedBlock(encode_block(block), encode_seal(seal))
+
+
+def encode_sealed(sealed: SealedBlock) -> bytes:
+    """Strict CBOR of a sealed block."""
+    return encode_record(sealed)
+
+
+def decode_sealed(data: bytes) -> SealedBlock:
+    """What `encode_sealed` wrote, or `EncodingError`."""
+    return decode_record(SealedBlock, data)
+
+
+def blocks_after(store: Store, height: int, limit: int = 64) -> list[SealedBlock]:
+    """At most ``limit`` sealed blocks that follow ``height``, in order."""
+    last = min(store.height(), height + limit)
+    sealed = []
+    for number in range(max(1, height + 1), last + 1):
+        seal = store.seal(number)
+        if seal is not None:
+            sealed.append(seal_block(store.block(number), seal))
+    return sealed
+
+
+def blobs_named(sealed: SealedBlock) -> tuple[bytes, ...]:
+    """Roots of the blobs that must be fetched along with a block; raises `EncodingError`."""
+    return tuple(named_blobs(decode_block(sealed.block)))
+
+
+def apply_sealed_block(
+    ledger: Ledger, sealed: SealedBlock, blobs: Iterable[bytes] = ()
+) -> Candidate | None:
+    """Check and commit the next block with the ``blobs`` that it names.
+
+    Blobs are stored only once the seal holds, so a liar cannot fill the disk. A block that the
+    ledger has already gives None. Raises `EncodingError`, `MerkleError`,
+    `BlockError` (`MissingBlobsError` when a blob lacks), `SealError` or `WorkError`; the chain is
+    then as before.
+    """
+    block, seal = decode_block(sealed.block), decode_seal(sealed.seal)
+    if block.header.height <= ledger.height:
+        if ledger.store.header(block.header.height) == block.header:
+            return None
+        raise BlockError(f"block {block.header.height} differs from the one that is held")
+    parent_seal = ledger.store.seal(ledger.height)
+    verify_block_seal(seal, block.header, ledger.head, parent_seal, ledger.genesis)
+    wanted = set(ledger.missing_blobs(block))
+    for blob in blobs:
+        if wanted:
+            wanted.discard(ledger.put_blob(blob))
+    return ledger.commit(block, seal)

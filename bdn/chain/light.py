@@ -1,4 +1,4 @@
-"""The light client: what a device verifies before it believes, or opens, anything (section 8).
+"""The light client: what a device verifies before it believes, or opens, anything.
 
 It starts from a genesis digest that it trusts and keeps headers and seals only. A header is taken
 if it is the successor of the last one, its seal holds, and its time is not in the future of the
@@ -6,29 +6,142 @@ clock that the caller hands in; transactions, receipts and state entries are the
 the headers' roots.
 
 Two valid seals at one height cannot come about with at most f faulty edge servers, so a light
-client that meets them keeps the `Evidence` and raises: its trust in the edges is misplaced.
+client that meets them keeps the `EquivocationEvidence` and raises: its trust in the edges is misplaced.
+
+An `InclusionProof` holds a transaction and its receipt. Both are needed: inclusion is not success,
+and only the receipt says whether a transaction's effects stand. The receipt names its transaction,
+so the one cannot be shown for another.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from bdn.chain.blocks import Header, Receipt, header_digest
-from bdn.chain.errors import BlockError, LightClientError, MerkleError, WorkError
-from bdn.chain.genesis import PBFT, Genesis, chain_id
-from bdn.chain.inclusion import InclusionProof, opened, verify_inclusion
-from bdn.chain.rules import verify_genesis_header, verify_successor
+from bdn.chain import merkle
+from bdn.chain.blocks import (
+    MAX_RECEIPT_BYTES,
+    PBFT,
+    Block,
+    Genesis,
+    Header,
+    Receipt,
+    chain_id,
+    decode_receipt,
+    encode_receipt,
+    header_digest,
+)
+from bdn.chain.errors import BlockError, LightClientError, MerkleError, MissingError, WorkError
+from bdn.chain.execution import verify_genesis_header, verify_successor
 from bdn.chain.seals import BlockSeal, ProofOfWork, verify_block_seal
 from bdn.chain.state import StateProof, verify_state
-from bdn.chain.transactions import Envelope
-from bdn.errors import UsageError
+from bdn.chain.transactions import (
+    EncodedTransaction,
+    Envelope,
+    Number,
+    decode_envelope,
+    encode_envelope,
+    transaction_digest,
+    verify_envelope,
+)
+from bdn.encoding import Digest, at_most, decode_record, encode_record
+from bdn.errors import EncodingError, PeerError, UsageError
 from bdn.seal import Seal, SealError, verify_seal
+
+
+@dataclass(frozen=True, slots=True)
+class InclusionProof:
+    """One transaction of a block with its receipt.
+
+    Attributes:
+        height: of the block.
+        position, size: the transaction's place among the block's transactions.
+        transaction, receipt: their encoded bytes, the leaves.
+        transaction_path, receipt_path: Merkle paths to the header's two roots.
+    """
+
+    height: Number
+    position: Number
+    size: Number
+    transaction: EncodedTransaction
+    receipt: Annotated[bytes, at_most(MAX_RECEIPT_BYTES)]
+    transaction_path: Annotated[tuple[Digest, ...], at_most(64)]
+    receipt_path: Annotated[tuple[Digest, ...], at_most(64)]
+
+
+def encode_proof(proof: InclusionProof) -> bytes:
+    """Strict CBOR map of the proof's fields."""
+    return encode_record(proof)
+
+
+def decode_proof(data: bytes) -> InclusionProof:
+    """What `encode_proof` wrote, or `EncodingError`. Verifies nothing."""
+    return decode_record(InclusionProof, data)
+
+
+class BlockProofs:
+    """Makes the proofs of one block; its trees are built once.
+
+    Args:
+        block, receipts: as stored.
+
+    Attributes:
+        envelopes: the block's transactions in order.
+    """
+
+    def __init__(self, block: Block, receipts: Sequence[Receipt]) -> None:
+        self.envelopes = block.envelopes
+        self._height = block.header.height
+        self._transactions = [encode_envelope(envelope) for envelope in block.envelopes]
+        self._receipts = [encode_receipt(receipt) for receipt in receipts]
+        self._paths = merkle.Tree(self._transactions)
+        self._receipt_paths = merkle.Tree(self._receipts)
+
+    def proof(self, position: int) -> InclusionProof:
+        """Transaction and receipt ``position``; `MissingError` where the block has none."""
+        if not 0 <= position < len(self.envelopes):
+            raise MissingError(f"block {self._height} has no transaction {position}")
+        return InclusionProof(
+            self._height, position, len(self.envelopes), self._transactions[position],
+            self._receipts[position], tuple(self._paths.inclusion_proof(position)),
+            tuple(self._receipt_paths.inclusion_proof(position)))
+
+
+def verify_inclusion(proof: InclusionProof, header: Header) -> None:
+    """Raise `LightClientError` unless ``proof`` leads to the roots of ``header``.
+
+    ``header`` is one that the caller trusts already. The transaction's signature is checked too.
+    """
+    if proof.height != header.height:
+        raise LightClientError(f"the proof is for block {proof.height}, not {header.height}")
+    try:
+        for leaf, path, root in (
+            (proof.transaction, proof.transaction_path, header.transactions_root),
+            (proof.receipt, proof.receipt_path, header.receipts_root),
+        ):
+            merkle.verify_inclusion(
+                merkle.leaf_hash(leaf), proof.position, proof.size, path, root)
+    except MerkleError as error:
+        raise LightClientError(f"block {proof.height}: {error}") from error
+    try:
+        envelope, receipt = opened(proof)
+        verify_envelope(envelope, header.chain)
+    except (EncodingError, PeerError) as error:
+        raise LightClientError(f"block {proof.height}: {error}") from error
+    if receipt.transaction != transaction_digest(envelope):
+        raise LightClientError("the receipt is another transaction's")
+
+
+def opened(proof: InclusionProof) -> tuple[Envelope, Receipt]:
+    """The transaction and its receipt, decoded; verify first. Raises `EncodingError`."""
+    return decode_envelope(proof.transaction), decode_receipt(proof.receipt)
+
 
 MAX_DRIFT = 60_000
 """How far, in milliseconds, a header may lie ahead of the reader's clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class EquivocationEvidence:
     """Two different headers of one height, each with a valid seal: more than f edges are faulty.
 
     Attributes:
@@ -51,13 +164,13 @@ class Evidence:
 class EquivocationError(LightClientError):
     """Two valid seals at one height; ``evidence`` convinces anyone who knows the genesis record."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: EquivocationEvidence) -> None:
         super().__init__(f"two valid seals at height {evidence.first.height}: more than f edge "
                          "servers are faulty")
         self.evidence = evidence
 
 
-def verify_evidence(evidence: Evidence, genesis: Genesis) -> None:
+def verify_evidence(evidence: EquivocationEvidence, genesis: Genesis) -> None:
     """Raise `LightClientError` unless the evidence holds against the edges of ``genesis``."""
     first, second = evidence.first, evidence.second
     chain = chain_id(genesis)
@@ -188,7 +301,7 @@ class LightClient:
                              self.seals[header.height - 1])
             return
         if isinstance(known_seal, Seal) and isinstance(seal, Seal):
-            evidence = Evidence(known, known_seal, header, seal)
+            evidence = EquivocationEvidence(known, known_seal, header, seal)
             try:
                 verify_evidence(evidence, self.genesis)
             except LightClientError as error:
@@ -201,5 +314,3 @@ class LightClient:
 def _work(seals: Sequence[BlockSeal | None]) -> int:
     """Expected hashes spent on these blocks."""
     return sum(seal.difficulty for seal in seals if isinstance(seal, ProofOfWork))
-
-

@@ -3,15 +3,20 @@
 Both name the header's digest and are stored in strict CBOR as ``[class, fields]``. A proof of work
 carries the hash that it reached, so that no stored byte of it is free: with a small difficulty
 another nonce could be good by chance.
+
+Proof of work (the paper's section 5) stands in for the seals of PBFT so that the two can be
+compared: one miner, the longest chain, and k confirmations. The difficulty follows from β and the
+parent (`next_difficulty`), so headers alone tell which one is due.
 """
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from bdn.chain.blocks import Header, header_digest
+from bdn.chain.blocks import PBFT, Genesis, Header, header_digest
 from bdn.chain.errors import BlockError, WorkError
-from bdn.chain.genesis import PBFT, Genesis
-from bdn.encoding import Digest, bits, decode_union, digest, encode_union
+from bdn.encoding import Digest, bits, decode_union, digest, encode_union, transcript
 from bdn.seal import Seal, SealError, verify_seal
 
 MIN_DIFFICULTY = 16
@@ -140,3 +145,39 @@ def verify_block_seal(
     if not isinstance(seal, ProofOfWork):
         raise SealError("the chain is sealed by work, not by signatures")
     verify_work(seal, expected_difficulty(header, parent, parent_seal, genesis))
+
+
+BATCH = 20_000
+"""Nonces tried between two looks at the caller."""
+
+
+def attempts(header: Header, difficulty: int, start: int = 0) -> Iterator[ProofOfWork | None]:
+    """Mine, giving control back after each `BATCH` nonces: None, …, None, the proof.
+
+    A generator, so that a miner can stop when another's block arrives, without a thread. ``start``
+    is where this miner begins; randomness there keeps miners from repeating each other.
+    """
+    name = header_digest(header)
+    prefix = transcript("bdn/work", name, difficulty.to_bytes(32, "big"), bytes(NONCE_BYTES))
+    state = hashlib.sha256(prefix[:-NONCE_BYTES])
+    limit = ((1 << 256) - 1) // difficulty
+    nonce = start
+    while True:
+        for _ in range(BATCH):
+            trial = state.copy()
+            trial.update(nonce.to_bytes(NONCE_BYTES, "big"))
+            if int.from_bytes(trial.digest(), "big") <= limit:
+                work = work_of(name, difficulty, nonce)
+                if is_enough(work, difficulty):
+                    yield ProofOfWork(name, difficulty, nonce, work)
+                    return
+            nonce = (nonce + 1) % (1 << 8 * NONCE_BYTES)
+        yield None
+
+
+def mine(header: Header, difficulty: int, start: int = 0) -> ProofOfWork:
+    """The first proof of work at or after nonce ``start``; takes about ``difficulty`` hashes."""
+    for proof in attempts(header, difficulty, start):
+        if proof is not None:
+            return proof
+    raise AssertionError("the search has no end but a proof")

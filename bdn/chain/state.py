@@ -1,4 +1,4 @@
-"""The ledger's state and the tree that authenticates it (DESIGN section 8).
+"""The ledger's state and the tree that authenticates it.
 
 The state maps (contract, key) to bytes. Its root is that of a binary trie over the 256-bit hashes
 of (contract, key), with two rules that keep it small and its shape unique:
@@ -14,15 +14,20 @@ O(log n) hashes. (The form is Diem's "Jellyfish" tree, Gao, Hu, Wu 2021, without
 `State` is immutable: a write returns a new one that shares all untouched nodes with the old. That
 makes executing a proposed block on trial cost nothing to undo. `Overlay` collects the writes of a
 block or transaction before they are applied at once.
+
+A verifier of a long history does not want to hold its whole state in memory. `NodeFile` keeps the
+tree in a temporary file and loads nodes as they are needed.
 """
 
 import hashlib
+import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple, Protocol
 
 from bdn.chain.errors import MerkleError
-from bdn.chain.payloads import Name
+from bdn.chain.transactions import Name
 from bdn.encoding import Digest, at_most, digest
 
 EMPTY = bytes(32)
@@ -93,7 +98,7 @@ class Branch:
 
 
 class NodeSource(Protocol):
-    """Where nodes lie that are not in memory; see `bdn.chain.spill`."""
+    """Where nodes lie that are not in memory; see `bdn.chain.state`."""
 
     def load(self, name: bytes, replaced: bool) -> "Entry | Branch":
         """The node of hash ``name``; ``replaced`` tells that the caller is rewriting it."""
@@ -176,7 +181,7 @@ class StateProof:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LedgerState:
     """An immutable state with its authenticated root; `State()` is empty.
 
     Attributes:
@@ -198,7 +203,7 @@ class State:
             return node.value
         return None
 
-    def apply(self, writes: Writes) -> "State":
+    def apply(self, writes: Writes) -> "LedgerState":
         """The state after ``writes``; this one stays as it is."""
         node = self.node
         for slot, value in writes.items():
@@ -209,7 +214,7 @@ class State:
                 content = hashlib.sha256(value).digest()
                 entry = Entry(entry_hash(position, content), position, slot, value)
                 node = _insert(node, entry, 0)
-        return State(node)
+        return LedgerState(node)
 
     def prove(self, contract: str, key: bytes) -> StateProof:
         """A proof of what (contract, key) holds, to be checked by `verify_state`."""
@@ -284,7 +289,7 @@ def verify_state(proof: StateProof, root: bytes) -> None:
 class Overlay:
     """Writes on top of a `State` or of another overlay, kept apart until merged or dropped."""
 
-    def __init__(self, base: "State | Overlay") -> None:
+    def __init__(self, base: "LedgerState | Overlay") -> None:
         self._base = base
         self._writes: dict[Slot, bytes | None] = {}
 
@@ -301,7 +306,7 @@ class Overlay:
 
     def merge(self) -> None:
         """Hand these writes to the overlay below; `AssertionError` on a bare state."""
-        assert isinstance(self._base, Overlay), "a State is immutable; use writes()"
+        assert isinstance(self._base, Overlay), "a LedgerState is immutable; use writes()"
         self._base._writes.update(self._writes)  # noqa: SLF001 - its own class
         self._writes.clear()
 
@@ -309,3 +314,81 @@ class Overlay:
         """What truly changes against the base, ordered by slot."""
         return {slot: self._writes[slot] for slot in sorted(self._writes)
                 if self._writes[slot] != self._base.get(*slot)}
+
+
+class NodeFile:
+    """Nodes by hash in a temporary file of SQLite's own, the last used ones in memory.
+
+    Args:
+        kept: how many nodes stay in memory.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._db = sqlite3.connect("")
+        self._db.execute(
+            "CREATE TABLE nodes (name BLOB PRIMARY KEY, a BLOB, b BLOB, value BLOB) WITHOUT ROWID")
+        self._kept = kept
+        self._recent: OrderedDict[bytes, Entry | Branch] = OrderedDict()
+        self._replaced: set[bytes] = set()
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._db.close()
+
+    def load(self, name: bytes, replaced: bool) -> Entry | Branch:
+        """The node of hash ``name``, which the next `spill` drops if it is being ``replaced``."""
+        if replaced:
+            self._replaced.add(name)
+        node = self._recent.get(name)
+        if node is None:
+            a, b, value = self._db.execute(
+                "SELECT a, b, value FROM nodes WHERE name = ?", (name,)).fetchone()
+            if value is None:
+                node = Branch(self._child(a), self._child(b), name)
+            else:
+                slot = (a.decode(), b)
+                node = Entry(name, key_hash(*slot), slot, value)
+        self._remember(name, node)
+        return node
+
+    def spill(self, state: LedgerState) -> LedgerState:
+        """The same state with all nodes in the file; every state before it is then void."""
+        fresh: list[tuple[bytes, bytes, bytes, bytes | None]] = []
+        waiting: list[Node] = [state.node]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, (Entry, Branch)):
+                fresh.append(_row(node))
+            if isinstance(node, Branch):
+                waiting += (node.left, node.right)
+        self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM nodes WHERE name = ?",
+                             [(name,) for name in self._replaced])
+        self._db.executemany("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", fresh)
+        self._db.execute("COMMIT")
+        for name in self._replaced:
+            self._recent.pop(name, None)
+        self._replaced.clear()
+        return LedgerState() if state.node is None else LedgerState(Stub(state.node.hash, self))
+
+    def count(self) -> int:
+        """How many nodes the file holds."""
+        (count,) = self._db.execute("SELECT COUNT(*) FROM nodes").fetchone()
+        return int(count)
+
+    def _remember(self, name: bytes, node: Entry | Branch) -> None:
+        self._recent[name] = node
+        self._recent.move_to_end(name)
+        if len(self._recent) > self._kept:
+            self._recent.popitem(last=False)
+
+    def _child(self, name: bytes) -> Node:
+        return None if name == EMPTY else Stub(name, self)
+
+
+def _row(node: Entry | Branch) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """A node's row: (hash, contract, key, value) of an entry, (hash, left, right, null) else."""
+    if isinstance(node, Entry):
+        return node.hash, node.slot[0].encode(), node.slot[1], node.value
+    left, right = (EMPTY if side is None else side.hash for side in (node.left, node.right))
+    return node.hash, left, right, None

@@ -1,4 +1,4 @@
-"""The store of a full node: one SQLite file in write-ahead mode (DESIGN section 8).
+"""The store of a full node: one SQLite file in write-ahead mode.
 
     meta          format and role of the file, and the genesis record
     blocks        height → encoded header, encoded seal
@@ -11,28 +11,43 @@ on the disk; before, there is no trace of it. Only canonical encodings are store
 can be recomputed from the chain, so `verify_ledger` leaves no byte unchecked.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
-from bdn.chain.blobs import leaf_count, unpack_blob
 from bdn.chain.blocks import (
     Block,
+    Genesis,
+    Header,
     Receipt,
+    decode_genesis,
+    decode_header,
     decode_receipt,
+    encode_genesis,
     encode_header,
     encode_receipt,
     is_aggregate,
 )
-from bdn.chain.database import Database, decoded
-from bdn.chain.errors import LedgerError, MerkleError, MissingError
+from bdn.chain.errors import LedgerError, MerkleError, MissingError, StoreError
+from bdn.chain.merkle import leaf_count, unpack_blob
 from bdn.chain.merkle import root as merkle_root
-from bdn.chain.seals import BlockSeal, encode_seal
-from bdn.chain.state import State, Writes
-from bdn.chain.transactions import decode_envelope, encode_envelope
+from bdn.chain.seals import BlockSeal, decode_seal, encode_seal
+from bdn.chain.state import LedgerState, Writes
+from bdn.chain.transactions import MAX_TRANSACTIONS, decode_envelope, encode_envelope
+from bdn.errors import BdnError, EncodingError, shown
 
-FULL = b"full"
+FORMAT = b"bdn ledger 1"
+MEMORY = ":memory:"
+BUSY_SECONDS = 10.0
 
 SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE blocks (height INTEGER PRIMARY KEY, header BLOB NOT NULL, seal BLOB);
 CREATE TABLE transactions (
     height INTEGER NOT NULL, position INTEGER NOT NULL,
     envelope BLOB NOT NULL, receipt BLOB NOT NULL,
@@ -43,6 +58,115 @@ CREATE TABLE state (
 CREATE INDEX state_by_height ON state (height);
 CREATE TABLE blobs (root BLOB PRIMARY KEY, data BLOB NOT NULL);
 """
+
+Decoded = TypeVar("Decoded")
+
+_MEANING = {
+    "SQLITE_FULL": "the disk is full; free some space and run again, nothing sealed is lost",
+    "SQLITE_READONLY": "it cannot be written; open it read-only or correct the permissions",
+    "SQLITE_CANTOPEN": "it cannot be opened here; correct the folder's permissions",
+    "SQLITE_BUSY": "another process writes to it; wait or end that one",
+    "SQLITE_LOCKED": "another connection writes to it; wait or end that one",
+    "SQLITE_IOERR": "the disk failed to read or write; nothing sealed before is lost",
+}
+
+
+# --- SQLite -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn SQLite's errors into ours: `StoreError` for circumstances, `LedgerError` for damage."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:  # names in odd letters
+        reason = shown(str(error), 200)
+        code = getattr(error, "sqlite_errorname", "") or ""
+        for prefix, meaning in _MEANING.items():
+            if code.startswith(prefix):
+                raise StoreError(f"the ledger's file: {meaning} ({reason})") from error
+        if isinstance(error, sqlite3.ProgrammingError):
+            raise StoreError(f"the ledger's file is closed, or another thread's ({reason})"
+                             ) from error
+        if isinstance(error, sqlite3.IntegrityError):
+            raise StoreError(f"the ledger holds that already ({reason})") from error
+        raise LedgerError("the ledger's file", f"not readable as a ledger ({reason})") from error
+    except OverflowError as error:  # a number from a peer that SQLite cannot hold
+        raise MissingError("the ledger holds nothing at a number beyond 2^63") from error
+
+
+def _connect(path: Path | str, read_only: bool) -> sqlite3.Connection:
+    """Open ``path`` in write-ahead mode with full synchronisation, or for reading only.
+
+    A file on a medium that cannot be written has no room for SQLite's shared-memory index either;
+    it is then opened as immutable, unless a write-ahead log beside it still holds blocks.
+    """
+    if str(path) == MEMORY:
+        return sqlite3.connect(MEMORY, isolation_level=None)
+    address = "file:" + quote(str(Path(path).absolute()))
+    if read_only:
+        return _connect_read_only(Path(path), address)
+    db = sqlite3.connect(address + "?mode=rwc", uri=True, isolation_level=None,
+                         timeout=BUSY_SECONDS)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _connect_read_only(path: Path, address: str) -> sqlite3.Connection:
+    db = sqlite3.connect(address + "?mode=ro", uri=True, isolation_level=None,
+                         timeout=BUSY_SECONDS)
+    try:
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        db = sqlite3.connect(address + "?mode=ro&immutable=1", uri=True, isolation_level=None)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    for statement in SCHEMA.split(";"):
+        db.execute(statement)
+
+
+_CATALOGUE = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name LIMIT 20"
+"""All tables, indexes, views and triggers of a file; a ledger has fewer than the limit."""
+
+
+@functools.cache
+def _catalogue() -> list[tuple[Any, ...]]:
+    """What `_CATALOGUE` finds in a ledger."""
+    with closing(sqlite3.connect(MEMORY)) as db:
+        _make_tables(db)
+        return db.execute(_CATALOGUE).fetchall()
+
+
+def decoded(decode: Callable[[bytes], Decoded], data: Any, place: str) -> Decoded:
+    """Return ``decode(data)``; a `LedgerError` naming ``place`` if the stored bytes are damaged."""
+    try:
+        return decode(_as_bytes(data, place))
+    except EncodingError as error:
+        raise LedgerError(place, str(error)) from error
+
+
+def _as_bytes(data: Any, place: str) -> bytes:
+    """A column is what its row says, whatever SQLite's table says: text, a number, null."""
+    if type(data) is not bytes:
+        raise LedgerError(place, "not a byte string")
+    return data
+
+
+# --- the store ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +188,124 @@ class StoredBlock:
     positions: tuple[int, ...]
 
 
-class Store(Database):
-    """A full node's blocks, receipts, states and blobs. Not for several threads at once."""
+class Store:
+    """A full node's blocks, receipts, states and blobs. Not for several threads at once.
 
-    role = FULL
-    schema = SCHEMA
+    Whoever opens a store closes it, best in a ``with`` statement.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    # --- opening --------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path | str, genesis: Genesis) -> Self:
+        """Return a new store at ``path`` (or ``":memory:"``).
+
+        Raises `StoreError` if a file is there already, or cannot be made.
+        """
+        if str(path) != MEMORY and Path(path).exists():
+            raise StoreError(f"{Path(path).name} exists already; choose another folder")
+        with translated():
+            store = cls(_connect(path, read_only=False))
+        rows = (("format", FORMAT), ("genesis", encode_genesis(genesis)))
+        try:
+            with store._write() as db:
+                _make_tables(db)
+                db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        except BdnError:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open(cls, path: Path | str, read_only: bool = False) -> Self:
+        """Return the existing store at ``path``; ``read_only`` for looking and verifying.
+
+        Raises `StoreError` when there is none or it cannot be read, `LedgerError` when the file is
+        no ledger or holds more than a ledger does.
+        """
+        if not Path(path).is_file():
+            kind = "it is no file" if Path(path).exists() else "there is no file"
+            raise StoreError(f"there is no ledger at {Path(path).name}: {kind}")
+        with translated():
+            store = cls(_connect(path, read_only))
+        try:
+            store.verify_schema()
+        except BdnError:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        """Return the store, for ``with``."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the store."""
+        self.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all that is read in the body be of one moment, whatever another process writes."""
+        if self._db.in_transaction:
+            yield
+            return
+        with translated():
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):  # closed, or damaged: nothing was written
+                self._db.execute("ROLLBACK")
+
+    def verify_schema(self) -> None:
+        """Raise `LedgerError` unless the file has a ledger's tables, meta rows, and nothing else.
+
+        Run before anything else is read: a view called ``blobs`` could answer without end.
+        """
+        found = list(self._rows(_CATALOGUE))
+        for row in found:
+            if row not in _catalogue():
+                raise LedgerError("the ledger's file",
+                                  f"not a ledger of bdn: it has the {shown(row[0], 20)} "
+                                  f"{shown(row[1])}, which no ledger has in this form")
+        for row in _catalogue():
+            if row not in found:
+                raise LedgerError("the ledger's file", f"the {row[0]} {row[1]!r} is missing")
+        names = [name for (name,) in self._rows("SELECT name FROM meta ORDER BY name LIMIT 9")]
+        for name in ("format", "genesis"):
+            if name not in names:
+                raise LedgerError(f"{name} record", "missing in the store")
+        if len(names) > 2:
+            raise LedgerError("table meta", "it has rows that no ledger has")
+        if self._meta("format") != FORMAT:
+            raise LedgerError("format record", "the ledger was written by another version of bdn")
 
     # --- reading --------------------------------------------------------------------------------
+
+    def genesis(self) -> Genesis:
+        """Return the genesis record; `LedgerError` if its bytes are damaged."""
+        return decoded(decode_genesis, self._meta("genesis"), "genesis record")
+
+    def height(self) -> int:
+        """Return the last block's height; -1 while there is none."""
+        row = self._one("SELECT MAX(height) FROM blocks")
+        return -1 if row is None or row[0] is None else int(row[0])
+
+    def header(self, height: int) -> Header:
+        """Return the header at ``height``, or raise `MissingError`."""
+        return decoded(decode_header, self._sealed(height)[0], f"block {height}, header")
+
+    def seal(self, height: int) -> BlockSeal | None:
+        """Return the seal beside block ``height``; None for the genesis block."""
+        data = self._sealed(height)[1]
+        return None if data is None else decoded(decode_seal, data, f"block {height}, seal")
 
     def block(self, height: int) -> Block:
         """The block at ``height``, or `MissingError`."""
@@ -97,7 +332,7 @@ class Store(Database):
         positions = tuple(position for (position,) in self._rows(query, height))
         return StoredBlock(height, header, seal, tuple(self._transactions(height)), positions)
 
-    def state(self) -> State:
+    def state(self) -> LedgerState:
         """The state after the last block, rebuilt from the newest row of each slot."""
         newest = {}
         query = "SELECT contract, key, value, MAX(height) FROM state GROUP BY contract, key"
@@ -106,7 +341,7 @@ class Store(Database):
                 raise LedgerError(f"block {height}, state", "an entry is no byte string")
             if value is not None:
                 newest[contract.decode(errors="replace"), key] = value
-        return State().apply(newest)
+        return LedgerState().apply(newest)
 
     def writes(self, height: int) -> list[tuple[bytes, bytes, bytes | None]]:
         """(contract, key, value) as block ``height`` wrote them, ordered by slot."""
@@ -135,7 +370,7 @@ class Store(Database):
         row = self._one("SELECT data FROM blobs WHERE root = ?", root)
         if row is None:
             raise MissingError(f"there is no blob {root.hex()}")
-        return bytes(row[0])
+        return _as_bytes(row[0], f"blob {root.hex()}")
 
     def blob_size(self, root: bytes) -> int | None:
         """The stored blob's bytes, unchecked, or None when there is none."""
@@ -148,12 +383,12 @@ class Store(Database):
         row = self._one(query, root)
         if row is None:
             raise MissingError(f"there is no blob {root.hex()}")
-        return leaf_count(row[0]), int(row[1])
+        return leaf_count(_as_bytes(row[0], f"blob {root.hex()}")), int(row[1])
 
     def blob_roots(self) -> Iterator[bytes]:
         """The roots of all stored blobs, in order."""
         for (root,) in self._rows("SELECT root FROM blobs ORDER BY root"):
-            yield root
+            yield _as_bytes(root, "table blobs")
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""
@@ -203,6 +438,52 @@ class Store(Database):
             for table in ("blocks", "transactions", "state"):
                 db.execute(f"DELETE FROM {table} WHERE height > ?", (height,))  # noqa: S608 - names of our own
 
+    def verify_file(self) -> None:
+        """Raise `LedgerError` unless SQLite finds its own file consistent."""
+        for (verdict,) in self._rows("PRAGMA integrity_check(1)"):
+            if verdict != "ok":
+                raise LedgerError("the ledger's file", shown(str(verdict), 200))
+
+    # --- queries --------------------------------------------------------------------------------
+
+    def _sealed(self, height: int) -> tuple[Any, Any]:
+        """Header and seal of block ``height`` as stored, or `MissingError`."""
+        row = self._one("SELECT header, seal FROM blocks WHERE height = ?", height)
+        if row is None:
+            raise MissingError(f"there is no block {height}")
+        return row[0], row[1]
+
     def _transactions(self, height: int) -> list[tuple[bytes, bytes]]:
-        query = "SELECT envelope, receipt FROM transactions WHERE height = ? ORDER BY position"
-        return list(self._rows(query, height))
+        query = ("SELECT envelope, receipt FROM transactions WHERE height = ? ORDER BY position "
+                 "LIMIT ?")
+        rows = list(self._rows(query, height, MAX_TRANSACTIONS + 1))
+        if len(rows) > MAX_TRANSACTIONS:
+            raise LedgerError(f"block {height}", f"more than {MAX_TRANSACTIONS} transactions")
+        return rows
+
+    def _meta(self, name: str) -> bytes:
+        row = self._one("SELECT value FROM meta WHERE name = ?", name)
+        if row is None:
+            raise LedgerError(f"{name} record", "missing in the store")
+        return _as_bytes(row[0], f"{name} record")
+
+    def _one(self, query: str, *parameters: object) -> tuple[Any, ...] | None:
+        with translated():
+            row = self._db.execute(query, parameters).fetchone()
+        return None if row is None else tuple(row)
+
+    def _rows(self, query: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        with translated():
+            yield from self._db.execute(query, parameters)
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        """One SQLite transaction: all of the body's statements, or none."""
+        with translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""`bdn verify`: a stored ledger is recomputed from genesis, byte for byte (DESIGN section 8).
+"""`bdn verify`: a stored ledger is recomputed from genesis, byte for byte.
 
 The blocks stream past one at a time. For each, the link to its parent, the seal, every signature,
 every blob, both Merkle roots, every receipt and every state row are computed anew and compared
@@ -15,18 +15,17 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from bdn.chain import merkle
-from bdn.chain.blobs import verify_blob
 from bdn.chain.blocks import (
     Block,
     Header,
     Receipt,
+    chain_id,
     compute_receipts_root,
     decode_header,
     encode_receipt,
     header_digest,
     is_aggregate,
 )
-from bdn.chain.database import decoded
 from bdn.chain.errors import (
     BlockError,
     LedgerError,
@@ -35,14 +34,23 @@ from bdn.chain.errors import (
     TransactionError,
     WorkError,
 )
-from bdn.chain.execution import Execution, HostFactory, Machine, execute, no_host, verify_outcome
-from bdn.chain.genesis import chain_id
-from bdn.chain.rules import verify_body, verify_genesis_header, verify_successor
+from bdn.chain.execution import (
+    Execution,
+    HostFactory,
+    Machine,
+    execute,
+    no_host,
+    verify_body,
+    verify_genesis_header,
+    verify_outcome,
+    verify_successor,
+)
+from bdn.chain.merkle import verify_blob
 from bdn.chain.seals import BlockSeal, ProofOfWork, decode_seal, verify_block_seal, work_of
-from bdn.chain.spill import NodeFile
-from bdn.chain.state import State
-from bdn.chain.store import Store, StoredBlock
+from bdn.chain.state import LedgerState, NodeFile
+from bdn.chain.store import Store, StoredBlock, decoded
 from bdn.chain.transactions import BlobPayload, Envelope, decode_envelope, verify_envelope
+from bdn.errors import BdnError, shown
 from bdn.seal import SealError, verify_seal
 
 KEPT_ENTRIES = 20_000
@@ -62,12 +70,27 @@ def verify_ledger(
         progress: told each header once its block has passed.
         kept: state entries that may be in memory; with more, the state moves to a temporary file.
 
-    Raises `LedgerError` with the place of the first fault.
+    All of it is read in one transaction, so that a ledger to which another process adds blocks is
+    verified up to the head that it had at the start. Raises `LedgerError` with the place of the
+    first fault.
     """
+    with store.snapshot():
+        store.verify_schema()
+        _verify(store, host, trusted, progress, kept)
+
+
+def _verify(
+    store: Store, host: HostFactory, trusted: bytes | None,
+    progress: Callable[[Header], None] | None, kept: int,
+) -> None:
     genesis = store.genesis()
     first = decoded(decode_header, _raw(store, 0).header, "block 0, header")
     _verify_record(store, first, chain_id(genesis), trusted)
-    walk = _Walk(store, Machine.build(genesis, host), kept)
+    try:
+        machine = Machine.build(genesis, host)
+    except BdnError as error:
+        raise LedgerError("genesis record, contracts", shown(str(error), 300)) from error
+    walk = _Walk(store, machine, kept)
     with closing(walk.seen), closing(walk.nodes):
         for height in range(store.height() + 1):
             header = walk.block(height)
@@ -105,7 +128,7 @@ class _Walk:
         self.machine = machine
         self.parent: Header | None = None
         self.parent_seal: BlockSeal | None = None
-        self.state = State()
+        self.state = LedgerState()
         self.kept = kept
         self.nodes = NodeFile(2 * kept)
         self.rows = 0
@@ -168,10 +191,11 @@ class _Walk:
                 return f", {name}"
         if header.proposer not in genesis.edge_addresses:
             return ", proposer"
-        if header.transactions_root != merkle.root([row[0] for row in raw.transactions]):
-            return ", transactions_root"
-        if header.receipts_root != merkle.root([row[1] for row in raw.transactions]):
-            return ", receipts_root"
+        columns = list(zip(*raw.transactions, strict=True)) or [(), ()]
+        for name, column in zip(("transactions_root", "receipts_root"), columns, strict=True):
+            whole = all(type(item) is bytes for item in column)
+            if not whole or getattr(header, name) != merkle.root(column):
+                return f", {name}"
         return ""
 
     def _link(self, header: Header, place: str) -> None:

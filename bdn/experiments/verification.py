@@ -19,8 +19,7 @@ def verify_run(path: Path, progress: Callable[[Header], None] | None = None) -> 
     """
     if not path.is_file():
         raise UsageError(f"there is no ledger at {path}")
-    store = Store.open(path, read_only=True)
-    try:
+    with Store.open(path, read_only=True) as store, store.snapshot():
         genesis = store.genesis()
         try:
             settings = Settings.from_plain(genesis.settings)
@@ -29,5 +28,3 @@ def verify_run(path: Path, progress: Callable[[Header], None] | None = None) -> 
         host = VectorHost(Ciphers(chain_id(genesis), settings, store.blob), store.blob)
         verify_ledger(store, host.functions, progress=progress)
         return store.height()
-    finally:
-        store.close()

@@ -27,8 +27,8 @@ from bdn.chain import (
     merkle,
     transaction_digest,
 )
+from bdn.chain.blocks import LEDGER
 from bdn.chain.contracts import decode_value
-from bdn.chain.genesis import LEDGER
 from bdn.chain.seals import BlockSeal
 from bdn.encoding import to_plain
 from bdn.errors import BdnError

@@ -1,4 +1,4 @@
-"""Transactions, blocks, receipts and their codecs (sections 4.2 of the paper, 5 and 8)."""
+"""Transactions, blocks, receipts and their codecs."""
 
 from dataclasses import replace
 from typing import Any
@@ -106,7 +106,7 @@ CODECS = [
 @pytest.mark.parametrize("codec", CODECS, ids=["envelope", "header", "block", "receipt", "seal"])
 @given(data=st.data())
 def test_records_come_back_from_their_bytes(codec: Any, data: st.DataObject) -> None:
-    """Section 8: one value, one encoding, for everything that is stored or sent."""
+    """One value, one encoding, for everything that is stored or sent."""
     values, encode, decode = codec
     value = data.draw(values)
     assert decode(encode(value)) == value
@@ -115,7 +115,7 @@ def test_records_come_back_from_their_bytes(codec: Any, data: st.DataObject) -> 
 @pytest.mark.parametrize("codec", CODECS, ids=["envelope", "header", "block", "receipt", "seal"])
 @given(data=st.data())
 def test_altered_bytes_are_another_record_or_one_error(codec: Any, data: st.DataObject) -> None:
-    """Section 8: whatever decodes encodes to the same bytes; the rest is an `EncodingError`."""
+    """Whatever decodes encodes to the same bytes; the rest is an `EncodingError`."""
     values, encode, decode = codec
     encoded = bytearray(encode(data.draw(values)))
     encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= data.draw(st.integers(1, 255))
@@ -128,7 +128,7 @@ def test_altered_bytes_are_another_record_or_one_error(codec: Any, data: st.Data
 
 @given(ENVELOPE, st.data())
 def test_a_signature_covers_every_field(envelope: Envelope, data: st.DataObject) -> None:
-    """Section 8: chain, sender, nonce, gas limit and payload are all signed."""
+    """Chain, sender, nonce, gas limit and payload are all signed."""
     verify_envelope(envelope, CHAIN)
     other = data.draw(PAYLOAD.filter(lambda payload: payload != envelope.payload))
     for change in (
@@ -183,7 +183,7 @@ def test_arguments_of_calls_are_frozen() -> None:
 
 
 def test_each_payload_has_one_call() -> None:
-    """Section 5: the table covers all payloads but deployment and the free call."""
+    """The table covers all payloads but deployment and the free call."""
     assert set(CALLS) == set(PAYLOADS.values()) - {DeployContract, CallTransaction}
     call = call_of(RegisterDevice("d", "mine", 2), ALICE.public_key)
     assert (call.contract, call.function) == ("learning", "register_device")
@@ -197,7 +197,7 @@ def test_each_payload_has_one_call() -> None:
 
 @given(BLOCK, SEAL)
 def test_size_is_h_plus_sn_plus_aggregate_plus_seal(block: Block, seal: Seal) -> None:
-    """Paper, section 4.2, mended (section 3): size = h + S·n + |Tx_co| + seal, blobs included."""
+    """Paper, section 4.2, mended: size = h + S·n + |Tx_co| + seal, blobs included."""
     size = block_size(block, encode_seal(seal))
     updates = [e for e in block.transactions if isinstance(e.payload, UpdateTransaction)]
 
@@ -236,7 +236,7 @@ def test_transaction_digests_name_signed_transactions() -> None:
 
 
 def test_the_chain_id_binds_the_genesis_record(chain: Any) -> None:
-    """Section 5.0: chain id, edges, balances, contract sources and settings hang together."""
+    """Chain id, edges, balances, contract sources and settings hang together."""
     genesis: Genesis = chain.genesis
     assert decode_genesis(encode_genesis(genesis)) == genesis
     for change in ({"name": "x"}, {"salt": b"x"}, {"gas_limit": 5}, {"edges": genesis.edges[1:]},

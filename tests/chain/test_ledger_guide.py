@@ -7,7 +7,7 @@ import bdn.chain
 
 
 def test_the_guide_s_example_runs() -> None:
-    """Section 8, in twenty lines: propose, seal, commit, believe, verify."""
+    """Propose, seal, commit, believe, verify."""
     result = doctest.testmod(bdn.chain)
     assert result.attempted > 10
     assert result.failed == 0

@@ -1,4 +1,4 @@
-"""The light client's refusals (section 8), each by a header, seal or proof of its own."""
+"""The light client's refusals, each by a header, seal or proof of its own."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bdn.chain import (
     EquivocationError,
-    Evidence,
+    EquivocationEvidence,
     LightClient,
     LightClientError,
     header_digest,
@@ -46,7 +46,7 @@ def feed(client: LightClient, chain: Any) -> None:
 
 
 def test_sealed_headers_are_accepted_in_order(light: LightClient, chain: Any) -> None:
-    """Section 8: height = last + 1, parent = last digest."""
+    """Height = last + 1, parent = last digest."""
     feed(light, chain)
     assert light.head == chain.ledger.head
     assert light.confirmations(1) == 2
@@ -54,7 +54,7 @@ def test_sealed_headers_are_accepted_in_order(light: LightClient, chain: Any) ->
 
 
 def test_it_starts_only_from_the_trusted_genesis(chain: Any) -> None:
-    """Section 8: a trusted genesis digest, to which record and header must lead."""
+    """A trusted genesis digest, to which record and header must lead."""
     header, trusted = chain.ledger.head, header_digest(chain.ledger.head)
     with pytest.raises(LightClientError, match="not the trusted one"):
         LightClient(chain.genesis, header, bytes(32))
@@ -88,7 +88,7 @@ def sealed(chain: Any, change: dict[str, Any]) -> tuple[Any, Seal]:
 def test_bad_headers_are_refused_though_a_quorum_sealed_them(
     light: LightClient, chain: Any, change: dict[str, Any], reason: str
 ) -> None:
-    """Section 8: non-monotone height or time, a header from the future, another chain, …"""
+    """Non-monotone height or time, a header from the future, another chain, …"""
     with pytest.raises(LightClientError, match=reason):
         light.accept(*sealed(chain, change), NOW)
     assert light.height == 0
@@ -96,7 +96,7 @@ def test_bad_headers_are_refused_though_a_quorum_sealed_them(
 
 
 def test_time_may_run_ahead_by_the_drift_only(light: LightClient, chain: Any) -> None:
-    """Section 8: the clock is an argument."""
+    """The clock is an argument."""
     header, seal = chain.ledger.store.header(1), chain.ledger.store.seal(1)
     with pytest.raises(LightClientError, match="in the future"):
         light.accept(header, seal, header.time - light.drift - 1)
@@ -104,7 +104,7 @@ def test_time_may_run_ahead_by_the_drift_only(light: LightClient, chain: Any) ->
 
 
 def test_an_earlier_epoch_is_refused(chain: Any) -> None:
-    """Section 8: epochs do not run backwards."""
+    """Epochs do not run backwards."""
     client = LightClient(chain.genesis, chain.ledger.head, header_digest(chain.ledger.head))
     chain.add(epoch=2)
     feed(client, chain)
@@ -115,7 +115,7 @@ def test_an_earlier_epoch_is_refused(chain: Any) -> None:
 
 
 def test_bad_seals_are_refused(light: LightClient, chain: Any) -> None:
-    """Section 8: too few signers, foreign ones, duplicate ones, another header's or view's."""
+    """Too few signers, foreign ones, duplicate ones, another header's or view's."""
     header = chain.ledger.store.header(1)
     name = header_digest(header)
     good = chain.sign_seal(name, 1)
@@ -147,7 +147,7 @@ def test_bad_seals_are_refused(light: LightClient, chain: Any) -> None:
 
 
 def test_a_known_header_may_come_again_with_another_seal(light: LightClient, chain: Any) -> None:
-    """Section 8: edges may seal the same block in different views; that is no evidence."""
+    """Edges may seal the same block in different views; that is no evidence."""
     feed(light, chain)
     header = chain.ledger.store.header(1)
     light.accept(header, chain.sign_seal(header_digest(header), 1, signers=(1, 2, 3), view=3), NOW)
@@ -157,7 +157,7 @@ def test_a_known_header_may_come_again_with_another_seal(light: LightClient, cha
 
 
 def test_two_valid_seals_at_one_height_are_evidence(light: LightClient, chain: Any) -> None:
-    """Section 8: more than f faults, shown to anyone who knows the genesis record."""
+    """More than f faults, shown to anyone who knows the genesis record."""
     feed(light, chain)
     header, seal = sealed(chain, {"time": 1_234})
     seal = chain.sign_seal(header_digest(header), 1, signers=(1, 2, 3))
@@ -170,14 +170,14 @@ def test_two_valid_seals_at_one_height_are_evidence(light: LightClient, chain: A
 
 
 def test_what_is_no_evidence_is_refused(light: LightClient, chain: Any) -> None:
-    """Section 8: an honest edge cannot be framed."""
+    """An honest edge cannot be framed."""
     feed(light, chain)
     first, first_seal = light.header(1), light.seals[1]
     second, second_seal = sealed(chain, {"time": 1_234})
     assert isinstance(first_seal, Seal)
-    good = Evidence(first, first_seal, second, second_seal)
+    good = EquivocationEvidence(first, first_seal, second, second_seal)
     verify_evidence(good, chain.genesis)
-    assert decode_record(Evidence, encode_record(good)) == good
+    assert decode_record(EquivocationEvidence, encode_record(good)) == good
     weak = replace(second_seal, signatures=second_seal.signatures[:2])
     for change in (
         {"second": first, "second_seal": first_seal},
@@ -193,7 +193,7 @@ def test_what_is_no_evidence_is_refused(light: LightClient, chain: Any) -> None:
 
 
 def test_transactions_and_receipts_are_proven(light: LightClient, chain: Any) -> None:
-    """Section 5.6: a device verifies Tx_co and its receipt; inclusion is not success."""
+    """A device verifies Tx_co and its receipt; inclusion is not success."""
     feed(light, chain)
     for height in (0, 1, 2):
         block, receipts = chain.ledger.store.block(height), chain.ledger.store.receipts(height)
@@ -207,7 +207,7 @@ def test_transactions_and_receipts_are_proven(light: LightClient, chain: Any) ->
 def test_proofs_of_headers_that_were_not_accepted_are_refused(
     light: LightClient, chain: Any
 ) -> None:
-    """Section 8: nothing is believed of a block whose seal was not seen."""
+    """Nothing is believed of a block whose seal was not seen."""
     with pytest.raises(LightClientError, match="no header 1 was accepted"):
         light.verify_transaction(chain.ledger.proof(1, 0))
 
@@ -217,7 +217,7 @@ def test_proofs_of_headers_that_were_not_accepted_are_refused(
 def test_altered_inclusion_proofs_are_refused(
     light: LightClient, chain: Any, data: st.DataObject
 ) -> None:
-    """Section 8: any one changed byte, place or receipt of a proof is refused."""
+    """Any one changed byte, place or receipt of a proof is refused."""
     feed(light, chain)
     proof = chain.ledger.proof(2, data.draw(st.integers(0, 3)))
     name = data.draw(st.sampled_from(
@@ -237,7 +237,7 @@ def test_altered_inclusion_proofs_are_refused(
 
 
 def test_a_proof_is_for_its_own_block(light: LightClient, chain: Any) -> None:
-    """Section 5.6: a proof names its height, and a caller with another header is told."""
+    """A proof names its height, and a caller with another header is told."""
     feed(light, chain)
     proof = chain.ledger.proof(1, 0)
     verify_inclusion(proof, light.header(1))
@@ -248,7 +248,7 @@ def test_a_proof_is_for_its_own_block(light: LightClient, chain: Any) -> None:
 def test_a_receipt_cannot_be_shown_for_another_transaction(
     light: LightClient, chain: Any
 ) -> None:
-    """Section 5.6: the failed one's sender cannot show the other's receipt."""
+    """The failed one's sender cannot show the other's receipt."""
     feed(light, chain)
     good, bad = chain.ledger.proof(1, 0), chain.ledger.proof(1, 1)
     mixed = replace(bad, receipt=good.receipt, receipt_path=good.receipt_path)
@@ -266,7 +266,7 @@ def test_a_receipt_cannot_be_shown_for_another_transaction(
 
 
 def test_state_entries_are_proven(light: LightClient, chain: Any) -> None:
-    """Section 8: presence and absence against the header's state root."""
+    """Presence and absence against the header's state root."""
     feed(light, chain)
     bob = chain.ledger.state_proof("learning", storage_key("balances", b"bob"))
     assert bob.value == encode_value(30)
@@ -281,14 +281,14 @@ def test_state_entries_are_proven(light: LightClient, chain: Any) -> None:
 
 
 def test_a_pbft_chain_never_changes_its_tip(light: LightClient, chain: Any) -> None:
-    """Section 5.5: agreed blocks are final."""
+    """Agreed blocks are final."""
     feed(light, chain)
     with pytest.raises(LightClientError, match="final"):
         light.replace_tip(1, [], NOW)
 
 
 def test_under_proof_of_work_more_work_wins(make_chain: Callable[..., Any]) -> None:
-    """Section 8: the longest chain, read as most work; a light node changes over to it."""
+    """The longest chain, read as most work; a light node changes over to it."""
     one, two = (make_chain(consensus="pow") for _ in range(2))
     client = LightClient(one.genesis, one.ledger.head, header_digest(one.ledger.head))
     one.add([one.transfer(0, b"bob", 1)])

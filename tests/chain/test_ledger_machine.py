@@ -1,4 +1,4 @@
-"""The whole ledger against a model (issue 6): whatever is proposed, sealed, refused and reopened.
+"""The whole ledger against a model: whatever is proposed, sealed, refused and reopened.
 
 The model is a page of Python: balances, notes and nonces. It knows nothing of trees, encodings or
 contracts.

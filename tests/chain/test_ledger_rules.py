@@ -1,4 +1,4 @@
-"""What a block may do: execution, its refusals, and its receipts (sections 5 and 8)."""
+"""What a block may do: execution, its refusals, and its receipts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ GAS = 100_000
 
 
 def test_a_block_moves_the_state_and_leaves_receipts(chain: Any) -> None:
-    """Section 5: transactions take effect in order; receipts say so."""
+    """Transactions take effect in order; receipts say so."""
     candidate = chain.add([chain.transfer(0, b"bob", 30), chain.transfer(1, b"bob", 5)])
     assert [receipt.ok for receipt in candidate.receipts] == [True, True]
     assert chain.ledger.call("learning", "balance_of", b"bob") == 35
@@ -40,7 +40,7 @@ def test_a_block_moves_the_state_and_leaves_receipts(chain: Any) -> None:
 
 
 def test_inclusion_is_not_success(chain: Any) -> None:
-    """Section 5.6: a failing call leaves a failed receipt, the nonce used, and nothing else."""
+    """A failing call leaves a failed receipt, the nonce used, and nothing else."""
     before = dict(chain.ledger.state.items())
     candidate = chain.add([chain.transfer(0, b"bob", 500)])
     (receipt,) = candidate.receipts
@@ -62,7 +62,7 @@ def test_inclusion_is_not_success(chain: Any) -> None:
 def test_whatever_is_asked_wrongly_gives_a_receipt(
     chain: Any, call: tuple[str, str, tuple[Any, ...]], status: str
 ) -> None:
-    """Section 9: a transaction can fail; it cannot stop the chain."""
+    """A transaction can fail; it cannot stop the chain."""
     envelope = chain.sign(chain.devices[0], CallTransaction(*call))
     candidate = chain.add([envelope, chain.transfer(1, b"bob", 1)])
     assert [receipt.status for receipt in candidate.receipts] == [status, "ok"]
@@ -79,7 +79,7 @@ def test_what_no_node_would_decode_is_refused_where_it_is_signed(chain: Any) -> 
 
 
 def test_out_of_gas_takes_all_gas_and_changes_nothing(chain: Any) -> None:
-    """Section 9: the limit that the sender signed is the most that a call may cost."""
+    """The limit that the sender signed is the most that a call may cost."""
     envelope = chain.sign(chain.devices[0],
                           CallTransaction("learning", "transfer", (b"bob", 1)), gas=50)
     (receipt,) = chain.add([envelope]).receipts
@@ -88,7 +88,7 @@ def test_out_of_gas_takes_all_gas_and_changes_nothing(chain: Any) -> None:
 
 
 def test_a_failed_call_is_undone_whatever_its_engine_wrote(chain: Any) -> None:
-    """Section 9: revert is atomic; the ledger does not rely on the engine for it."""
+    """Revert is atomic; the ledger does not rely on the engine for it."""
 
     class Careless:
         def call(self, function: str, args: Any, *, state: Any, **_: Any) -> Outcome:
@@ -104,7 +104,7 @@ def test_a_failed_call_is_undone_whatever_its_engine_wrote(chain: Any) -> None:
 
 
 def test_nonces_are_exactly_one_after_another(chain: Any) -> None:
-    """Section 5.3: a replay is refused with its reason, as is a gap."""
+    """A replay is refused with its reason, as is a gap."""
     first = chain.transfer(0, b"bob", 1)
     chain.add([first])
     with pytest.raises(BlockError, match="transaction 0: nonce 1 was used already; the next is 2"):
@@ -121,7 +121,7 @@ def test_nonces_are_exactly_one_after_another(chain: Any) -> None:
 
 
 def test_select_tells_apart_what_a_block_may_hold(chain: Any) -> None:
-    """Section 5.3: an edge server refuses with reasons before it executes anything."""
+    """An edge server refuses with reasons before it executes anything."""
     good = [chain.transfer(0, b"bob", 1), chain.transfer(0, b"bob", 2), chain.transfer(1, b"b", 1)]
     forged = replace(good[2], signature=bytes(64))
     foreign = sign_transaction(chain.devices[2], bytes(32), 1, GAS,
@@ -141,7 +141,7 @@ def test_select_tells_apart_what_a_block_may_hold(chain: Any) -> None:
 
 
 def test_bad_envelopes_make_the_block_invalid(chain: Any) -> None:
-    """Section 5.5: a proposer that includes a forgery proposes an invalid block."""
+    """A proposer that includes a forgery proposes an invalid block."""
     good = chain.transfer(0, b"bob", 1)
     for envelope, reason in (
         (replace(good, signature=bytes(64)), "transaction 0: .*signature"),
@@ -164,7 +164,7 @@ def test_bad_envelopes_make_the_block_invalid(chain: Any) -> None:
 
 
 def test_proposing_and_checking_leave_no_trace(chain: Any) -> None:
-    """Section 5.5: a backup re-executes before PREPARE without committing."""
+    """A backup re-executes before PREPARE without committing."""
     root, counts = chain.ledger.state.root, chain.ledger.store.counts()
     one = chain.propose([chain.transfer(0, b"bob", 1)])
     two = chain.propose([], edge=1)
@@ -195,7 +195,7 @@ def test_proposing_and_checking_leave_no_trace(chain: Any) -> None:
 def test_every_header_field_is_checked(
     make_chain: Callable[..., Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Section 5.5: a block whose header differs in any field from what it must be is refused."""
+    """A block whose header differs in any field from what it must be is refused."""
     chain, backup = make_chain(), make_chain()
     block = chain.propose([chain.transfer(0, b"bob", 1)]).block
     backup.ledger.check(block)
@@ -204,14 +204,14 @@ def test_every_header_field_is_checked(
 
 
 def test_an_earlier_epoch_is_refused(chain: Any) -> None:
-    """Section 8: epochs do not run backwards."""
+    """Epochs do not run backwards."""
     chain.add(epoch=3)
     with pytest.raises(BlockError, match="epoch 2 comes before"):
         chain.propose(epoch=2)
 
 
 def test_one_candidate_block_an_epoch(chain: Any) -> None:
-    """Section 5.4: one candidate block per epoch, the rest are auxiliary."""
+    """One candidate block per epoch, the rest are auxiliary."""
     chain.add_epoch(1)
     update = chain.update(0, 1, 3, [b"x"])
     aggregate = chain.aggregate(0, 1, (0,), 3, [b"y"])
@@ -221,7 +221,7 @@ def test_one_candidate_block_an_epoch(chain: Any) -> None:
 
 
 def test_a_lying_primary_s_aggregate_makes_its_block_invalid(chain: Any) -> None:
-    """Issue 2, point 5: a wrong Tx_co never gets its block sealed, not even as a failed one."""
+    """A wrong Tx_co never gets its block sealed, not even as a failed one."""
     update = chain.update(0, 1, 10, [b"x"])
     wrong = chain.aggregate(0, 1, (0,), 11, [b"y"])
     with pytest.raises(BlockError, match=r"Tx_co failed: .*do not add up"):
@@ -229,7 +229,7 @@ def test_a_lying_primary_s_aggregate_makes_its_block_invalid(chain: Any) -> None
 
 
 def test_the_aggregate_is_the_proposer_s_and_of_the_block_s_epoch(chain: Any) -> None:
-    """Section 5.4: the proposer answers for Tx_co; it stands apart from the updates."""
+    """The proposer answers for Tx_co; it stands apart from the updates."""
     update = chain.update(0, 1, 10, [b"x"])
     right = chain.aggregate(0, 1, (0,), 10, [b"y"])
     with pytest.raises(BlockError, match="not signed by the block's proposer"):
@@ -246,7 +246,7 @@ def test_the_aggregate_is_the_proposer_s_and_of_the_block_s_epoch(chain: Any) ->
 def test_blobs_must_be_there_and_be_what_the_transaction_says(
     make_chain: Callable[..., Any]
 ) -> None:
-    """Section 8: bulky bytes are named by their root; a node without them fetches them first."""
+    """Bulky bytes are named by their root; a node without them fetches them first."""
     chain, backup = make_chain(), make_chain()
     update = chain.update(0, 1, 10, [b"a", b"b"])
     block = chain.propose([update], epoch=1).block
@@ -266,7 +266,7 @@ def test_blobs_must_be_there_and_be_what_the_transaction_says(
 
 
 def test_a_seal_is_needed_to_commit(chain: Any) -> None:
-    """Section 5.5: q COMMIT signatures of one view; else the store stays as it is."""
+    """Q COMMIT signatures of one view; else the store stays as it is."""
     block = chain.propose([chain.transfer(0, b"bob", 1)]).block
     for seal in (
         chain.sign_seal(block.digest, 1, signers=(0, 1)),
@@ -282,7 +282,7 @@ def test_a_seal_is_needed_to_commit(chain: Any) -> None:
 
 
 def test_the_genesis_block_is_recomputed(chain: Any) -> None:
-    """Section 5.0: a genesis block that its record does not give is refused."""
+    """A genesis block that its record does not give is refused."""
     first = chain.ledger.store.block(0)
     for change in ({"state_root": bytes(32)}, {"time": 5}, {"proposer": bytes(20)}):
         wrong = replace(first, header=replace(first.header, **change))
@@ -296,7 +296,7 @@ def test_the_genesis_block_is_recomputed(chain: Any) -> None:
 
 
 def test_genesis_is_made_by_the_first_edge_and_in_full(chain: Any) -> None:
-    """Section 5.0: deployments and ownership statements all succeed, or there is no chain."""
+    """Deployments and ownership statements all succeed, or there is no chain."""
     with pytest.raises(UsageError, match="first edge"):
         build_genesis(chain.genesis, chain.edges[1])
     device = Identity.generate(SeededRandomness(99))

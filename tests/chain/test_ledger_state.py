@@ -1,4 +1,4 @@
-"""The authenticated state (section 8), against a plain dict and a root computed from scratch."""
+"""The authenticated state, against a plain dict and a root computed from scratch."""
 
 import hashlib
 from dataclasses import replace
@@ -9,9 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bdn.chain import MerkleError, State, verify_state
-from bdn.chain.spill import NodeFile
-from bdn.chain.state import EMPTY, Overlay, key_hash
+from bdn.chain import LedgerState, MerkleError, verify_state
+from bdn.chain.state import EMPTY, NodeFile, Overlay, key_hash
 
 CONTRACTS = st.sampled_from(("learning", "mining", "ledger"))
 KEYS = st.binary(max_size=2)
@@ -45,9 +44,9 @@ class StateAgainstDict(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = State()
+        self.state = LedgerState()
         self.model: dict[tuple[str, bytes], bytes] = {}
-        self.past: list[tuple[State, dict[tuple[str, bytes], bytes]]] = []
+        self.past: list[tuple[LedgerState, dict[tuple[str, bytes], bytes]]] = []
 
     @rule(writes=st.dictionaries(SLOTS, st.none() | st.binary(max_size=8), max_size=6))
     def write(self, writes: dict[tuple[str, bytes], bytes | None]) -> None:
@@ -94,7 +93,7 @@ def test_a_spilled_state_is_the_same_state(
     blocks: list[dict[tuple[str, bytes], bytes | None]], kept: int
 ) -> None:
     """STYLE 14: the state in a file agrees with the plain one, and its file holds no garbage."""
-    plain, spilled, nodes = State(), State(), NodeFile(kept)
+    plain, spilled, nodes = LedgerState(), LedgerState(), NodeFile(kept)
     for writes in blocks:
         plain, spilled = plain.apply(writes), nodes.spill(spilled.apply(writes))
         assert spilled.root == plain.root
@@ -112,11 +111,11 @@ def test_a_spilled_state_is_the_same_state(
 def test_the_root_depends_on_contents_only(
     contents: dict[tuple[str, bytes], bytes], shuffled: Any
 ) -> None:
-    """Section 8: two nodes that reached a state on different ways have one root."""
+    """Two nodes that reached a state on different ways have one root."""
     slots = list(contents)
     shuffled.shuffle(slots)
-    one = State().apply(contents)
-    other = State().apply({("mining", b"passing"): b"x"})
+    one = LedgerState().apply(contents)
+    other = LedgerState().apply({("mining", b"passing"): b"x"})
     for slot in slots:
         other = other.apply({slot: b"first"}).apply({slot: contents[slot]})
     if ("mining", b"passing") not in contents:
@@ -128,8 +127,8 @@ def test_the_root_depends_on_contents_only(
 def test_altered_state_proofs_are_refused(
     contents: dict[tuple[str, bytes], bytes], slot: tuple[str, bytes], data: st.DataObject
 ) -> None:
-    """Section 8: any one change to a proof's hashes, slot or root is refused."""
-    state = State().apply(contents)
+    """Any one change to a proof's hashes, slot or root is refused."""
+    state = LedgerState().apply(contents)
     proof = state.prove(*slot)
     verify_state(proof, state.root)
     bit = data.draw(st.integers(0, 255))
@@ -159,8 +158,8 @@ def test_altered_state_proofs_are_refused(
 
 
 def test_absence_is_not_shown_by_an_entry_of_another_subtree() -> None:
-    """Section 8: the other entry must lie where the missing one would."""
-    state = State().apply({("learning", bytes([i])): b"value" for i in range(32)})
+    """The other entry must lie where the missing one would."""
+    state = LedgerState().apply({("learning", bytes([i])): b"value" for i in range(32)})
     for i in range(32):
         held = state.prove("learning", bytes([i]))
         missing = state.prove("learning", b"missing %d" % i)
@@ -175,16 +174,16 @@ def test_absence_is_not_shown_by_an_entry_of_another_subtree() -> None:
 
 
 def test_writes_cost_a_logarithm() -> None:
-    """Section 8: O(log n) per write: a proof among 4,096 entries has about 12 siblings."""
-    state = State().apply({("learning", i.to_bytes(2, "big")): b"x" for i in range(4096)})
+    """O(log n) per write: a proof among 4,096 entries has about 12 siblings."""
+    state = LedgerState().apply({("learning", i.to_bytes(2, "big")): b"x" for i in range(4096)})
     depths = [len(state.prove("learning", i.to_bytes(2, "big")).siblings) for i in range(4096)]
     assert sum(depths) / len(depths) < 15
     assert max(depths) < 32
 
 
 def test_overlays_keep_writes_apart_until_merged() -> None:
-    """Section 5.5: executing on trial changes nothing; only true changes are written."""
-    state = State().apply({("learning", b"a"): b"1", ("learning", b"b"): b"2"})
+    """Executing on trial changes nothing; only true changes are written."""
+    state = LedgerState().apply({("learning", b"a"): b"1", ("learning", b"b"): b"2"})
     block = Overlay(state)
     trial = Overlay(block)
     trial.put("learning", b"a", b"3")

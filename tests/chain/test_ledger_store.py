@@ -1,4 +1,4 @@
-"""The stores (section 8, issue 6): atomic per block, kill -9 safe, clear when the disk is not."""
+"""The stores: atomic per block, kill -9 safe, clear when the disk is not."""
 
 import os
 import random
@@ -18,23 +18,19 @@ import pytest
 from bdn.chain import (
     Ledger,
     LedgerError,
-    LightClientError,
-    LightStore,
     MissingError,
     Store,
     StoreError,
-    header_digest,
     pack_blob,
     verify_ledger,
 )
 from bdn.chain.contracts import decode_value, storage_key
-from bdn.errors import UsageError
 
 NOBODY = 65534
 
 
 def test_a_ledger_reopens_where_it_stopped(make_chain: Callable[..., Any], tmp_path: Path) -> None:
-    """Issue 6: state, blocks, seals, receipts and blobs come back as they were."""
+    """State, blocks, seals, receipts and blobs come back as they were."""
     path = tmp_path / "ledger.sqlite"
     chain = make_chain(path)
     chain.add_epoch(1)
@@ -53,7 +49,7 @@ def test_a_ledger_reopens_where_it_stopped(make_chain: Callable[..., Any], tmp_p
 
 
 def test_state_is_kept_by_height(chain: Any) -> None:
-    """Section 8: state by (contract, key, height): every past value can be shown."""
+    """State by (contract, key, height): every past value can be shown."""
     for text in (b"one", b"two"):
         chain.add([chain.note(0, "a", text)])
     chain.add([])
@@ -76,8 +72,17 @@ def test_what_is_missing_is_said(chain: Any) -> None:
         chain.ledger.proof(0, 99)
 
 
+def test_what_no_ledger_can_hold_is_missing(chain: Any) -> None:
+    """A peer may ask for any number of 64 bits; SQLite holds 63."""
+    store = chain.ledger.store
+    for number in (1 << 63, (1 << 64) - 1, -1, 1 << 200):
+        for ask in (store.header, store.block, store.seal, store.raw):
+            with pytest.raises(MissingError):
+                ask(number)
+
+
 def test_damaged_blobs_are_never_handed_out(chain: Any) -> None:
-    """Section 8: a blob is its root's, at every reading."""
+    """A blob is its root's, at every reading."""
     root = chain.ledger.put_blob(pack_blob([b"one", b"two"]))
     assert chain.ledger.blob(root) == pack_blob([b"one", b"two"])
     chain.ledger.store._db.execute("UPDATE blobs SET data = x'8143616263'")
@@ -95,10 +100,14 @@ def test_other_files_are_refused(make_chain: Callable[..., Any], tmp_path: Path)
     (tmp_path / "text").write_text("no database at all, but long enough to be read as one" * 50)
     with pytest.raises(LedgerError, match="not readable as a ledger"):
         Store.open(tmp_path / "text")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="folder: it is no file"):
+        Store.open(tmp_path / "folder")
+    (tmp_path / "empty").touch()
+    with pytest.raises(LedgerError, match="is missing"):
+        Store.open(tmp_path / "empty")
     chain = make_chain(tmp_path / "full")
     chain.ledger.close()
-    with pytest.raises(StoreError, match="no ledger of a light node"):
-        LightStore.open(tmp_path / "full")
     with pytest.raises(StoreError):
         Store.create(tmp_path / "no" / "such" / "folder", chain.genesis)
 
@@ -106,7 +115,7 @@ def test_other_files_are_refused(make_chain: Callable[..., Any], tmp_path: Path)
 def test_a_damaged_state_is_noticed_at_opening(
     make_chain: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Issue 6: resuming on a damaged state would only delay the failure."""
+    """Resuming on a damaged state would only delay the failure."""
     chain = make_chain(tmp_path / "ledger")
     chain.add([chain.note(0, "a", b"one")])
     chain.ledger.close()
@@ -121,7 +130,7 @@ def test_a_damaged_state_is_noticed_at_opening(
 def test_a_ledger_is_made_whole_or_not_at_all(
     make_chain: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Issue 6: killed while it makes the ledger, a run leaves none, and can begin again."""
+    """Killed while it makes the ledger, a run leaves none, and can begin again."""
     path = tmp_path / "ledger.sqlite"
     (tmp_path / "ledger.sqlite.new").write_bytes(b"what a killed attempt left")
     (tmp_path / "ledger.sqlite.new-wal").write_bytes(b"and this")
@@ -159,7 +168,7 @@ def test_a_full_disk_loses_nothing_sealed(make_chain: Callable[..., Any], tmp_pa
 
 
 def test_a_disk_that_fails_beneath_sqlite(make_chain: Callable[..., Any], tmp_path: Path) -> None:
-    """Issue 6: a file-size limit of the system, met in the middle of a block, loses nothing."""
+    """A file-size limit of the system, met in the middle of a block, loses nothing."""
     chain = make_chain(tmp_path / "ledger.sqlite")
     chain.add([chain.note(0, "a", b"one")])
     chain.ledger.close()
@@ -206,7 +215,7 @@ def as_nobody(tmp_path: Path) -> Callable[[str], str]:
 def test_a_read_only_folder_gives_a_clear_error(
     make_chain: Callable[..., Any], tmp_path: Path, as_nobody: Callable[[str], str]
 ) -> None:
-    """Issue 6: verifying works on a read-only medium; writing says what is wrong."""
+    """Verifying works on a read-only medium; writing says what is wrong."""
     path = tmp_path / "ledger.sqlite"
     chain = make_chain(path)
     chain.add([chain.note(0, "a", b"one")])
@@ -259,7 +268,7 @@ def test_two_writers_are_told(make_chain: Callable[..., Any], tmp_path: Path) ->
 
 
 def test_a_failed_append_leaves_no_trace(chain: Any) -> None:
-    """Section 8: a block goes in whole or not at all."""
+    """A block goes in whole or not at all."""
     candidate = chain.add([chain.note(0, "a", b"one")])
     before = chain.ledger.store.counts()
     with pytest.raises(StoreError, match="holds that already"):
@@ -293,7 +302,7 @@ def kill_while_writing(path: Path, after: float) -> int:
 def test_kill_9_at_random_instants_loses_nothing_sealed(
     make_chain: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Section 8: `kill -9` at any point; what was told as stored is there, and all verifies.
+    """`kill -9` at any point; what was told as stored is there, and all verifies.
 
     A handful of kills here; ``python tests/chain/ledger_writer.py --kills 100`` does many.
     """
@@ -308,85 +317,3 @@ def test_kill_9_at_random_instants_loses_nothing_sealed(
             verify_ledger(store)
             height = store.height()
     assert height > 0
-
-
-# --- light nodes --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def light(chain: Any, tmp_path: Path) -> tuple[Path, bytes]:
-    """A light node's file with four headers and the proofs of its own transactions."""
-    trusted = header_digest(chain.ledger.head)
-    store = LightStore.create(tmp_path / "light", chain.genesis)
-    chain.add([chain.transfer(0, b"bob", 1)])
-    chain.add_epoch(1)
-    chain.add([chain.transfer(0, b"bob", 1_000)], epoch=1)
-    full = chain.ledger.store
-    for height in range(4):
-        store.append(full.header(height), full.seal(height))
-    for height, position in ((1, 0), (2, 0), (3, 0)):
-        store.keep(chain.ledger.proof(height, position))
-    store.close()
-    return tmp_path / "light", trusted
-
-
-def test_a_light_node_comes_back(light: tuple[Path, bytes], chain: Any) -> None:
-    """Section 8: headers, seals and own transactions, verified anew at opening."""
-    path, trusted = light
-    with LightStore.open(path) as store:
-        client = store.client(trusted)
-        assert client.head == chain.ledger.head
-        outcomes = [client.verify_transaction(proof)[1].ok for proof in store.proofs()]
-        assert outcomes == [True, True, False]
-        with pytest.raises(UsageError):
-            store.append(client.head, client.seals[-1])
-        wrong = replace(chain.ledger.proof(1, 0), receipt=b"\x00")
-        with pytest.raises(LightClientError):
-            store.keep(wrong)
-        with pytest.raises(LedgerError, match="not the trusted one"):
-            store.client(bytes(32))
-
-
-@pytest.mark.parametrize(("statement", "place"), [
-    ("UPDATE blocks SET header = (SELECT header FROM blocks WHERE height = 1) WHERE height = 2",
-     "block 2"),
-    ("UPDATE blocks SET seal = NULL WHERE height = 1", "block 1, seal"),
-    ("UPDATE blocks SET seal = x'00' WHERE height = 3", "block 3, seal"),
-    ("DELETE FROM blocks WHERE height = 0", "there is no block 0"),
-    ("UPDATE own SET proof = (SELECT proof FROM own WHERE height = 1) WHERE height = 2",
-     "block 2, transaction 0"),
-    ("UPDATE own SET proof = x'00' WHERE height = 3", "block 3, transaction 0"),
-    ("UPDATE own SET position = 7 WHERE height = 3", "block 3, transaction 7"),
-], ids=repr)
-def test_a_light_node_does_not_believe_its_disk(
-    light: tuple[Path, bytes], statement: str, place: str
-) -> None:
-    """Section 8: what is read back is verified from the trusted digest on."""
-    path, trusted = light
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute(statement)
-    db.close()
-    def come_back(store: LightStore) -> None:
-        store.client(trusted)
-        list(store.proofs())
-
-    with LightStore.open(path) as store, pytest.raises((LedgerError, MissingError), match=place):
-        come_back(store)
-
-
-def test_a_light_store_follows_a_longer_branch(
-    make_chain: Callable[..., Any], tmp_path: Path
-) -> None:
-    """Section 8: under proof of work the tip can change, on disk as well."""
-    one, two = (make_chain(consensus="pow") for _ in range(2))
-    trusted = header_digest(one.ledger.head)
-    store = LightStore.create(tmp_path / "light", one.genesis)
-    one.add()
-    two.add([two.transfer(0, b"bob", 1)])
-    two.add()
-    for height in (0, 1):
-        store.append(one.ledger.store.header(height), one.ledger.store.seal(height))
-    branch = [(two.ledger.store.header(i), two.ledger.store.seal(i)) for i in (1, 2)]
-    store.replace_tip(0, branch)
-    assert store.client(trusted).head == two.ledger.head
-    store.close()

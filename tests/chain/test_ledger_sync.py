@@ -1,4 +1,4 @@
-"""Catching up by sealed blocks, and proof of work (section 8, issue 6)."""
+"""Catching up by sealed blocks, and proof of work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from bdn.chain import (
     BlockError,
-    HeaderTree,
     MissingBlobsError,
     SealedBlock,
     WorkError,
@@ -43,7 +42,7 @@ from bdn.seal import SealError
 
 @pytest.mark.parametrize("consensus", ["pbft", "pow"])
 def test_a_full_node_catches_up(make_chain: Callable[..., Any], consensus: str) -> None:
-    """Issue 6: from another's sealed blocks and blobs it reaches the same state."""
+    """From another's sealed blocks and blobs it reaches the same state."""
     ahead, behind = (make_chain(consensus=consensus) for _ in range(2))
     ahead.add([ahead.transfer(0, b"bob", 3)])
     ahead.add_epoch(1)
@@ -69,7 +68,7 @@ def sealed_of(chain: Any, height: int) -> SealedBlock:
 
 
 def test_a_lying_helper_gets_nowhere(make_chain: Callable[..., Any]) -> None:
-    """Issue 6: sealed blocks are executed and checked, whoever sends them."""
+    """Sealed blocks are executed and checked, whoever sends them."""
     ahead, behind = make_chain(), make_chain()
     ahead.add_epoch(1)
     ahead.add([], epoch=1)
@@ -113,7 +112,7 @@ def test_blobs_that_nobody_asked_for_are_not_stored(make_chain: Callable[..., An
 
 
 def test_a_proof_of_work_is_checked_in_every_part(make_chain: Callable[..., Any]) -> None:
-    """Section 8: difficulty as the chain asks, the hash as stated, below its bound."""
+    """Difficulty as the chain asks, the hash as stated, below its bound."""
     chain = make_chain(consensus="pow")
     block = chain.propose([chain.transfer(0, b"bob", 1)]).block
     seal = chain.seal(block)
@@ -147,7 +146,7 @@ def test_mining_gives_control_back(make_chain: Callable[..., Any]) -> None:
 
 
 def test_difficulty_settles_at_the_rate() -> None:
-    """Section 8: difficulty from β: with a miner of fixed speed blocks come at the rate β."""
+    """Difficulty from β: with a miner of fixed speed blocks come at the rate β."""
     rate = 3_600_000  # one block a second
     speed, difficulty = 5_000, 64  # hashes a millisecond
     target = target_interval(rate)
@@ -182,35 +181,8 @@ def test_first_difficulty_is_a_setting(make_chain: Callable[..., Any]) -> None:
             build_genesis(unusable, make_chain(consensus="pow").edges[0])
 
 
-def test_the_chain_with_most_work_wins(make_chain: Callable[..., Any]) -> None:
-    """Section 8: longest chain, and confirmations count only on it."""
-    one, two = (make_chain(consensus="pow") for _ in range(2))
-    tree = HeaderTree(one.genesis, one.ledger.head)
-    genesis = header_digest(one.ledger.head)
-    for _ in range(2):
-        one.add([one.transfer(0, b"bob", 1)])
-    for _ in range(3):
-        two.add([two.transfer(1, b"bob", 1)])
-    first, second = ([(c.ledger.store.header(i), c.ledger.store.seal(i))
-                      for i in range(1, c.ledger.height + 1)] for c in (one, two))
-    assert [tree.add(*item) for item in first] == [True, True]
-    assert tree.confirmations(header_digest(first[0][0])) == 2
-    with pytest.raises(BlockError, match="not known"):
-        tree.add(*second[1])
-    with pytest.raises(WorkError):
-        tree.add(second[0][0], replace(second[0][1], work=bytes(32)))
-    assert [tree.add(*item) for item in second] == [False, False, True]
-    assert tree.add(*second[2]) is False
-    assert tree.branch() == [one.ledger.store.header(0), *(header for header, _ in second)]
-    assert tree.confirmations(header_digest(first[0][0])) == 0
-    assert tree.confirmations(genesis) == 4
-    assert tree.seal(genesis) is None
-    with pytest.raises(WorkError):
-        tree.seal(bytes(32))
-
-
 def test_a_full_node_goes_over_to_the_longer_chain(make_chain: Callable[..., Any]) -> None:
-    """Section 8: blocks are rolled back, and the result verifies."""
+    """Blocks are rolled back, and the result verifies."""
     one, two = (make_chain(consensus="pow") for _ in range(2))
     one.add([one.transfer(0, b"bob", 1)])
     for amount in (3, 4):
@@ -224,7 +196,7 @@ def test_a_full_node_goes_over_to_the_longer_chain(make_chain: Callable[..., Any
 
 
 def test_expected_difficulty_follows_from_headers(make_chain: Callable[..., Any]) -> None:
-    """Section 8: a light node can tell which difficulty was due."""
+    """A light node can tell which difficulty was due."""
     chain = make_chain(consensus="pow")
     chain.add()
     store = chain.ledger.store

@@ -1,8 +1,9 @@
-"""`bdn verify` (section 8, issue 2 point 4): any flipped byte fails and its place is named."""
+"""`bdn verify`: any flipped byte fails and its place is named."""
 
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from bdn.chain import (
     Header,
     LedgerError,
+    MerkleError,
+    MissingError,
     Store,
     StoreError,
     encode_header,
@@ -78,7 +81,7 @@ def test_an_untouched_ledger_verifies(stored: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_flipped_byte_fails_and_is_placed(stored: Path, data: st.DataObject) -> None:
-    """Issue 2, point 4: in any stored block, seal, receipt, state row or blob."""
+    """In any stored block, seal, receipt, state row or blob."""
     table, column, place = data.draw(st.sampled_from(COLUMNS))
     db = sqlite3.connect(stored, isolation_level=None)
     query = f"SELECT * FROM {table} WHERE LENGTH({column}) > 0"
@@ -115,7 +118,7 @@ def test_any_flipped_byte_fails_and_is_placed(stored: Path, data: st.DataObject)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flip_in_the_genesis_record_fails(stored: Path, data: st.DataObject) -> None:
-    """Section 5.0: the record is bound by the chain id in every header."""
+    """The record is bound by the chain id in every header."""
     db = sqlite3.connect(stored, isolation_level=None)
     (old,) = db.execute("SELECT value FROM meta WHERE name = 'genesis'").fetchone()
     new = bytearray(old)
@@ -142,7 +145,7 @@ def contents(path: Path) -> list[list[tuple[Any, ...]]]:
 def test_a_flip_anywhere_in_the_file_is_found_or_harmless(
     template: Path, stored: Path, data: st.DataObject
 ) -> None:
-    """Section 8: even SQLite's own bytes; a file that verifies has the very rows it had."""
+    """Even SQLite's own bytes; a file that verifies has the very rows it had."""
     damaged = bytearray(template.read_bytes())
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     stored.write_bytes(damaged)
@@ -212,7 +215,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE, ids=str)
 def test_damage_beyond_single_bytes_fails_and_is_placed(stored: Path, kind: str) -> None:
-    """Section 8: rows missing, moved, doubled or of a wrong type."""
+    """Rows missing, moved, doubled or of a wrong type."""
     statement, place = DAMAGE[kind]
     statement = statement.replace(
         "WHERE rowid_of = 1",
@@ -227,9 +230,86 @@ def test_damage_beyond_single_bytes_fails_and_is_placed(stored: Path, kind: str)
     assert caught.value.place.startswith(place), str(caught.value)
 
 
+FOREIGN = {
+    "another table": "CREATE TABLE notes (text)",
+    "another index": "CREATE INDEX by_seal ON blocks (seal)",
+    "a trigger": "CREATE TRIGGER late AFTER INSERT ON blocks BEGIN SELECT 1; END",
+    "a view": "CREATE VIEW heights AS SELECT height FROM blocks",
+    "an endless view in a table's place": """
+        DROP TABLE blobs;
+        CREATE VIEW blobs AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n)
+        SELECT zeroblob(32) AS root, zeroblob(i) AS data FROM n""",
+    "a table without its columns": "DROP TABLE state; CREATE TABLE state (contract, key)",
+    "a table with one column more": "ALTER TABLE blobs ADD COLUMN more",
+    "no table": "DROP TABLE transactions",
+    "a row of meta data": "INSERT INTO meta VALUES ('color', x'00')",
+    "many rows of meta data": """
+        WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+        INSERT INTO meta SELECT 'extra ' || i, x'00' FROM n""",
+    "the format of another version": "UPDATE meta SET value = x'00' WHERE name = 'format'",
+    "a format that is text": "UPDATE meta SET value = 'bdn ledger 1' WHERE name = 'format'",
+    "a genesis record that is a number": "UPDATE meta SET value = 7 WHERE name = 'genesis'",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN, ids=str)
+def test_a_file_with_anything_else_in_it_is_refused_in_one_line(stored: Path, kind: str) -> None:
+    """The schema is compared before anything is read, so no query of a stranger ever runs."""
+    with closing(sqlite3.connect(stored)) as db:
+        db.executescript(FOREIGN[kind])
+    with pytest.raises(LedgerError) as caught:
+        verify(stored)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("column", [
+    "blobs.data", "blobs.root", "transactions.envelope", "transactions.receipt", "blocks.header",
+    "blocks.seal", "state.value", "state.key", "state.contract", "transactions.position",
+    "state.height"])
+@pytest.mark.parametrize("value", [1 << 40, -1, 1.5, "text", "\x00", b"", b"\x81"], ids=repr)
+def test_a_value_of_any_type_in_any_column_fails_and_is_placed(
+    stored: Path, column: str, value: Any
+) -> None:
+    """SQLite stores what it is given, whatever the table's declaration says."""
+    table, name = column.split(".")
+    with closing(sqlite3.connect(stored)) as db:
+        db.execute(f"UPDATE OR REPLACE {table} SET {name} = ?", (value,))
+        db.commit()
+    with pytest.raises(LedgerError) as caught:
+        verify(stored)
+    assert len(str(caught.value)) < 400
+    with Store.open(stored, read_only=True) as store:
+        for read in (store.state, lambda: store.block(2), lambda: store.receipts(2),
+                     lambda: [store.blob_shape(root) for root in store.blob_roots()],
+                     lambda: [store.blob(root) for root in store.blob_roots()],
+                     lambda: verify_ledger(store)):
+            with suppress(LedgerError, MissingError, MerkleError):
+                read()
+
+
+def test_a_running_ledger_verifies_up_to_its_head(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Blocks that another connection adds while the verifier reads are not seen by it."""
+    chain = make_chain(tmp_path / "ledger.sqlite")
+    chain.add([chain.note(0, "a", b"one")])
+    heard: list[int] = []
+
+    def add_meanwhile(header: Header) -> None:
+        heard.append(header.height)
+        chain.add([chain.note(0, "a", b"text %d" % header.height)])
+
+    verify(tmp_path / "ledger.sqlite", progress=add_meanwhile)
+    assert heard == [0, 1]
+    assert chain.ledger.height == 3
+    verify(tmp_path / "ledger.sqlite")
+    chain.ledger.close()
+
+
 @pytest.mark.parametrize("field", ["state_root", "receipts_root", "transactions_root"])
 def test_a_lying_quorum_is_found_out(chain: Any, field: str) -> None:
-    """Section 8: seals are not believed either; a sealed block with a wrong root is named."""
+    """Seals are not believed either; a sealed block with a wrong root is named."""
     candidate = chain.propose([chain.note(0, "a", b"one")])
     header = replace(candidate.block.header, **{field: bytes(32)})
     block = replace(candidate.block, header=header)
@@ -242,7 +322,7 @@ def test_a_lying_quorum_is_found_out(chain: Any, field: str) -> None:
 
 
 def test_a_sealed_block_of_an_invalid_kind_is_found_out(chain: Any) -> None:
-    """Section 8: what no honest edge would seal does not verify, though a quorum sealed it."""
+    """What no honest edge would seal does not verify, though a quorum sealed it."""
     first = chain.note(0, "a", b"one")
     chain.add([first])
     good = chain.propose([], epoch=2)
@@ -263,7 +343,7 @@ def test_a_sealed_block_of_an_invalid_kind_is_found_out(chain: Any) -> None:
 @pytest.mark.parametrize("field", ["state_root", "receipts_root", "transactions_root", "time",
                                    "generation_rate", "proposer", "epoch"])
 def test_a_genesis_header_is_bound_on_its_own(make_chain: Callable[..., Any], field: str) -> None:
-    """Section 5.0: block 0 has no seal and, alone, no successor; each field is recomputed."""
+    """Block 0 has no seal and, alone, no successor; each field is recomputed."""
     chain = make_chain()
     header = chain.ledger.head
     value = bytes(20) if field == "proposer" else bytes(32) if field.endswith("root") else 7

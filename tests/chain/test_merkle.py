@@ -55,14 +55,14 @@ def rfc_path(m: int, leaves: list[bytes]) -> list[bytes]:
 
 
 def test_roots_of_the_reference_implementation() -> None:
-    """Section 8: RFC 6962; the eight published tree heads."""
+    """RFC 6962; the eight published tree heads."""
     for size, expected in enumerate(RFC_ROOTS, 1):
         assert merkle.root(RFC_LEAVES[:size]).hex() == expected
     assert merkle.root([]) == hashlib.sha256().digest()
 
 
 def test_public_inclusion_vectors(shared: Path) -> None:
-    """Section 8: all 98 public cases, the wrong ones refused."""
+    """All 98 public cases, the wrong ones refused."""
     cases = json.loads((shared / "vectors/rfc6962/inclusion.json").read_text())
     assert len(cases) == 98
     verdicts = []

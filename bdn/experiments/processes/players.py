@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from bdn.chain import Genesis, decode_block
-from bdn.chain.genesis import decode_genesis
+from bdn.chain.blocks import decode_genesis
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.material import Common, decode_share

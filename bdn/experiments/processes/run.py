@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bdn.chain import Ledger, encode_block
-from bdn.chain.genesis import encode_genesis
+from bdn.chain.blocks import encode_genesis
 from bdn.encoding import decode_union
 from bdn.errors import IntegrityError, UsageError
 from bdn.experiments.conclusion import conclude, judge

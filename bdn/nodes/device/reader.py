@@ -14,7 +14,7 @@ all is well no block is asked for twice.
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from bdn.chain import Envelope, EquivocationError, Evidence, Receipt, blob_root
+from bdn.chain import Envelope, EquivocationError, EquivocationEvidence, Receipt, blob_root
 from bdn.errors import PeerError
 from bdn.nodes.device.interface import READ_KINDS, ContractInterface
 from bdn.nodes.device.light_node import AheadError, LightNode
@@ -79,7 +79,7 @@ class Reader:
         self.step = 0
         self.blobs: dict[bytes, bytes] = {}
         self.cells: dict[bytes, bytes | None] = {}
-        self.evidence: Evidence | None = None
+        self.evidence: EquivocationEvidence | None = None
         self._name = name
         self._address = address
         self._light = light

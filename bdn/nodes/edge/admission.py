@@ -23,7 +23,7 @@ from bdn.chain import (
     verify_blob,
     verify_envelope,
 )
-from bdn.chain.rules import verify_admissible
+from bdn.chain.execution import verify_admissible
 from bdn.errors import BdnError, PeerError
 from bdn.identity import address_of
 from bdn.nodes.edge.limits import BLOBS_AT_ONCE, check_size

@@ -459,7 +459,7 @@ class LedgerApplication:
         return self.ledger.store.block(self.ledger.height).digest
 
     def snapshot(self) -> bytes:
-        """The head's digest; blocks are fetched and verified one by one (`bdn.chain.sync`)."""
+        """The head's digest; blocks are fetched and verified one by one (`bdn.chain.ledger`)."""
         return self.state_digest()
 
     def restore(self, sequence: int, snapshot: bytes, digest: bytes) -> bool:
