@@ -28,8 +28,8 @@ quorum and committed; a light client believes it on proof alone::
     True
     >>> verify_ledger(ledger.store)
 
-**Reading order.** `merkle` (trees, and bytes named by their root), `transactions` and `blocks` (what
-is signed, what is sealed, and what everybody agreed on before), `state` (the authenticated map),
+**Reading order.** `merkle` (trees, and bytes named by their root), `transactions` and `blocks`
+(what is signed, what is sealed, what everybody agreed on before), `state` (the authenticated map),
 `execution` (what makes a block valid: a pure function of parent state and block), `seals`
 (signatures or work), `ledger` (a full node, and how it catches up), `light` (a light node), `store`
 (SQLite), `verify` (everything again from the beginning), `contracts` (the language, a package of

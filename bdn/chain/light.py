@@ -6,7 +6,8 @@ clock that the caller hands in; transactions, receipts and state entries are the
 the headers' roots.
 
 Two valid seals at one height cannot come about with at most f faulty edge servers, so a light
-client that meets them keeps the `EquivocationEvidence` and raises: its trust in the edges is misplaced.
+client that meets them keeps them as `EquivocationEvidence` and raises: its trust in the edges is
+misplaced.
 
 An `InclusionProof` holds a transaction and its receipt. Both are needed: inclusion is not success,
 and only the receipt says whether a transaction's effects stand. The receipt names its transaction,

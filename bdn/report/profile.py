@@ -13,7 +13,7 @@ from bdn.chain import AggregateTransaction, Block, Store, chain_id
 from bdn.chain.contracts import CallReceipt, Contract
 from bdn.chain.errors import LedgerError
 from bdn.chain.execution import Machine, execute
-from bdn.chain.state import State
+from bdn.chain.state import LedgerState
 from bdn.nodes.ciphers import Ciphers
 from bdn.nodes.settings import Settings
 from bdn.nodes.vector_host import VectorHost
@@ -58,7 +58,7 @@ def gas_by_line(store: Store) -> list[GasByLine]:
     settings = Settings.from_plain(genesis.settings)
     host = BelievingHost(Ciphers(chain_id(genesis), settings, store.blob), store.blob)
     machine = Machine.build(genesis, host.functions)
-    state, result = State(), []
+    state, result = LedgerState(), []
     for height in range(store.height() + 1):
         lines: GasByLine = {}
         block = store.block(height)
