@@ -17,7 +17,7 @@ from bdn.nodes.messages import (
     encode_message,
     message_kind,
 )
-from bdn.pbft.messages import Checkpoint, Prepare
+from bdn.pbft.messages import Checkpoint, PrePrepare
 from bdn.pbft.wire import encode_message as encode_vote
 from bdn.report import sequence as module
 from bdn.report.inputs import read_inputs
@@ -171,8 +171,8 @@ def test_the_trace_names_each_message(trace: Trace) -> None:
 def test_a_messages_kind_is_read_from_its_first_bytes(size: int) -> None:
     assert message_kind(encode_message(Blob(bytes(size)))) == "Blob"
     assert message_kind(encode_message(GetHeaders(size))) == "GetHeaders"
-    vote = Prepare(0, 1, bytes(32), 1, bytes(size))
-    assert message_kind(encode_message(Consensus(encode_vote(vote)))) == "Prepare"
+    vote = PrePrepare(0, 1, bytes(32), bytes(size), bytes(64))
+    assert message_kind(encode_message(Consensus(encode_vote(vote)))) == "PrePrepare"
     checkpoint = Checkpoint(4, bytes(32), 1, bytes(64))
     assert message_kind(encode_message(Consensus(encode_vote(checkpoint)))) == "Checkpoint"
 
