@@ -41,6 +41,10 @@ class OutOfRangeError(ParameterError):
         self.index, self.value, self.clip = index, value, clip
 
 
+class NormBoundError(ParameterError):
+    """A vector that is longer than the norm bound that its proof would have to show."""
+
+
 # --- a peer's misbehaviour ----------------------------------------------------------------------
 
 
@@ -54,6 +58,18 @@ class CiphertextError(PaillierError, PeerError, ValueError):
 
 class ProofError(PaillierError, PeerError):
     """A proof of plaintext knowledge that does not hold for these ciphertexts and context."""
+
+
+class NormProofError(ProofError):
+    """A norm proof that does not hold for this sealed vector, bound and context.
+
+    Attributes:
+        positions: of several proofs verified together, those that do not hold, ascending.
+    """
+
+    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.positions = tuple(positions)
 
 
 class ShareError(PaillierError, PeerError):

@@ -44,8 +44,9 @@ from bdn.paillier.errors import (
 from bdn.paillier.numbers import PRIME_ROUNDS, FixedBase, fixed_base, signed, small_primes
 from bdn.randomness import Randomness, as_randomness
 
-MASK_BITS = 2 * 128 + 34
-"""By how much a proof's mask of the a_j may be longer than a: combiners, hiding, 2^32 of them."""
+MASK_BITS = 2 * 128 + 64
+"""By how much a proof's mask of the a_j may be longer than a: combiners, hiding, 2^32 of them, and
+the 256 rows of a norm proof."""
 
 MAX_MODULUS_BITS = 8192
 """The longest N, in bits: beyond, a single encryption takes seconds."""

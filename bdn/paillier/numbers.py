@@ -315,7 +315,7 @@ def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], N: int) ->
     for shift in range((bits - 1) // window * window, -1, -window):
         if result != 1:
             result = gmpy2.powmod(result, 1 << window, N2)
-        result = result * _fold(_buckets(u, exponents, shift, window, N2), N2) % N2
+        result = result * fold_buckets(_buckets(u, exponents, shift, window, N2), N2) % N2
     tail = mpz(0)
     for exponent, part in zip(exponents, s, strict=True):
         tail += exponent * part
@@ -365,7 +365,7 @@ def _buckets(
     return full
 
 
-def _fold(buckets: Sequence[mpz | None], modulus: mpz) -> mpz:
+def fold_buckets(buckets: Sequence[mpz | None], modulus: mpz) -> mpz:
     """∏ buckets[d]^d, as the product of the running products from the top; d = 0 adds nothing."""
     running, total = mpz(1), mpz(1)
     for bucket in reversed(buckets[1:]):

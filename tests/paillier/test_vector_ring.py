@@ -80,7 +80,7 @@ def test_the_rounding_error_is_far_below_its_bound():
     rng = np.random.default_rng(5)
     limb = rng.integers(0, 1 << bits, N)
     s = rng.integers(-B, B + 1, N)
-    product = ring._backward(ring._forward(limb.astype(float)) * ring._forward(s.astype(float)))
+    product = ring.backward(ring.forward(limb.astype(float)) * ring.forward(s.astype(float)))
     exact = ring.kronecker_product(limb.astype(np.uint64), s, 60).astype(np.int64)
     exact -= (exact >= 1 << 59) * (1 << 60)
     error = np.max(np.abs(product - exact))

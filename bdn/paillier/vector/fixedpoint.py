@@ -242,7 +242,7 @@ def pack_signed_slots(values: Integers, width: int, slots: int) -> list[mpz]:
     """Signed ``values`` (length,) as plaintexts, which may be negative."""
     half = 1 << (width - 1)
     return [
-        plaintext - half * _ones(min(slots, len(values) - at * slots), width)
+        plaintext - half * ones(min(slots, len(values) - at * slots), width)
         for at, plaintext in enumerate(pack_slots(values + half, width, slots))
     ]
 
@@ -252,10 +252,10 @@ def unpack_signed_slots(
 ) -> Integers:
     """The ``length`` signed values that sums of `pack_signed_slots` plaintexts hold."""
     half = 1 << (width - 1)
-    offset = half * _ones(slots, width)
+    offset = half * ones(slots, width)
     return unpack_slots([mpz(p) + offset for p in plaintexts], width, slots, length) - half
 
 
-def _ones(count: int, width: int) -> mpz:
+def ones(count: int, width: int) -> mpz:
     """1 in each of ``count`` slots: (2^(width·count) − 1) / (2^width − 1)."""
     return ((mpz(1) << (width * count)) - 1) // ((mpz(1) << width) - 1)

@@ -110,21 +110,33 @@ class PublicPolynomials:
         """
         if norm is None:
             norm = math.sqrt(float(np.sum(s.astype(np.float64) ** 2)))
-        limbs = limb_count(self.N, self.q_bits, norm)
-        bits = -(-self.q_bits // limbs)
-        short = _forward(s.astype(np.float64))
-        total = np.zeros((self.chunks, self.N), dtype=np.uint64)
-        for at, transform in enumerate(self._limb_transforms(limbs, bits)):
-            part = np.rint(_backward(transform * short)).astype(np.int64).view(np.uint64)
-            total += part << np.uint64(at * bits)
+        low, high, shift = self.integer_product(s, norm)
+        total = low.view(np.uint64) + (high.view(np.uint64) << np.uint64(shift))
         total &= np.uint64((1 << self.q_bits) - 1)
         return total
+
+    def integer_product(
+        self, s: NDArray[np.int64], norm: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """(low, high, shift): a_j·s = low + high·2^shift over the integers, for ‖s‖₂ ≤ ``norm``.
+
+        Both have shape (chunks, N). The integers themselves may need more than 64 bits.
+        """
+        limbs = limb_count(self.N, self.q_bits, norm)
+        bits = -(-self.q_bits // limbs)
+        short = forward(s.astype(np.float64))
+        low = np.zeros((self.chunks, self.N), dtype=np.int64)
+        *lower, highest = self._limb_transforms(limbs, bits)
+        for at, transform in enumerate(lower):
+            low += np.rint(backward(transform * short)).astype(np.int64) << (at * bits)
+        high = np.rint(backward(highest * short)).astype(np.int64)
+        return low, high, (limbs - 1) * bits
 
     def _limb_transforms(self, limbs: int, bits: int) -> NDArray[np.complex128]:
         if limbs not in self._transforms:
             mask = np.uint64((1 << bits) - 1)
             parts = [(self.residues >> np.uint64(at * bits)) & mask for at in range(limbs)]
-            self._transforms[limbs] = np.stack([_forward(part.astype(np.float64))
+            self._transforms[limbs] = np.stack([forward(part.astype(np.float64))
                                                 for part in parts])
         return self._transforms[limbs]
 
@@ -142,14 +154,14 @@ def _twist(N: int) -> NDArray[np.complex128]:
     return powers
 
 
-def _forward(polynomials: NDArray[np.float64]) -> NDArray[np.complex128]:
+def forward(polynomials: NDArray[np.float64]) -> NDArray[np.complex128]:
     """Values at the roots ζ^{4k+1}; shape (…, N) to (…, N/2)."""
     half = polynomials.shape[-1] // 2
     folded = polynomials[..., :half] + 1j * polynomials[..., half:]
     return np.fft.ifft(folded * _twist(2 * half), axis=-1, norm="forward")
 
 
-def _backward(values: NDArray[np.complex128]) -> NDArray[np.float64]:
+def backward(values: NDArray[np.complex128]) -> NDArray[np.float64]:
     """The polynomials with these values; shape (…, N/2) to (…, N)."""
     half = values.shape[-1]
     folded = np.fft.fft(values, axis=-1, norm="forward") * np.conj(_twist(2 * half))
