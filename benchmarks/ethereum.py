@@ -25,15 +25,15 @@ import harness
 
 from bdn.chain import merkle
 from bdn.ethereum import (
+    AnchorRound,
     Contribution,
-    Evidence,
-    Node,
+    EthereumNode,
+    FraudEvidence,
     Payment,
     Plan,
     PlannedRound,
     ProvenLeaf,
     Record,
-    Round,
     Setup,
     Shape,
     anchor_run,
@@ -88,9 +88,9 @@ class Case:
         edge = address_of(self.setup.edges[0])
         paid = [Payment(rng.randbytes(20), edge, 300)]
         paid += [Payment(edge, part.device, weight) for part in parts]
-        item = Round(1, 1, 4, rng.randbytes(32), trees[-1][0], parts)
+        item = AnchorRound(1, 1, 4, rng.randbytes(32), trees[-1][0], parts)
         self.planned = PlannedRound(item, tuple(paid), edge)
-        self.evidence = Evidence(index, tuple(leaf for _, leaf in trees[:-1]), trees[-1][1])
+        self.evidence = FraudEvidence(index, tuple(leaf for _, leaf in trees[:-1]), trees[-1][1])
         self.exponents = [1 if inside else weight] * devices
 
     def product_call(self, contract: Any) -> Any:
@@ -100,7 +100,7 @@ class Case:
             self.setup.modulus, inputs, self.exponents, self.evidence.claimed.data)
 
 
-def measure_case(node: Node, case: Case) -> dict[str, int]:
+def measure_case(node: EthereumNode, case: Case) -> dict[str, int]:
     """Gas of every step for one case on one chain."""
     record = Record(None)
     plan = Plan(case.setup, (case.planned,))
@@ -116,7 +116,7 @@ def measure_case(node: Node, case: Case) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def live_node(rules: str) -> Iterator[Node | None]:
+def live_node(rules: str) -> Iterator[EthereumNode | None]:
     """A live node under these rules, or None where anvil is absent."""
     folder = Path(os.environ.get("BDN_NODE_MODULES", NODE_MODULES))
     command = folder / ".bin" / "anvil"
@@ -134,7 +134,7 @@ def live_node(rules: str) -> Iterator[Node | None]:
         process.wait(10)
 
 
-def _connected(url: str, process: "subprocess.Popen[bytes]") -> Node:
+def _connected(url: str, process: "subprocess.Popen[bytes]") -> EthereumNode:
     while process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 1).close()
@@ -154,8 +154,9 @@ def ciphers(key: PublicKey) -> Iterator[tuple[str, bool, Shape]]:
     yield "ring-masked", True, Shape(count, count + chunks + 1)
 
 
-def rows(report: harness.Report, where: str, node: Node, cases: Sequence[tuple[str, Shape, Case]]
-         ) -> None:  # fmt: skip
+def rows(
+    report: harness.Report, where: str, node: EthereumNode, cases: Sequence[tuple[str, Shape, Case]]
+) -> None:
     """Two tables: what is sent, and what aggregating on chain would cost; one row a case."""
     measured = [(name, shape, case, measure_case(node, case)) for name, shape, case in cases]
     for name, _, case, gas in measured:

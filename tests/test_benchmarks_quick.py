@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.mark.parametrize("name", ["pbft", "contracts", "ledger"])
 def test_the_quick_profile_runs_to_its_end_and_writes_rows(name: str, tmp_path: Path) -> None:
-    """Issue 8: one command each, with JSON."""
+    """One command each, with JSON."""
     out = tmp_path / f"{name}.json"
     subprocess.run([sys.executable, FOLDER / f"{name}.py", "--quick", "--json", out], check=True,
                    capture_output=True)

@@ -15,7 +15,7 @@ def page() -> str:
 
 
 def test_every_place_of_the_paper_has_code_and_a_test(checker: ModuleType, page: str) -> None:
-    """Issue 8: complete for every equation, algorithm line, component, figure and table row."""
+    """Complete for every equation, algorithm line, component, figure and table row."""
     assert checker.gaps(page, checker.PLACES) == []
 
 

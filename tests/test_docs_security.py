@@ -89,7 +89,7 @@ def dangling(checker: ModuleType, text: str) -> list[str]:
 
 
 def test_everything_the_page_refers_to_exists(checker: ModuleType, page: str) -> None:
-    """Issue 8: each promise is linked to the test or experiment that shows it."""
+    """Each promise is linked to the test or experiment that shows it."""
     assert dangling(checker, page) == []
 
 
@@ -115,7 +115,7 @@ def test_each_promise_has_evidence(checker: ModuleType, page: str) -> None:
 def test_every_role_is_there_for_one_and_for_several_epochs(
     checker: ModuleType, page: str
 ) -> None:
-    """Issue 8: edge, f and f + 1 edges, t − 1 and t key holders, device, outsider, latecomer."""
+    """Edge, f and f + 1 edges, t − 1 and t key holders, device, outsider, latecomer."""
     rows = {row.place: row for row in checker.table_rows(page)}
     for role in ROLES:
         row = rows[role]

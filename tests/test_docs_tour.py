@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "tour.md"
 
 
 def test_the_tour_of_one_epoch_is_true() -> None:
-    """Issue 8: a guided tour of one epoch, executed. Messages of errors are compared too."""
+    """A guided tour of one epoch, executed. Messages of errors are compared too."""
     results = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert results.attempted > 60
     assert results.failed == 0

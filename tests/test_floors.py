@@ -1,4 +1,4 @@
-"""The house rule (DESIGN section 4): imports go down only; neighbours do not know each other."""
+"""The house rule: imports go down only; neighbours do not know each other."""
 
 import ast
 from collections.abc import Iterator

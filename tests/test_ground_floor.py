@@ -72,7 +72,7 @@ def test_transcripts_are_injective(a: list[bytes], b: list[bytes]) -> None:
 
 @given(st.integers(1, 400))
 def test_two_quorums_share_an_honest_replica_and_honest_replicas_form_one(n: int) -> None:
-    """Castro–Liskov 1999 for any n (DESIGN section 10, rule 3)."""
+    """Castro–Liskov 1999 for any n."""
     f, q = fault_bound(n), quorum(n)
     assert 3 * f + 1 <= n < 3 * f + 4
     assert q == math.ceil((n + f + 1) / 2)

@@ -13,8 +13,8 @@ from bdn.chain import Store
 from bdn.errors import UsageError
 from bdn.ethereum import (
     PHASES,
-    Node,
-    Outcome,
+    AnchorResult,
+    EthereumNode,
     Plan,
     Record,
     Verdict,
@@ -175,7 +175,7 @@ def _challenge_in_process(
 
 
 def _challenge(
-    node: Node, contract: Any, store: Store, plan: Plan, where: tuple[int, str, int],
+    node: EthereumNode, contract: Any, store: Store, plan: Plan, where: tuple[int, str, int],
     claimed: bytes | None,
 ) -> Verdict:
     epoch, phase, index = where
@@ -199,7 +199,7 @@ def _print_verdict(verdict: Verdict, where: tuple[int, str, int], as_json: bool)
                    f"{phase}: the aggregate is right there, and nothing was flagged")
 
 
-def _print_outcome(outcome: Outcome, node: Node) -> None:
+def _print_outcome(outcome: AnchorResult, node: EthereumNode) -> None:
     for name in outcome.already:
         click.echo(f"{name}: anchored before")
     for name in outcome.conflicts:

@@ -1,4 +1,4 @@
-"""``bdn bench``: the benchmarks of a source checkout (DESIGN section 12)."""
+"""``bdn bench``: the benchmarks of a source checkout."""
 
 import subprocess
 import sys

@@ -13,9 +13,9 @@ from bdn.cli.tables import print_detection
 from bdn.errors import UsageError
 from bdn.experiments.folder import CONFIG, MODEL, RunFolder
 from bdn.learning import (
-    Checkpoint,
     Detection,
     DetectorSettings,
+    SavedModel,
     draw,
     evaluate,
     fitting_windows,
@@ -153,7 +153,7 @@ def _evaluate(
         console.print(f"Note: {note}.", style="dim", highlight=False)
 
 
-def _model(source: Path) -> tuple[Checkpoint, tuple[str, ...]]:
+def _model(source: Path) -> tuple[SavedModel, tuple[str, ...]]:
     """The model and its classes' names, from the file or from the run's data."""
     path = source / MODEL if source.is_dir() else source
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Anchoring a run on Ethereum, and proving a lie (DESIGN section 14): thin, and optional.
+"""Anchoring a run on Ethereum, and proving a lie: thin, and optional.
 
 Nothing else knows of this package. web3 and its kin come with the extra ``ethereum`` and are
 imported when they are needed. Two devices, of weights 3 and 1, and an edge server that is off by
@@ -24,9 +24,9 @@ one in Eq. (5)::
     >>> challenge(node, contract, lie, setup, evidence, node.accounts[7]).lie
     True
 
-**What is anchored.** `read_plan` reads a ledger: one `Round` for each aggregate (a gradient phase
-and the closing losses are rounds as well), with the contributors' weights and update roots, the
-aggregate's root and the block's digest. `contracts/Anchor.sol` emits all of it, and keeps a
+**What is anchored.** `read_plan` reads a ledger: one `AnchorRound` for each aggregate (a gradient
+phase and the closing losses are rounds as well), with the contributors' weights and update roots,
+the aggregate's root and the block's digest. `contracts/Anchor.sol` emits all of it, and keeps a
 round's keccak-256 in two slots of storage; rewards are events. A round is anchored once, by an
 account that was registered for an edge server.
 
@@ -61,7 +61,7 @@ whoever challenges hands the round back in.
 
 from bdn.ethereum.anchoring import (
     Anchored,
-    Outcome,
+    AnchorResult,
     anchor_run,
     commitment_of,
     compare,
@@ -71,7 +71,7 @@ from bdn.ethereum.anchoring import (
 )
 from bdn.ethereum.artefact import Artefact, load_artefact
 from bdn.ethereum.errors import (
-    ContractError,
+    AnchorError,
     EthereumError,
     FundsError,
     NodeError,
@@ -79,7 +79,7 @@ from bdn.ethereum.errors import (
     WrongChainError,
 )
 from bdn.ethereum.fraud import (
-    Evidence,
+    FraudEvidence,
     ProvenLeaf,
     Verdict,
     challenge,
@@ -87,14 +87,14 @@ from bdn.ethereum.fraud import (
     gather_evidence,
     is_right,
 )
-from bdn.ethereum.node import Account, Node, connect, in_process
+from bdn.ethereum.node import Account, EthereumNode, connect, in_process
 from bdn.ethereum.plan import (
     PHASES,
+    AnchorRound,
     Contribution,
     Payment,
     Plan,
     PlannedRound,
-    Round,
     Setup,
     Shape,
     read_plan,
@@ -102,10 +102,42 @@ from bdn.ethereum.plan import (
 from bdn.ethereum.record import Deployment, Record
 
 __all__ = [
-    "PHASES", "Account", "Anchored", "Artefact", "ContractError", "Contribution", "Deployment",
-    "EthereumError", "Evidence", "FundsError", "Node", "NodeError", "Outcome", "Payment", "Plan",
-    "PlannedRound", "ProvenLeaf", "Record", "RevertedError", "Round", "Setup", "Shape", "Verdict",
-    "WrongChainError", "anchor_run", "challenge", "commitment_of", "compare", "connect", "falsify",
-    "find_contract", "gather_evidence", "in_process", "is_right", "load_artefact", "read_anchored",
-    "read_plan", "read_round",
+    "PHASES",
+    "Account",
+    "AnchorError",
+    "AnchorResult",
+    "AnchorRound",
+    "Anchored",
+    "Artefact",
+    "Contribution",
+    "Deployment",
+    "EthereumError",
+    "EthereumNode",
+    "FraudEvidence",
+    "FundsError",
+    "NodeError",
+    "Payment",
+    "Plan",
+    "PlannedRound",
+    "ProvenLeaf",
+    "Record",
+    "RevertedError",
+    "Setup",
+    "Shape",
+    "Verdict",
+    "WrongChainError",
+    "anchor_run",
+    "challenge",
+    "commitment_of",
+    "compare",
+    "connect",
+    "falsify",
+    "find_contract",
+    "gather_evidence",
+    "in_process",
+    "is_right",
+    "load_artefact",
+    "read_anchored",
+    "read_plan",
+    "read_round",
 ]

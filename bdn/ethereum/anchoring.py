@@ -1,4 +1,4 @@
-"""Putting a run's ledger on Ethereum, and comparing the two (DESIGN section 14).
+"""Putting a run's ledger on Ethereum, and comparing the two.
 
 Anchoring is a walk through what there is to do: deploy, register devices, anchor each round. The
 contract says what is done already, so an interrupted walk is continued and nothing is done twice.
@@ -10,10 +10,10 @@ from typing import Any
 
 from bdn.errors import UsageError
 from bdn.ethereum.artefact import load_artefact
-from bdn.ethereum.errors import ContractError, RevertedError, WrongChainError
+from bdn.ethereum.errors import AnchorError, RevertedError, WrongChainError
 from bdn.ethereum.extra import load
-from bdn.ethereum.node import Account, Node
-from bdn.ethereum.plan import Contribution, Plan, PlannedRound, Round, Setup
+from bdn.ethereum.node import Account, EthereumNode
+from bdn.ethereum.plan import AnchorRound, Contribution, Plan, PlannedRound, Setup
 from bdn.ethereum.record import Deployment, Record
 from bdn.identity import address_of
 
@@ -21,14 +21,14 @@ BATCH = 100
 """Devices registered in one transaction: about 3 million gas."""
 
 ROUND_TYPE = "(uint64,uint8,uint64,bytes32,bytes32,(bytes20,uint64,bytes32)[])"
-"""The contract's ``Round`` as the ABI writes it."""
+"""The contract's ``AnchorRound`` as the ABI writes it."""
 
 Told = Callable[[str, int], None]
 """Told of every transaction: what it did, and the gas that it used."""
 
 
 @dataclass(slots=True)
-class Outcome:
+class AnchorResult:
     """What `anchor_run` did.
 
     Attributes:
@@ -69,20 +69,20 @@ class Anchored:
 # --- the contract's terms -----------------------------------------------------------------------
 
 
-def round_argument(item: Round) -> tuple[Any, ...]:
+def round_argument(item: AnchorRound) -> tuple[Any, ...]:
     """A round as the contract takes it."""
     contributions = [(c.device, c.weight, c.root) for c in item.contributions]
     return (item.epoch, item.phase, item.height, item.block_digest, item.aggregate_root,
             contributions)
 
 
-def commitment_of(item: Round) -> bytes:
+def commitment_of(item: AnchorRound) -> bytes:
     """The 32 bytes that the contract keeps of a round."""
     encoded = load("eth_abi").encode([ROUND_TYPE], [round_argument(item)])
     return bytes(load("eth_utils").keccak(encoded))
 
 
-def read_anchored(node: Node, contract: Any, epoch: int, phase: int) -> Anchored:
+def read_anchored(node: EthereumNode, contract: Any, epoch: int, phase: int) -> Anchored:
     """What the contract keeps of (epoch, phase)."""
     return Anchored(*node.call(contract.functions.rounds, epoch, phase))
 
@@ -91,9 +91,9 @@ def read_anchored(node: Node, contract: Any, epoch: int, phase: int) -> Anchored
 
 
 def anchor_run(
-    node: Node, plan: Plan, record: Record, told: Told = lambda *_: None,
+    node: EthereumNode, plan: Plan, record: Record, told: Told = lambda *_: None,
     address: str | None = None, new: bool = False,
-) -> Outcome:
+) -> AnchorResult:
     """Anchor everything that the ledger holds and the contract does not.
 
     Args:
@@ -112,7 +112,7 @@ def anchor_run(
                          "with --keys FILE")
     for account in node.accounts:
         node.settle(account)
-    outcome = Outcome("")
+    outcome = AnchorResult("")
 
     def tell(what: str, gas: int) -> None:
         outcome.gas.append((what, gas))
@@ -127,11 +127,13 @@ def anchor_run(
     return outcome
 
 
-def find_contract(node: Node, setup: Setup, record: Record, address: str | None = None) -> Any:
+def find_contract(
+    node: EthereumNode, setup: Setup, record: Record, address: str | None = None
+) -> Any:
     """The contract that anchors this run on the node's chain.
 
     Raises `WrongChainError` where the run is anchored elsewhere only, or the contract anchors
-    another ledger; `ContractError` where it is another contract, or none.
+    another ledger; `AnchorError` where it is another contract, or none.
     """
     if address is None:
         deployment = record.find(node.chain_id, node.genesis)
@@ -150,7 +152,7 @@ def find_contract(node: Node, setup: Setup, record: Record, address: str | None 
     return contract
 
 
-def _elsewhere(node: Node, record: Record) -> Exception:
+def _elsewhere(node: EthereumNode, record: Record) -> Exception:
     if not record.all:
         return UsageError("the run is not anchored yet: bdn anchor RUN --rpc URL")
     there = ", ".join(f"{item.chain_id} (genesis {item.genesis[:10]}…)" for item in record.all)
@@ -160,7 +162,7 @@ def _elsewhere(node: Node, record: Record) -> Exception:
 
 
 def _contract(
-    node: Node, setup: Setup, record: Record, told: Told, address: str | None, new: bool
+    node: EthereumNode, setup: Setup, record: Record, told: Told, address: str | None, new: bool
 ) -> Any:
     """The recorded contract, or a new one. A record without a contract was never deployed."""
     known = None if new else record.find(node.chain_id, node.genesis)
@@ -169,7 +171,7 @@ def _contract(
     return find_contract(node, setup, record, address)
 
 
-def _deploy(node: Node, setup: Setup, record: Record, told: Told) -> Any:
+def _deploy(node: EthereumNode, setup: Setup, record: Record, told: Told) -> Any:
     artefact, deployer = load_artefact(), node.accounts[0]
     edges = [(account.address, key)
              for account, key in zip(node.accounts, setup.edges, strict=False)]
@@ -182,14 +184,14 @@ def _deploy(node: Node, setup: Setup, record: Record, told: Told) -> Any:
     deployment = Deployment(node.chain_id, node.genesis, expected)
     sent = node.send(construction, deployer, ready=lambda: record.keep(deployment))
     if sent.contract != expected:
-        raise ContractError(f"deployed at {sent.contract} instead of {expected}: another program "
+        raise AnchorError(f"deployed at {sent.contract} instead of {expected}: another program "
                             f"uses account {deployer.address}; run again with --contract "
                             f"{sent.contract}")
     told(f"deployed at {expected}", sent.gas)
     return node.contract_at(expected)
 
 
-def _edge_accounts(node: Node, contract: Any) -> dict[bytes, Account]:
+def _edge_accounts(node: EthereumNode, contract: Any) -> dict[bytes, Account]:
     """Our accounts that the contract knows as edge servers, by the edge's ledger address."""
     found = {}
     for account in node.accounts:
@@ -203,7 +205,7 @@ def _edge_accounts(node: Node, contract: Any) -> dict[bytes, Account]:
 
 
 def _register(
-    node: Node, contract: Any, setup: Setup, edges: dict[bytes, Account], told: Told
+    node: EthereumNode, contract: Any, setup: Setup, edges: dict[bytes, Account], told: Told
 ) -> None:
     """Register the devices that are still missing, in genesis order."""
     done = int(node.call(contract.functions.registered))
@@ -216,8 +218,9 @@ def _register(
 
 
 def _anchor_round(
-    node: Node, contract: Any, planned: PlannedRound, edges: dict[bytes, Account], told: Told,
-    outcome: Outcome,
+    node: EthereumNode, contract: Any, planned: PlannedRound, edges: dict[bytes, Account],
+    told: Told,
+    outcome: AnchorResult,
 ) -> None:
     item, expected = planned.round, commitment_of(planned.round)
     before = read_anchored(node, contract, item.epoch, item.phase)
@@ -241,7 +244,7 @@ def _anchor_round(
 # --- comparing ----------------------------------------------------------------------------------
 
 
-def compare(node: Node, contract: Any, plan: Plan) -> list[str]:
+def compare(node: EthereumNode, contract: Any, plan: Plan) -> list[str]:
     """Every difference between ledger and chain, in words; none where they agree.
 
     The ledger itself is `bdn verify`'s to check, and that the code is the contract's was checked
@@ -258,7 +261,7 @@ def compare(node: Node, contract: Any, plan: Plan) -> list[str]:
     return found
 
 
-def _setup_differences(node: Node, contract: Any, setup: Setup) -> Iterator[str]:
+def _setup_differences(node: EthereumNode, contract: Any, setup: Setup) -> Iterator[str]:
     functions = contract.functions
     keccak = load("eth_utils").keccak
     for what, getter, expected in (
@@ -286,7 +289,7 @@ def _shown(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _round_differences(node: Node, contract: Any, planned: PlannedRound) -> Iterator[str]:
+def _round_differences(node: EthereumNode, contract: Any, planned: PlannedRound) -> Iterator[str]:
     item = planned.round
     kept = read_anchored(node, contract, item.epoch, item.phase)
     if not kept.there:
@@ -302,13 +305,13 @@ def _round_differences(node: Node, contract: Any, planned: PlannedRound) -> Iter
         yield f"{item.name}: other reward events on chain than in the ledger"
 
 
-def _which(ours: Round, there: Round) -> str:
+def _which(ours: AnchorRound, there: AnchorRound) -> str:
     names = ("height", "block_digest", "aggregate_root", "contributions")
     return ", ".join(name for name in names if getattr(ours, name) != getattr(there, name))
 
 
 def _paid(
-    node: Node, contract: Any, kept: Anchored, item: Round
+    node: EthereumNode, contract: Any, kept: Anchored, item: AnchorRound
 ) -> list[tuple[bytes, bytes, int]]:
     """The reward events of the transaction that anchored a round, in order."""
     anchor = _anchor_log(node, contract, kept, item.epoch, item.phase)
@@ -317,21 +320,21 @@ def _paid(
             for log in logs if log["transactionHash"] == anchor["transactionHash"]]
 
 
-def read_round(node: Node, contract: Any, epoch: int, phase: int) -> Round:
-    """The round as it was anchored, from its event; `ContractError` where it is not anchored."""
+def read_round(node: EthereumNode, contract: Any, epoch: int, phase: int) -> AnchorRound:
+    """The round as it was anchored, from its event; `AnchorError` where it is not anchored."""
     kept = read_anchored(node, contract, epoch, phase)
     values = _anchor_log(node, contract, kept, epoch, phase)["args"]["round"]
     contributions = tuple(Contribution(bytes(c["device"]), int(c["weight"]), bytes(c["root"]))
                           for c in values["contributions"])
-    return Round(int(values["epoch"]), int(values["phase"]), int(values["height"]),
+    return AnchorRound(int(values["epoch"]), int(values["phase"]), int(values["height"]),
                  bytes(values["blockDigest"]), bytes(values["aggregateRoot"]), contributions)
 
 
-def _anchor_log(node: Node, contract: Any, kept: Anchored, epoch: int, phase: int) -> Any:
+def _anchor_log(node: EthereumNode, contract: Any, kept: Anchored, epoch: int, phase: int) -> Any:
     if not kept.there:
-        raise ContractError(f"epoch {epoch}, phase {phase}, is not anchored")
+        raise AnchorError(f"epoch {epoch}, phase {phase}, is not anchored")
     logs = node.logs(contract.events.RoundAnchored, kept.block, epoch=epoch, phase=phase)
     if len(logs) != 1:
-        raise ContractError(f"the node does not give the event of epoch {epoch}, phase {phase}; "
+        raise AnchorError(f"the node does not give the event of epoch {epoch}, phase {phase}; "
                             "ask one that keeps its logs")
     return logs[0]

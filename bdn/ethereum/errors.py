@@ -19,7 +19,7 @@ class FundsError(EthereumError):
     """The account cannot pay for a transaction."""
 
 
-class ContractError(EthereumError):
+class AnchorError(EthereumError):
     """There is no contract at the address, or one of another version."""
 
 

@@ -13,8 +13,8 @@ from bdn.chain import MissingError, merkle, pack_blob, unpack_blob
 from bdn.errors import UsageError
 from bdn.ethereum.anchoring import round_argument
 from bdn.ethereum.errors import RevertedError
-from bdn.ethereum.node import Account, Node
-from bdn.ethereum.plan import PlannedRound, Round, Setup
+from bdn.ethereum.node import Account, EthereumNode
+from bdn.ethereum.plan import AnchorRound, PlannedRound, Setup
 
 BlobReader = Callable[[bytes], bytes]
 """The blob with a given root; raises `MissingError` where there is none."""
@@ -29,7 +29,7 @@ class ProvenLeaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class FraudEvidence:
     """One index of a round.
 
     Attributes:
@@ -57,8 +57,8 @@ class Verdict:
 
 
 def gather_evidence(
-    item: Round, setup: Setup, index: int, read_blob: BlobReader, claimed: bytes | None = None
-) -> Evidence:
+    item: AnchorRound, setup: Setup, index: int, read_blob: BlobReader, claimed: bytes | None = None
+) -> FraudEvidence:
     """The leaves at ``index``, with their paths to the anchored roots.
 
     ``claimed`` is the aggregate's blob where ``read_blob`` has none under the anchored root.
@@ -78,7 +78,7 @@ def gather_evidence(
         leaves = unpack_blob(claimed)
         if merkle.root(leaves) != item.aggregate_root:
             raise UsageError("the claimed aggregate has another root than the anchored one")
-    return Evidence(index, tuple(inputs), _proven(leaves, index))
+    return FraudEvidence(index, tuple(inputs), _proven(leaves, index))
 
 
 def _leaves(root: bytes, read_blob: BlobReader, what: str) -> list[bytes]:
@@ -94,7 +94,7 @@ def _proven(leaves: Sequence[bytes], index: int) -> ProvenLeaf:
     return ProvenLeaf(leaves[index], tuple(merkle.inclusion_proof(leaves, index)))
 
 
-def is_right(item: Round, setup: Setup, evidence: Evidence) -> bool:
+def is_right(item: AnchorRound, setup: Setup, evidence: FraudEvidence) -> bool:
     """Eq. (5) at one index, computed here: the contract's judgement by other means."""
     M = mpz.from_bytes(setup.modulus, "big")
     product = mpz(1)
@@ -114,7 +114,8 @@ def _ciphertext(data: bytes, setup: Setup) -> mpz | None:
 
 
 def challenge(
-    node: Node, contract: Any, item: Round, setup: Setup, evidence: Evidence, account: Account
+    node: EthereumNode, contract: Any, item: AnchorRound, setup: Setup, evidence: FraudEvidence,
+    account: Account,
 ) -> Verdict:
     """Show ``evidence`` to the contract; any account may. Raises this package's errors."""
     call = contract.functions.challenge(*challenge_arguments(item, setup, evidence))
@@ -126,7 +127,9 @@ def challenge(
         return Verdict(False, 0)
 
 
-def challenge_arguments(item: Round, setup: Setup, evidence: Evidence) -> tuple[Any, ...]:
+def challenge_arguments(
+    item: AnchorRound, setup: Setup, evidence: FraudEvidence
+) -> tuple[Any, ...]:
     """The arguments of the contract's ``challenge``."""
     inputs = [(leaf.data, list(leaf.path)) for leaf in evidence.inputs]
     claimed = (evidence.claimed.data, list(evidence.claimed.path))

@@ -1,6 +1,6 @@
 """An Ethereum node and the accounts that pay: in this process, or over JSON-RPC.
 
-Every call and transaction goes through `Node`, which turns trouble into one clear line
+Every call and transaction goes through `EthereumNode`, which turns trouble into one clear line
 (`bdn.ethereum.refusals`) and never sends a transaction that would fail or cannot be paid for.
 """
 
@@ -12,7 +12,13 @@ from typing import Any
 
 from bdn.errors import UsageError
 from bdn.ethereum.artefact import load_artefact
-from bdn.ethereum.errors import ContractError, FundsError, NodeError, RevertedError, WrongChainError
+from bdn.ethereum.errors import (
+    AnchorError,
+    FundsError,
+    NodeError,
+    RevertedError,
+    WrongChainError,
+)
 from bdn.ethereum.extra import load
 from bdn.ethereum.refusals import translated
 
@@ -54,7 +60,7 @@ class Sent:
     contract: str | None
 
 
-class Node:
+class EthereumNode:
     """A node, by web3.
 
     Attributes:
@@ -75,13 +81,13 @@ class Node:
     # --- reading --------------------------------------------------------------------------------
 
     def contract_at(self, address: str) -> Any:
-        """The Anchor at ``address``; raises `ContractError` where another code stands, or none."""
+        """The Anchor at ``address``; raises `AnchorError` where another code stands, or none."""
         with translated(self.where):
             code = bytes(self.web3.eth.get_code(address))
         if not code:
-            raise ContractError(f"there is no contract at {address} on chain {self.chain_id}")
+            raise AnchorError(f"there is no contract at {address} on chain {self.chain_id}")
         if not load_artefact().is_code(code):
-            raise ContractError(f"the contract at {address} is not this version's Anchor; deploy "
+            raise AnchorError(f"the contract at {address} is not this version's Anchor; deploy "
                                 "anew with --new, or use the version of bdn that deployed it")
         return self.web3.eth.contract(address=address, abi=load_artefact().abi)
 
@@ -91,7 +97,7 @@ class Node:
             return len(self.web3.eth.get_code(address))
 
     def call(self, function: Any, *arguments: Any) -> Any:
-        """What a view function answers; raises `RevertedError`, `ContractError` or `NodeError`."""
+        """What a view function answers; raises `RevertedError`, `AnchorError` or `NodeError`."""
         with translated(self.where):
             return function(*arguments).call()
 
@@ -170,16 +176,16 @@ class Node:
 # --- making one ---------------------------------------------------------------------------------
 
 
-def in_process() -> Node:
+def in_process() -> EthereumNode:
     """A chain of its own in this process (eth-tester with py-evm): gone when the process ends."""
     tester, web3 = load("eth_tester"), load("web3")
     chain = tester.EthereumTester(tester.PyEVMBackend())
     connection = web3.Web3(web3.EthereumTesterProvider(chain))
     accounts = [Account(address) for address in connection.eth.accounts]
-    return Node(connection, "the in-process chain", accounts)
+    return EthereumNode(connection, "the in-process chain", accounts)
 
 
-def connect(url: str, keys: Path | None = None, chain_id: int | None = None) -> Node:
+def connect(url: str, keys: Path | None = None, chain_id: int | None = None) -> EthereumNode:
     """The node at ``url`` (http or https).
 
     Args:
@@ -196,7 +202,7 @@ def connect(url: str, keys: Path | None = None, chain_id: int | None = None) -> 
         url, request_kwargs={"timeout": REQUEST_SECONDS}, exception_retry_configuration=None)
     connection = web3.Web3(provider)
     accounts = _keys(keys) if keys is not None else None
-    node = Node(connection, url, accounts or ())
+    node = EthereumNode(connection, url, accounts or ())
     if chain_id is not None and node.chain_id != chain_id:
         raise WrongChainError(f"the node at {url} is of chain {node.chain_id}, not {chain_id}")
     if accounts is None:

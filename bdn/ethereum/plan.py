@@ -79,7 +79,7 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class AnchorRound:
     """One aggregate of the ledger, as it is anchored.
 
     Attributes:
@@ -112,7 +112,7 @@ class PlannedRound:
         proposer: 20-byte ledger address of the edge server that made the block.
     """
 
-    round: Round
+    round: AnchorRound
     payments: tuple[Payment, ...]
     proposer: bytes
 
@@ -179,7 +179,7 @@ def read_plan(store: Store) -> Plan:
 def _round(
     block: Block, stated: AggregateTransaction,
     updates: dict[tuple[int, str, bytes], UpdateTransaction],
-) -> Round:
+) -> AnchorRound:
     contributions = []
     for device in stated.contributors:
         update = updates.get((stated.epoch, stated.phase, device))
@@ -187,7 +187,7 @@ def _round(
             raise IntegrityError(f"block {block.header.height}: the aggregate names a contributor "
                                  "without an update; see bdn verify")
         contributions.append(Contribution(device, update.sample_count, update.root))
-    return Round(stated.epoch, PHASES.index(stated.phase), block.header.height, block.digest,
+    return AnchorRound(stated.epoch, PHASES.index(stated.phase), block.header.height, block.digest,
                  stated.root, tuple(contributions))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bdn.ethereum.artefact import load_artefact
-from bdn.ethereum.errors import ContractError, FundsError, NodeError, RevertedError
+from bdn.ethereum.errors import AnchorError, FundsError, NodeError, RevertedError
 from bdn.ethereum.extra import load
 
 REFUSALS = {
@@ -63,7 +63,7 @@ def translated(where: str) -> Iterator[None]:
     except json.JSONDecodeError as error:
         raise NodeError(f"what answers at {where} is no Ethereum node") from error
     except web3.exceptions.BadFunctionCallOutput as error:
-        raise ContractError("the contract does not answer: nothing is deployed at its address, or "
+        raise AnchorError("the contract does not answer: nothing is deployed at its address, or "
                             "something else") from error
     except web3.exceptions.TimeExhausted as error:
         raise NodeError("a transaction was sent but not mined in time; run the command again "

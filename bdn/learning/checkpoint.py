@@ -23,7 +23,7 @@ COLUMNS = ("epoch", "global_loss", "step_norm", "contributors", "refused", "best
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
+class SavedModel:
     """A trained model: its shape, its parameters, and what its classes are called (if known)."""
 
     cnn: PaperCNN
@@ -31,7 +31,7 @@ class Checkpoint:
     class_names: tuple[str, ...] | None = None
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: SavedModel) -> None:
     """Write ``w``, ``classes`` and ``class_names`` to an ``.npz``, whole or not at all."""
     arrays: dict[str, Any] = {"w": checkpoint.w, "classes": checkpoint.cnn.classes}
     if checkpoint.class_names is not None:
@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     _write_whole(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path) -> SavedModel:
     """Read what `save_checkpoint` or a run wrote; no pickled object is ever loaded.
 
     Raises `DataError` for a file that is missing, broken, or holds no such model.
@@ -62,7 +62,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DataError(f"{path}: {len(names)} names for {classes} classes")
     if not np.isfinite(w).all():
         raise DataError(f"{path}: the parameters are not finite")
-    return Checkpoint(cnn, w, names)
+    return SavedModel(cnn, w, names)
 
 
 def history_rows(results: Sequence[EpochResult]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The report: one HTML page in which people see a run happen (DESIGN section 13).
+"""The report: one HTML page in which people see a run happen.
 
 With ``run`` the path of a run folder, such as ``Path("runs/latest")``::
 

@@ -1,4 +1,4 @@
-"""``bdn run --preset paper``: section 5, and what is given explicitly wins (DESIGN section 3)."""
+"""``bdn run --preset paper``: section 5, and what is given explicitly wins."""
 
 import json
 from dataclasses import replace

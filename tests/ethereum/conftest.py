@@ -34,7 +34,15 @@ from bdn.chain import (
     pack_blob,
     sign_transaction,
 )
-from bdn.ethereum import Node, Plan, Record, anchor_run, find_contract, in_process, read_plan
+from bdn.ethereum import (
+    EthereumNode,
+    Plan,
+    Record,
+    anchor_run,
+    find_contract,
+    in_process,
+    read_plan,
+)
 from bdn.experiments.material import TREASURY, contract_source
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, update_context, vector_length
@@ -222,7 +230,7 @@ def extra() -> None:
 class Chain:
     """A chain in this process with both runs' contracts deployed, and the way back to that."""
 
-    node: Node
+    node: EthereumNode
     record: dict[str, Record]
     snapshot: Any
 
@@ -242,7 +250,7 @@ def chain(extra: None, packed_run: SmallRun, masked_run: SmallRun) -> Chain:
 
 
 @pytest.fixture
-def node(chain: Chain) -> Node:
+def node(chain: Chain) -> EthereumNode:
     """A chain in this process on which nothing is anchored yet."""
     chain.reset()
     return chain.node
@@ -255,7 +263,7 @@ def record(chain: Chain, packed_run: SmallRun) -> Record:
 
 
 @pytest.fixture
-def anchored(node: Node, chain: Chain) -> Callable[[Plan], Any]:
+def anchored(node: EthereumNode, chain: Chain) -> Callable[[Plan], Any]:
     """Anchors a plan on ``node`` and gives the contract back."""
 
     def anchor(plan: Plan) -> Any:

@@ -1,4 +1,4 @@
-"""Python and Solidity agree (issue 9): the same proofs and products hold and fail in both."""
+"""Python and Solidity agree: the same proofs and products hold and fail in both."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bdn.chain import MerkleError, merkle
-from bdn.ethereum import Node, Plan, commitment_of, find_contract
+from bdn.ethereum import EthereumNode, Plan, commitment_of, find_contract
 from bdn.ethereum.anchoring import round_argument
 from bdn.identity import address_of
 
@@ -190,7 +190,7 @@ def test_addresses_are_derived_alike(key: bytes, contract: Any) -> None:
     assert bytes(contract.functions.addressOf(key).call()) == address_of(key)
 
 
-def test_commitments_are_derived_alike(node: Node, anchored: Any, packed_run: Any) -> None:
+def test_commitments_are_derived_alike(node: EthereumNode, anchored: Any, packed_run: Any) -> None:
     """keccak-256 of the ABI encoding: what storage keeps is what we compute."""
     plan: Plan = packed_run.plan
     first = plan.rounds[0]

@@ -1,4 +1,4 @@
-"""Anchoring a run (issue 9): only edge servers, once an epoch's phase; continued, not repeated."""
+"""Anchoring a run: only edge servers, once an epoch's phase; continued, not repeated."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from bdn.errors import UsageError
 from bdn.ethereum import (
     PHASES,
     Contribution,
-    Node,
+    EthereumNode,
     NodeError,
     Plan,
     Record,
@@ -76,7 +76,7 @@ def test_a_round_that_is_not_there_is_named(packed_run: Any) -> None:
 
 
 def test_chain_and_ledger_agree_after_anchoring(
-    small_run: Any, node: Node, anchored: Anchor
+    small_run: Any, node: EthereumNode, anchored: Anchor
 ) -> None:
     """Everything that the ledger has is found again on chain, and nothing else."""
     contract = anchored(small_run.plan)
@@ -86,7 +86,7 @@ def test_chain_and_ledger_agree_after_anchoring(
 
 
 def test_the_proposers_account_anchors(
-    packed_run: Any, node: Node, anchored: Anchor
+    packed_run: Any, node: EthereumNode, anchored: Anchor
 ) -> None:
     """Account i speaks for edge server i; the fixture's two servers take turns."""
     contract = anchored(packed_run.plan)
@@ -100,7 +100,7 @@ def test_the_proposers_account_anchors(
 
 
 def test_anchoring_again_changes_nothing(
-    packed_run: Any, node: Node, record: Record, anchored: Anchor
+    packed_run: Any, node: EthereumNode, record: Record, anchored: Anchor
 ) -> None:
     anchored(packed_run.plan)
     before = node.web3.eth.block_number
@@ -112,7 +112,7 @@ def test_anchoring_again_changes_nothing(
 class Unreliable:
     """Loses the connection at every transaction: by turns before it was sent, and after."""
 
-    def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, node: EthereumNode, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent, self.calls, self._hand_in = 0, 0, node._hand_in
         monkeypatch.setattr(node, "_hand_in", self)
 
@@ -142,7 +142,7 @@ def test_a_half_anchored_run_is_continued_not_repeated(
 
 
 def test_an_epoch_in_between_is_filled_in(
-    packed_run: Any, node: Node, record: Record, anchored: Anchor
+    packed_run: Any, node: EthereumNode, record: Record, anchored: Anchor
 ) -> None:
     """Of an epoch whose gradient alone is anchored, only the weights are anchored."""
     plan = packed_run.plan
@@ -154,7 +154,7 @@ def test_an_epoch_in_between_is_filled_in(
 
 
 def test_another_edge_server_may_be_faster(
-    packed_run: Any, node: Node, record: Record, monkeypatch: pytest.MonkeyPatch
+    packed_run: Any, node: EthereumNode, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between our look and our transaction somebody else anchors the same: that is fine."""
     plan = replace(packed_run.plan, rounds=packed_run.plan.rounds[:1])
@@ -174,9 +174,9 @@ def test_another_edge_server_may_be_faster(
 
 
 def test_only_registered_edge_servers_anchor(
-    packed_run: Any, node: Node, record: Record, anchored: Anchor
+    packed_run: Any, node: EthereumNode, record: Record, anchored: Anchor
 ) -> None:
-    """Issue 9. Neither the rounds nor the devices are a stranger's to write."""
+    """Neither the rounds nor the devices are a stranger's to write."""
     plan = packed_run.plan
     contract = anchored(replace(plan, rounds=()))
     stranger = node.accounts[7]
@@ -185,13 +185,13 @@ def test_only_registered_edge_servers_anchor(
         with pytest.raises(RevertedError, match="not a registered edge server") as caught:
             node.send(call, stranger)
         assert caught.value.name == "NotAnEdge"
-    node_of_stranger = Node(node.web3, "here", [stranger])
+    node_of_stranger = EthereumNode(node.web3, "here", [stranger])
     with pytest.raises(UsageError, match="none of the accounts is an edge server"):
         anchor_run(node_of_stranger, plan, record)
 
 
-def test_a_round_is_anchored_once(packed_run: Any, node: Node, anchored: Anchor) -> None:
-    """Issue 9: neither the same nor another round replaces what is anchored."""
+def test_a_round_is_anchored_once(packed_run: Any, node: EthereumNode, anchored: Anchor) -> None:
+    """Neither the same nor another round replaces what is anchored."""
     plan = packed_run.plan
     contract = anchored(replace(plan, rounds=plan.rounds[:1]))
     item = plan.rounds[0].round
@@ -203,7 +203,7 @@ def test_a_round_is_anchored_once(packed_run: Any, node: Node, anchored: Anchor)
 
 @pytest.mark.parametrize("what", ["phase", "none", "order", "twice", "stranger", "weight"])
 def test_malformed_rounds_are_refused(
-    packed_run: Any, node: Node, anchored: Anchor, what: str
+    packed_run: Any, node: EthereumNode, anchored: Anchor, what: str
 ) -> None:
     """Contributors are registered, distinct and ascending, with weight, as the ledger demands."""
     plan = packed_run.plan
@@ -223,7 +223,7 @@ def test_malformed_rounds_are_refused(
     assert caught.value.name == "BadRound"
 
 
-def test_a_phase_that_the_run_does_not_have_is_refused(packed_run: Any, node: Node) -> None:
+def test_a_phase_that_the_run_does_not_have_is_refused(packed_run: Any, node: EthereumNode) -> None:
     """Under the rule sgd there is no gradient phase: its shape is zero."""
     shapes = (Shape(0, 0), *packed_run.plan.setup.shapes[1:])
     plan = replace(packed_run.plan, setup=replace(packed_run.plan.setup, shapes=shapes))
@@ -231,7 +231,7 @@ def test_a_phase_that_the_run_does_not_have_is_refused(packed_run: Any, node: No
         anchor_run(node, plan, Record(None))
 
 
-def test_devices_register_once_and_all_of_them_first(packed_run: Any, node: Node) -> None:
+def test_devices_register_once_and_all_of_them_first(packed_run: Any, node: EthereumNode) -> None:
     """Nothing is anchored before the last device of the ledger is there; then no other comes in."""
     setup = packed_run.plan.setup
     contract = _deploy(node, setup, Record(None), lambda *_: None)
@@ -259,7 +259,7 @@ def test_devices_register_once_and_all_of_them_first(packed_run: Any, node: Node
     ],
 )
 def test_an_unusable_set_up_is_not_deployed(
-    packed_run: Any, node: Node, changes: dict[str, Any], why: str, tmp_path: Path
+    packed_run: Any, node: EthereumNode, changes: dict[str, Any], why: str, tmp_path: Path
 ) -> None:
     """An even modulus would make the product's factor of four vanish: it is refused at once."""
     setup = replace(packed_run.plan.setup, **changes)
@@ -304,7 +304,7 @@ def bent_plans(plan: Plan) -> dict[str, tuple[Plan, str]]:
 
 
 def test_every_difference_is_found_and_named(
-    packed_run: Any, node: Node, anchored: Anchor
+    packed_run: Any, node: EthereumNode, anchored: Anchor
 ) -> None:
     """`bdn anchor verify`: one change anywhere in the ledger's plan is one line."""
     contract = anchored(packed_run.plan)
@@ -314,7 +314,7 @@ def test_every_difference_is_found_and_named(
 
 
 def test_a_conflict_is_reported_and_the_rest_anchored(
-    packed_run: Any, node: Node, record: Record, anchored: Anchor
+    packed_run: Any, node: EthereumNode, record: Record, anchored: Anchor
 ) -> None:
     """What stands on chain otherwise stays; the other rounds are anchored all the same."""
     plan = packed_run.plan

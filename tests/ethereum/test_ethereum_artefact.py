@@ -1,4 +1,4 @@
-"""The checked-in contract is what its sources compile to (DESIGN section 14)."""
+"""The checked-in contract is what its sources compile to."""
 
 import json
 from pathlib import Path

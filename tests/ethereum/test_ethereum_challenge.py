@@ -1,4 +1,4 @@
-"""The fraud proof (DESIGN section 14): it flags every false aggregate, and never an honest one."""
+"""The fraud proof: it flags every false aggregate, and never an honest one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from bdn.chain import merkle, pack_blob, unpack_blob
 from bdn.ethereum import (
     PHASES,
-    Evidence,
-    Node,
+    EthereumNode,
+    FraudEvidence,
     Plan,
     PlannedRound,
     ProvenLeaf,
@@ -37,9 +37,9 @@ def chosen(count: int) -> list[int]:
 
 
 def test_an_honest_aggregate_is_never_flagged(
-    small_run: Any, node: Node, anchored: Anchor
+    small_run: Any, node: EthereumNode, anchored: Anchor
 ) -> None:
-    """Issue 9: whatever index of whatever phase is shown, the contract refuses to convict."""
+    """Whatever index of whatever phase is shown, the contract refuses to convict."""
     plan, store = small_run.plan, small_run.store
     contract = anchored(plan)
     for planned in plan.rounds:
@@ -53,7 +53,7 @@ def test_an_honest_aggregate_is_never_flagged(
 
 
 def test_a_lie_is_flagged_once_and_at_its_index_only(
-    small_run: Any, node: Node, anchored: Anchor
+    small_run: Any, node: EthereumNode, anchored: Anchor
 ) -> None:
     """One added to one plaintext of the sum: proven at that index, by anyone, and not elsewhere."""
     plan, store = small_run.plan, small_run.store
@@ -74,7 +74,7 @@ def test_a_lie_is_flagged_once_and_at_its_index_only(
         challenge(node, contract, liar.round, plan.setup, evidence, node.accounts[9])
 
 
-def test_every_wrong_weight_is_a_lie(packed_run: Any, node: Node, anchored: Anchor) -> None:
+def test_every_wrong_weight_is_a_lie(packed_run: Any, node: EthereumNode, anchored: Anchor) -> None:
     """With the packed cipher, an anchored s_k that Eq. (5) did not use convicts as well."""
     plan, store = packed_run.plan, packed_run.store
     honest = plan.find(1, "weights")
@@ -88,7 +88,7 @@ def test_every_wrong_weight_is_a_lie(packed_run: Any, node: Node, anchored: Anch
 @pytest.mark.parametrize("what", ["short", "long", "zero", "modulus", "unreduced"])
 @pytest.mark.parametrize("place", ["claimed", "input"])
 def test_what_is_no_ciphertext_convicts(
-    packed_run: Any, node: Node, anchored: Anchor, what: str, place: str
+    packed_run: Any, node: EthereumNode, anchored: Anchor, what: str, place: str
 ) -> None:
     """Algorithm 2, line 16: an edge server may neither include nor make such a leaf."""
     plan, store = packed_run.plan, packed_run.store
@@ -119,7 +119,7 @@ def test_what_is_no_ciphertext_convicts(
     assert challenge(node, contract, changed, plan.setup, evidence, node.accounts[0]).lie
 
 
-def bent(evidence: Evidence, how: str) -> Evidence:
+def bent(evidence: FraudEvidence, how: str) -> FraudEvidence:
     """Evidence that proves nothing."""
     first, *rest = evidence.inputs
     changed = ProvenLeaf(bytes([first.data[0] ^ 1]) + first.data[1:], first.path)
@@ -135,7 +135,7 @@ def bent(evidence: Evidence, how: str) -> Evidence:
 @pytest.mark.parametrize(
     "how", ["InputNotIncluded", "WrongInputCount", "ClaimNotIncluded", "NoSuchCiphertext"])
 def test_forged_evidence_is_refused(
-    packed_run: Any, node: Node, anchored: Anchor, how: str
+    packed_run: Any, node: EthereumNode, anchored: Anchor, how: str
 ) -> None:
     """An honest edge server cannot be framed: what is not in the anchored trees counts nothing."""
     plan, store = packed_run.plan, packed_run.store
@@ -149,7 +149,7 @@ def test_forged_evidence_is_refused(
 
 
 def test_another_round_or_modulus_is_refused(
-    packed_run: Any, node: Node, anchored: Anchor
+    packed_run: Any, node: EthereumNode, anchored: Anchor
 ) -> None:
     """The commitment fixes roots and weights; the deployment fixes N²."""
     plan, store = packed_run.plan, packed_run.store
@@ -165,7 +165,7 @@ def test_another_round_or_modulus_is_refused(
                   node.accounts[0])
 
 
-def test_the_tail_is_no_ciphertext(small_run: Any, node: Node, anchored: Anchor) -> None:
+def test_the_tail_is_no_ciphertext(small_run: Any, node: EthereumNode, anchored: Anchor) -> None:
     """Ring chunks and the tail lie beyond what Eq. (5) says; the contract does not judge them."""
     plan, store = small_run.plan, small_run.store
     item = plan.find(1, "weights").round
@@ -176,6 +176,6 @@ def test_the_tail_is_no_ciphertext(small_run: Any, node: Node, anchored: Anchor)
     contract = anchored(only(plan, plan.find(1, "weights")))
     path = tuple(merkle.inclusion_proof(leaves, shape.ciphertexts))
     beyond = ProvenLeaf(leaves[shape.ciphertexts], path)
-    evidence = Evidence(shape.ciphertexts, (beyond,) * 3, beyond)
+    evidence = FraudEvidence(shape.ciphertexts, (beyond,) * 3, beyond)
     with pytest.raises(RevertedError, match="there is no ciphertext"):
         challenge(node, contract, item, plan.setup, evidence, node.accounts[0])

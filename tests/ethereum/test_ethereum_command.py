@@ -98,7 +98,7 @@ def test_without_the_extra(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_on_a_live_node(folder: Path, bdn: Run, anvil: str) -> None:
-    """Issue 9, over JSON-RPC, under both sets of rules: anchor, again, verify, challenge."""
+    """Over JSON-RPC, under both sets of rules: anchor, again, verify, challenge."""
     rpc = ("--rpc", anvil)
     status, _, err = bdn("anchor", "verify", folder, *rpc)
     assert (status, "not anchored yet" in err) == (2, True)

@@ -1,4 +1,4 @@
-"""What can go wrong between a run and a node (issue 9): one clear line each, nothing half-done."""
+"""What can go wrong between a run and a node: one clear line each, nothing half-done."""
 
 import http.server
 import sys
@@ -13,10 +13,10 @@ import pytest
 from bdn.errors import UsageError
 from bdn.ethereum import (
     Account,
-    ContractError,
+    AnchorError,
     Deployment,
+    EthereumNode,
     FundsError,
-    Node,
     NodeError,
     Record,
     RevertedError,
@@ -154,9 +154,9 @@ def signer() -> Account:
     return Account(key.address, key)
 
 
-def test_an_empty_account_is_told_so(packed_run: Any, node: Node, tmp_path: Path) -> None:
+def test_an_empty_account_is_told_so(packed_run: Any, node: EthereumNode, tmp_path: Path) -> None:
     """Not enough funds: nothing is sent, nothing recorded."""
-    poor = Node(node.web3, "here", [signer()])
+    poor = EthereumNode(node.web3, "here", [signer()])
     with pytest.raises(FundsError, match=r"send it some|cannot pay") as caught:
         anchor_run(poor, packed_run.plan, Record(tmp_path))
     one_line(caught.value)
@@ -171,22 +171,22 @@ def test_an_account_that_cannot_pay_the_most_that_it_may_cost(
     web3, account = connect(anvil).web3, signer()
     web3.provider.make_request("anvil_setBalance", [account.address, hex(10**14)])
     with pytest.raises(FundsError, match="may cost") as caught:
-        anchor_run(Node(web3, anvil, [account]), packed_run.plan, Record(None))
+        anchor_run(EthereumNode(web3, anvil, [account]), packed_run.plan, Record(None))
     assert "0.000100 ether" in one_line(caught.value)
 
 
-def test_our_own_key_signs(packed_run: Any, node: Node) -> None:
+def test_our_own_key_signs(packed_run: Any, node: EthereumNode) -> None:
     """With a key instead of the node's account the whole run is anchored under our signature."""
     account = signer()
     node.web3.eth.wait_for_transaction_receipt(node.web3.eth.send_transaction(
         {"from": node.accounts[0].address, "to": account.address, "value": 10**18}))
     plan = replace(packed_run.plan, rounds=packed_run.plan.rounds[:2])
-    outcome = anchor_run(Node(node.web3, "here", [account]), plan, Record(None))
+    outcome = anchor_run(EthereumNode(node.web3, "here", [account]), plan, Record(None))
     assert len(outcome.gas) == 4
 
 
 def test_transactions_in_the_air_are_awaited(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: EthereumNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What an interrupted command sent must be mined before the contract is asked what it has."""
     mined, waits = [3], []
@@ -209,19 +209,19 @@ def test_transactions_in_the_air_are_awaited(
     one_line(caught.value)
 
 
-def test_no_accounts(packed_run: Any, node: Node) -> None:
+def test_no_accounts(packed_run: Any, node: EthereumNode) -> None:
     with pytest.raises(UsageError, match="--keys FILE"):
-        anchor_run(Node(node.web3, "here", []), packed_run.plan, Record(None))
+        anchor_run(EthereumNode(node.web3, "here", []), packed_run.plan, Record(None))
 
 
-def test_a_contract_of_another_version(packed_run: Any, node: Node) -> None:
+def test_a_contract_of_another_version(packed_run: Any, node: EthereumNode) -> None:
     """Other code at the address is refused before anything is asked of it."""
     factory = node.web3.eth.contract(abi=[], bytecode="0x600160005360016000f3")
     name = factory.constructor().transact({"from": node.accounts[0].address})
     address = node.web3.eth.wait_for_transaction_receipt(name)["contractAddress"]
     for place, words in ((address, "not this version's Anchor"),
                          (node.accounts[3].address, "no contract at")):
-        with pytest.raises(ContractError, match=words) as caught:
+        with pytest.raises(AnchorError, match=words) as caught:
             find_contract(node, packed_run.plan.setup, Record(None), place)
         one_line(caught.value)
     with pytest.raises(UsageError, match="no Ethereum address"):
@@ -249,7 +249,7 @@ def test_another_ledgers_contract(packed_run: Any, masked_run: Any, chain: Any) 
 
 
 def test_anchored_on_another_ethereum_chain(
-    packed_run: Any, node: Node, tmp_path: Path
+    packed_run: Any, node: EthereumNode, tmp_path: Path
 ) -> None:
     """Development chains share an id: the genesis block tells them apart."""
     record = Record(tmp_path)
@@ -262,7 +262,7 @@ def test_anchored_on_another_ethereum_chain(
 
 
 def test_a_recorded_deployment_that_never_happened_is_made_again(
-    packed_run: Any, node: Node, tmp_path: Path
+    packed_run: Any, node: EthereumNode, tmp_path: Path
 ) -> None:
     """The record is written before the transaction is sent."""
     record = Record(tmp_path)
@@ -298,7 +298,7 @@ def test_every_refusal_of_the_contract_has_a_sentence() -> None:
         assert sentence.count("<") <= len(inputs)
 
 
-def test_a_revert_without_a_reason(packed_run: Any, node: Node, anchored: Any) -> None:
+def test_a_revert_without_a_reason(packed_run: Any, node: EthereumNode, anchored: Any) -> None:
     """Broken call data: the contract gives no error of its own."""
     contract = anchored(replace(packed_run.plan, rounds=()))
     with pytest.raises(RevertedError) as caught, translated("here"):
@@ -327,8 +327,8 @@ def test_evidence_that_cannot_be_had(packed_run: Any) -> None:
         gather_evidence(item, plan.setup, 0, store.blob, store.blob(first.root))
 
 
-def test_a_contract_that_does_not_answer(node: Node) -> None:
+def test_a_contract_that_does_not_answer(node: EthereumNode) -> None:
     """As when it vanishes between two calls: a chain that was reorganised or started anew."""
     elsewhere = node.web3.eth.contract(address=node.accounts[4].address, abi=load_artefact().abi)
-    with pytest.raises(ContractError, match="does not answer"):
+    with pytest.raises(AnchorError, match="does not answer"):
         node.call(elsewhere.functions.chain)

@@ -16,7 +16,7 @@ def test_the_guides_example_runs() -> None:
 
 
 def test_importing_the_package_and_its_modules_needs_no_extra() -> None:
-    """DESIGN section 14: lazily imported; `extra.py` is the only place that loads web3."""
+    """Lazily imported; `extra.py` is the only place that loads web3."""
     for path in Path(bdn.ethereum.__file__).parent.glob("*.py"):
         importlib.import_module(f"bdn.ethereum.{path.stem}".removesuffix(".__init__"))
         for name in ("web3", "eth_tester", "eth_abi", "eth_utils", "eth_account", "rlp"):

@@ -1,4 +1,4 @@
-"""Devices of Flower's NumPyClient shape (DESIGN section 11): no import of flwr is needed."""
+"""Devices of Flower's NumPyClient shape: no import of flwr is needed."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The paper's CNN (Section 5, DESIGN section 11): shapes, equal formulations, true gradients."""
+"""The paper's CNN (Section 5): shapes, equal formulations, true gradients."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_shapes_are_the_papers_for_ten_classes() -> None:
 
 
 def test_with_vocs_twenty_classes_only_the_output_layer_grows() -> None:
-    """DESIGN section 3: for VOC w3 becomes (128, 20)."""
+    """For VOC w3 becomes (128, 20)."""
     assert PaperCNN(classes=20).shapes["w3"] == (128, 20)
     assert PaperCNN(classes=20).size == 252_398 + 128 * 10 + 10
 

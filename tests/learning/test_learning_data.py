@@ -1,4 +1,4 @@
-"""Data sets: the embedded digits, IDX, VOC, splits; broken files are named (DESIGN section 11)."""
+"""Data sets: the embedded digits, IDX, VOC, splits; broken files are named."""
 
 import contextlib
 import gzip

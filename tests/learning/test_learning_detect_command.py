@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bdn.cli.detect import detect
 from bdn.errors import BdnError
-from bdn.learning import Checkpoint, PaperCNN, read_grey, save_checkpoint
+from bdn.learning import PaperCNN, SavedModel, read_grey, save_checkpoint
 from bdn.learning.datasets.pictures import write_grey
 
 pytest.importorskip("PIL", reason="pictures need Pillow (extra report)")
@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
     layers.w1[0, 0, 1, 1] = 1
     layers.w2[:196, 0] = 1 / 196
     layers.w3[0, 1], layers.b3[0, 1] = 100, -90
-    save_checkpoint(tmp_path / "m.npz", Checkpoint(cnn, w, ("background", "square")))
+    save_checkpoint(tmp_path / "m.npz", SavedModel(cnn, w, ("background", "square")))
     return tmp_path / "m.npz"
 
 

@@ -1,4 +1,4 @@
-"""Detection and VOC's average precision (DESIGN section 11)."""
+"""Detection and VOC's average precision."""
 
 from pathlib import Path
 

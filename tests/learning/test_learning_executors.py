@@ -1,4 +1,4 @@
-"""Executors (DESIGN section 11): the same bits everywhere, lost workers retried, devices named.
+"""Executors: the same bits everywhere, lost workers retried, devices named.
 
 OpenBLAS adds up in another order with another number of threads, so runs that are compared bit for
 bit are started with one thread each, as `bdn run` does.
@@ -82,7 +82,7 @@ def test_results_come_in_the_order_of_the_calls() -> None:
 
 
 def test_a_lost_workers_task_is_done_again(tmp_path: Path) -> None:
-    """Issue 7; the other calls' results are kept."""
+    """The other calls' results are kept."""
     with Processes(1) as executor:
         calls = [(double, (1,)), (die_once, (str(tmp_path / "died"),)), (double, (2,))]
         assert executor.run(calls) == [2, "done", 4]

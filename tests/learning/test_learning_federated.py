@@ -98,7 +98,7 @@ def test_equation_4_is_fedavgs_weighted_mean(devices: dict[str, Bowl]) -> None:
 
 @given(bowls())
 def test_equation_1_weights_each_loss_by_its_samples(devices: dict[str, Bowl]) -> None:
-    """F(w) = Σ s_k F_k(w) / s (DESIGN section 3)."""
+    """F(w) = Σ s_k F_k(w) / s."""
     start = np.zeros(len(next(iter(devices.values())).centre), np.float32)
     rules = TrainingSettings(epochs=1, iterations=2, step_size=0.25)
     result = train(None, devices, rules, w=start)[0]
@@ -179,7 +179,7 @@ def test_devices_together_beat_each_device_alone(digits: Data) -> None:
 
 
 def test_a_failing_device_is_named_and_the_epoch_goes_on() -> None:
-    """Issue 7: if enough remain."""
+    """If enough remain."""
     devices = {"a": Bowl((1.0,), 2), "b": Broken((9.0,), 5, epochs=(2,)), "c": Bowl((3.0,), 2)}
     rules = TrainingSettings(epochs=3, iterations=1, step_size=1.0)
     results = train(None, devices, rules, w=np.zeros(1, np.float32), minimum_contributors=2)

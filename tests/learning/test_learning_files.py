@@ -1,4 +1,4 @@
-"""Checkpoints and history exports (issue 7), evaluation figures, and the guide's example."""
+"""Saved models and history exports, evaluation figures, and the guide's example."""
 
 import csv
 import doctest
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import bdn.learning
 from bdn.errors import UsageError
 from bdn.learning import (
-    Checkpoint,
     Data,
     DataError,
     PaperCNN,
+    SavedModel,
     TrainingSettings,
     accuracy,
     confusion,
@@ -38,7 +38,7 @@ def test_the_guides_example_runs() -> None:
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     cnn = PaperCNN(classes=3)
-    saved = Checkpoint(cnn, cnn.parameters(), ("a", "b", "ζ"))
+    saved = SavedModel(cnn, cnn.parameters(), ("a", "b", "ζ"))
     save_checkpoint(tmp_path / "model.npz", saved)
     read = load_checkpoint(tmp_path / "model.npz")
     assert np.array_equal(read.w, saved.w)

@@ -112,7 +112,7 @@ def test_a_long_sets_gradient_is_the_mean_of_its_parts(digits: Data) -> None:
 
 
 def test_values_that_are_not_finite_are_reported(own: Dataset) -> None:
-    """Issue 7: a diverged model is reported, not averaged in silence."""
+    """A diverged model is reported, not averaged in silence."""
     result = local_update(CNN, CNN.parameters(), own, "sgd", 6, 1e30, 40, rng())
     assert result.diverged
     assert "finite" in result.reason

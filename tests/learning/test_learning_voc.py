@@ -1,4 +1,4 @@
-"""VOC end to end on a made devkit with the real one's quirks (issue 8; DESIGN sections 3, 11)."""
+"""VOC end to end on a made devkit with the real one's quirks."""
 
 import json
 import re

@@ -104,7 +104,7 @@ def test_the_state_diff_ends_in_the_state(explorer: dict[str, Any], store: Store
 
 
 def test_seals_name_view_and_signers(explorer: dict[str, Any]) -> None:
-    """DESIGN section 5, step 5: q = 3 signatures of one view; the cut-off primary's is absent."""
+    """Q = 3 signatures of one view; the cut-off primary's is absent."""
     block = explorer["blocks"][4]
     assert block["seal"]["view"] == 1
     assert len(block["seal"]["signers"]) == 3

@@ -1,4 +1,4 @@
-"""The page in a browser (issue 8): no console errors; proofs verify and, once changed, refuse."""
+"""The page in a browser: no console errors; proofs verify and, once changed, refuse."""
 
 import hashlib
 import html

@@ -1,4 +1,4 @@
-"""The report as a file: self-contained, escaped, whole or not at all (DESIGN section 13)."""
+"""The report as a file: self-contained, escaped, whole or not at all."""
 
 import doctest
 import json

@@ -1,4 +1,4 @@
-"""The sequence diagram and the latencies say what the trace says (issue 8; the paper's Fig. 4)."""
+"""The sequence diagram and the latencies say what the trace says (the paper's Fig. 4)."""
 
 import json
 from pathlib import Path

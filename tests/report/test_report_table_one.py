@@ -1,4 +1,4 @@
-"""Table 1 with the lab's outcomes and this run's own figures (issue 8; DESIGN sections 12, 13)."""
+"""Table 1 with the lab's outcomes and this run's own figures."""
 
 import contextlib
 import json

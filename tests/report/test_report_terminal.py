@@ -1,4 +1,4 @@
-"""`bdn show`: what the page has, for those who stay in the terminal (issue 8)."""
+"""`bdn show`: what the page has, for those who stay in the terminal."""
 
 import base64
 import json

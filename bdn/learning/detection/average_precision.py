@@ -6,7 +6,7 @@ above the threshold it is a true positive if nobody found the object before, els
 if the object is *difficult* the detection counts for nothing. Below the threshold it is a false
 positive. Precision and recall along the list give the average precision.
 
-This judges the detector; the paper's "mean precision accuracy" is not defined (DESIGN section 3).
+This judges the detector; the paper's "mean precision accuracy" is not defined.
 """
 
 from collections import defaultdict
