@@ -1,4 +1,4 @@
-"""What threshold Paillier costs, beside phe, damgard-jurik and sf-heu: issue 3's six points.
+"""What threshold Paillier costs, compared with phe, damgard-jurik and sf-heu.
 
 Run ``python benchmarks/paillier.py [--quick] [--json FILE] [--plot FILE.svg]``. Ratios are those of
 medians taken in alternation in one run. Sealing whole vectors of floats: ``benchmarks/sealing.py``.

@@ -1,7 +1,7 @@
 """What sealing, adding and opening a model costs, beside the libraries that one would use instead.
 
 The paper's model (252,398 parameters, 16-bit values), ten devices of 2,745 samples, a 2048-bit key,
-three of five parties open. Issue 4's figures for the ring-masked cipher, issue 3's for the packed
+three of five parties open. Figures for the ring-masked cipher and for the packed
 one, in one run with medians::
 
     python benchmarks/sealing.py [--quick] [--json FILE]
@@ -48,7 +48,7 @@ LIMITS = {
     "open, all proofs checked": 0.35,
     "weighted sum, an update": 0.005,
 }
-"""Issue 4, point 1, in seconds. It asks for 0.05 without the proof and 0.1 with it."""
+"""The limit in seconds: 0.05 without the proof and 0.1 with it."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def scaled(timing: Timing, factor: float) -> Timing:
 
 
 def verdict(step: str, measured: Any) -> str:
-    """How a figure stands to issue 4's limit."""
+    """How a figure stands to its limit."""
     if step == "upload, bytes":
         return f"≤ 1,400,000: {'yes' if measured <= 1_400_000 else 'NO'}"
     if step not in LIMITS:
@@ -199,7 +199,7 @@ def verdict(step: str, measured: Any) -> str:
 
 
 def steps(report: Report, s: Setting) -> None:
-    """Issue 4, point 1: every step, three ciphers beside each other."""
+    """Every step, three ciphers beside each other."""
     ours, seal = ring_masked(s)
     theirs: dict[str, Any] = {}
     if report.peer("tenseal"):
@@ -220,7 +220,7 @@ def steps(report: Report, s: Setting) -> None:
 
 
 def beside_phe(report: Report, s: Setting) -> None:
-    """Issue 4, point 2 and issue 3, point 1: sealing beside phe's value-by-value encryption.
+    """Sealing compared with phe's value-by-value encryption.
 
     Each in alternation with phe, so that the ratio holds on a busy machine too.
     """
@@ -252,7 +252,7 @@ def beside_phe(report: Report, s: Setting) -> None:
 
 
 def products(report: Report, s: Setting) -> None:
-    """Issue 3, point 3: the weighted product of ten vectors beside one power per ciphertext."""
+    """The weighted product of ten vectors compared with one power per ciphertext."""
     rng = np.random.default_rng(1)
     N2 = mpz(s.public_key.N2)
     vectors = [[mpz(int.from_bytes(rng.bytes(512), "big")) % N2 for _ in range(64)]
@@ -275,7 +275,7 @@ def products(report: Report, s: Setting) -> None:
 
 
 def many_devices(report: Report, s: Setting) -> None:
-    """Issue 4, point 4: cost per device from 10 to 1,000; every update sealed and added.
+    """Cost per device from 10 to 1,000; every update sealed and added.
 
     27,450 samples in all, under the parameters for the largest count (the noise of so many takes
     six bytes a value). Sums of the first 10, 100, … are timed in turns.

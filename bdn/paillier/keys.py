@@ -4,7 +4,7 @@ Letters: N = pq the modulus, g = N + 1, M a plaintext, c a ciphertext in [1, N²
 the reference mode, a the short exponent of the fast mode, h the base of the fast mode, θ = f(0)
 mod N, v and v_i the bases of share proofs, ℓ parties, t threshold, Δ = ℓ!, s_i the share of i.
 
-Two ways to encrypt (DESIGN.md section 6). *Reference*: c = (1 + N)^M r^N (Paillier, Eurocrypt
+Two ways to encrypt. *Reference*: c = (1 + N)^M r^N (Paillier, Eurocrypt
 1999). *Fast*: c = (1 + N)^M h^a with h = (−x²)^N and a of half the length of N (Damgård, Jurik,
 Nielsen, Int. J. Inf. Secur. 9, 2010). x is hashed from the key's seed, so that whoever
 uses the key derives h and need not trust it. Hiding then rests on DJN's assumption that h^a looks

@@ -29,7 +29,7 @@ KEY, SHARES = deal(3, 2, 128, SeededRandomness(b"batch"))
 
 @given(st.lists(st.integers(-(KEY.N // 2), KEY.N - 1), max_size=20))
 def test_encrypt_many_is_the_fast_mode_with_the_nonces_it_returns(plaintexts):
-    """c_j = (1 + N)^{M_j} h^{a_j} mod N² by Python's own pow; a_j < 2^⌈|N|/2⌉ (section 6)."""
+    """c_j = (1 + N)^{M_j} h^{a_j} mod N² by Python's own pow; a_j < 2^⌈|N|/2⌉."""
     ciphertexts, nonces = batch.encrypt_many(KEY, plaintexts)
     h = derive_h(KEY.N, KEY.seed)
     for c, M, a in zip(ciphertexts, plaintexts, nonces, strict=True):

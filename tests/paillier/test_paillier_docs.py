@@ -1,4 +1,4 @@
-"""STYLE habit 2: the package's guide is run, so it stays true."""
+"""The package's guide is run, so it stays true."""
 
 import doctest
 

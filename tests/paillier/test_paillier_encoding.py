@@ -1,4 +1,4 @@
-"""Issue 3: serialisation in the strict encoding, shares at rest, and what public objects hold."""
+"""Serialisation in the strict encoding, shares at rest, and what public objects hold."""
 
 from dataclasses import fields, replace
 

@@ -19,7 +19,7 @@ def opened(c):
 
 @given(st.integers(-HALF // 2, HALF // 2), st.integers(1, KEY.N - 1).filter(lambda r: r % KEY.N))
 def test_both_make_the_same_ciphertext_from_the_same_nonce(m, r):
-    """(1 + N)^m r^N mod N², number for number (section 6, reference mode)."""
+    """(1 + N)^m r^N mod N², number for number."""
     assert KEY.encrypt(m, r=r).value == PUBLIC.raw_encrypt(m % KEY.N, r_value=r)
 
 

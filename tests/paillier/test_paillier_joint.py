@@ -116,7 +116,7 @@ def test_generation_repeats_with_its_seed_and_tells_its_progress():
     (2, 2, 256), (3, 1, 256), (4, 3, 256), (3, 2, 62), (3, 2, 101), (40, 2, 64),
 ])
 def test_impossible_parameters_are_refused(parties, threshold, bits):
-    """t ≥ 2 and ℓ ≥ 2t − 1 (section 6)."""
+    """t ≥ 2 and ℓ ≥ 2t − 1."""
     with pytest.raises(errors.ParameterError):
         generate_jointly(parties, threshold, bits)
 

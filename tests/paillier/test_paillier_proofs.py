@@ -1,4 +1,4 @@
-"""DESIGN.md section 6, proofs: of shares, single and batched, and of plaintext knowledge."""
+"""Proofs: of shares, single and batched, and of plaintext knowledge."""
 
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -60,7 +60,7 @@ def test_even_a_changed_sign_needs_a_new_proof():
 
 @pytest.mark.parametrize("replay", ["ciphertext", "key", "index", "session"])
 def test_a_proof_replayed_elsewhere_is_refused_by_the_proof_itself(other, replay):
-    """The core check, without the labels that would already tell: section 6's Fiat–Shamir list."""
+    """The core check, without the labels that would already tell."""
     key, index, c, session = KEY, 3, C.value, b"session"
     if replay == "ciphertext":
         c = KEY.encrypt(12).value
@@ -131,7 +131,7 @@ class Longest:
 
 
 def test_the_nonces_length_is_pinned(small, joint):
-    """|ω| = |bound on Δ s_i| + |e| + 128, for dealt and for jointly made shares (section 6)."""
+    """|ω| = |bound on Δ s_i| + |e| + 128, for dealt and for jointly made shares."""
     for share in (small[1][0], joint[1][0]):
         key = share.public_key
         source = Longest()
@@ -244,7 +244,7 @@ def test_a_prover_who_makes_a_new_proof_for_balanced_errors_fails_too(vector, i,
 
 
 def test_combiners_depend_on_every_ciphertext_and_every_share(vector):
-    """Derived after all shares are fixed (section 6): each of them changes the seed."""
+    """Derived after all shares are fixed: each of them changes the seed."""
     ciphertexts, parts = vector
     values = parts[0].values
 
@@ -303,7 +303,7 @@ def test_who_knows_the_plaintexts_convinces(sealed):
 
 
 def test_another_device_cannot_use_the_proof(sealed):
-    """Bound to context: section 5, step 1 — otherwise a device could resubmit another's update."""
+    """Bound to context; otherwise a device could resubmit another's update."""
     ciphertexts, _, _, proof = sealed
     with pytest.raises(errors.ProofError):
         batch.verify_plaintexts(KEY, ciphertexts, proof, b"device 2")

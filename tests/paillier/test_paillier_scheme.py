@@ -1,4 +1,4 @@
-"""DESIGN.md section 6, the scheme: encryption, arithmetic, and what is refused."""
+"""The scheme: encryption, arithmetic, and what is refused."""
 
 import itertools
 import random
@@ -35,7 +35,7 @@ def as_signed(value, N=TOY[0].N):
 
 
 def test_known_vector_of_python_paillier():
-    """N = 293·433, M = 10100, r = 74384 gives c = 935906717 (section 6)."""
+    """N = 293·433, M = 10100, r = 74384 gives c = 935906717."""
     public_key, shares = deal_from_primes(293, 433, 3, 2, require_safe_primes=False)
     c = public_key.encrypt(10100, r=74384)
     assert c.value == 935906717
@@ -58,7 +58,7 @@ def test_decryption_inverts_encryption_up_to_the_edges_of_the_range(m):
 
 @given(plaintexts, plaintexts, st.integers(-(10**30), 10**30))
 def test_all_homomorphisms_hold_modulo_N_and_read_as_signed(a, b, k):
-    """E(a) ± E(b), E(a) ± b, b − E(a), k·E(a), −E(a): section 15's arithmetic."""
+    """E(a) ± E(b), E(a) ± b, b − E(a), k·E(a), −E(a)."""
     key = TOY[0]
     c, d = key.encrypt(a), key.encrypt(b)
     for expression, plain in [
@@ -96,7 +96,7 @@ def test_encryption_is_randomised_and_repeats_only_with_its_seed():
 
 
 def test_h_follows_from_the_seed_alone_and_is_minus_a_square_to_the_N():
-    """h = (−x²)^N mod N²: an N-th residue (section 6), different for every seed."""
+    """h = (−x²)^N mod N²: an N-th residue, different for every seed."""
     key = TOY[0]
     h = derive_h(key.N, key.seed)
     assert opened(Ciphertext(key, h)) == 0
@@ -115,7 +115,7 @@ def test_a_plaintext_out_of_range_is_refused(m):
 
 @pytest.mark.parametrize("offset", [0, -1, 5])
 def test_a_ciphertext_outside_the_group_is_refused(offset):
-    """c ∉ [1, N²), and gcd(c, N) ≠ 1, each with its own class (section 6)."""
+    """c ∉ [1, N²), and gcd(c, N) ≠ 1, each with its own class."""
     key = TOY[0]
     for value in (offset if offset < 1 else key.N2, key.N2 + abs(offset)):
         with pytest.raises(errors.CiphertextError, match="outside") as caught:
@@ -159,7 +159,7 @@ def test_ciphertexts_of_two_keys_do_not_mix(small, other):
     ],
 )
 def test_a_public_key_that_is_none_is_refused(change, error):
-    """N of the wrong length or parity, and fields that contradict it (section 6)."""
+    """N of the wrong length or parity, and fields that contradict it."""
     key = TOY[0]
     fields = {name: getattr(key, name) for name in PublicKey.__slots__}
     with pytest.raises(error):
@@ -199,7 +199,7 @@ def test_lengths_that_make_no_key_are_refused(bits):
 
 
 def test_a_production_key_needs_primes_longer_than_the_challenge(big):
-    """|e| < |min(p′, q′)| is enforced from 2048 bits on (section 6)."""
+    """|e| < |min(p′, q′)| is enforced from 2048 bits on."""
     long_prime = (1 << 2203) - 1
     with pytest.raises(errors.ParameterError, match="too short"):
         deal_from_primes(101, long_prime, 3, 2, require_safe_primes=False)
@@ -231,7 +231,7 @@ def test_dealing_repeats_with_its_seed():
 
 
 def test_primes_that_are_not_safe_still_open(small):
-    """m = φ(N)/4 serves where the primes are not safe (section 6); p ≡ 1 mod 4 too."""
+    """m = φ(N)/4 serves where the primes are not safe; p ≡ 1 mod 4 too."""
     for p, q in itertools.combinations([293, 433, 401, 557, 613], 2):
         key = deal_from_primes(p, q, 5, 3, require_safe_primes=False, rng=SeededRandomness(p))
         for m in (-30000, 0, 12345):

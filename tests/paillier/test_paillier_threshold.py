@@ -126,7 +126,7 @@ def test_a_share_outside_the_group_is_refused(small, value):
 
 
 def test_shares_that_do_not_fit_together_raise_even_if_proofs_hold(small, monkeypatch):
-    """Combining still checks N | c′ − 1, and tries other subsets (section 6, last resort)."""
+    """Combining still checks N | c′ − 1, and tries other subsets."""
     key = small[0]
     c = key.encrypt(321)
     parts = parts_of(small, c)

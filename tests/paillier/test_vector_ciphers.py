@@ -1,4 +1,4 @@
-"""Both vector ciphers behind one protocol (DESIGN.md section 7; Eq. (5)): exact, checked, equal."""
+"""Both vector ciphers behind one protocol (Eq. (5)): exact, checked, equal."""
 
 import functools
 import math
@@ -152,7 +152,7 @@ def test_the_papers_model_under_a_key_of_2048_bits(big):
 
 @both
 def test_entries_with_clips_of_their_own(name):
-    """The sealed loss has another scale than the weights (section 3, line 13 of Algorithm 1)."""
+    """The sealed loss has another scale than the weights."""
     clip = np.array([1.0, 1.0, 50.0])
     vectors, weights = [[0.5, -1.0, 42.0], [-0.25, 1.0, 3.5]], [4, 6]
     cipher = make(name, 3, clip=clip, value_bits=20)
@@ -163,7 +163,7 @@ def test_entries_with_clips_of_their_own(name):
 
 @both
 def test_only_the_weights_that_were_included_count(name):
-    """W is what was declared; opening subtracts the offset of the weights included (section 7)."""
+    """W is what was declared; opening subtracts the offset of the weights included."""
     cipher = make(name, 2, total_weight=1000)
     _, total, shares = aggregate(cipher, [[0.5, -0.5]], [3])
     assert (total.total_weight, total.contributors) == (3, 1)

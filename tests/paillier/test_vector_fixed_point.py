@@ -1,4 +1,4 @@
-"""Fixed point and slots (DESIGN.md section 7): exact at the edge of the budget, loud beyond it."""
+"""Fixed point and slots: exact at the edge of the budget, loud beyond it."""
 
 import math
 from fractions import Fraction

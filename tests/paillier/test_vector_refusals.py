@@ -1,4 +1,4 @@
-"""What the vector ciphers refuse, and the canonical bytes of what travels (DESIGN.md section 7)."""
+"""What the vector ciphers refuse, and the canonical bytes of what travels."""
 
 import dataclasses
 import functools
@@ -61,7 +61,7 @@ def seal_spoiled(cipher, entry, excess, weight, context=b""):
 
 @both
 def test_a_sealed_vector_verifies_for_its_own_context_only(name):
-    """Another device, epoch or phase cannot submit it again (section 5, step 1)."""
+    """Another device, epoch or phase cannot submit it again."""
     cipher = make(name, 3)
     sealed = cipher.seal([0.1, 0.2, 0.3], 2, context=b"device 1, epoch 1")
     cipher.verify(sealed, b"device 1, epoch 1")
@@ -127,7 +127,7 @@ def test_a_sealed_vector_of_another_shape_is_refused(name, change):
 @both
 @pytest.mark.parametrize("value", [0, "N", "N^2", "2^width - 1"])
 def test_a_value_that_is_no_ciphertext_is_refused(name, value):
-    """c outside [1, N²) or with a factor of N (section 6, "Refuse")."""
+    """c outside [1, N²) or with a factor of N ."""
     cipher, sealed = _sealed_once(name)
     N = keys()[0].N
     number = {0: 0, "N": N, "N^2": N * N, "2^width - 1": (1 << 8 * cipher.ciphertext_bytes) - 1}
@@ -189,7 +189,7 @@ def test_a_sender_that_leaves_its_slots_is_noticed_when_the_sum_is_opened(name):
 
 
 def test_a_packed_slot_that_is_overfilled_by_exactly_one_spoils_its_neighbour():
-    """Section 7: "its slots and their neighbours"; this one stays in range, as the module says."""
+    """The spoiled sum stays in range, as the module says."""
     cipher = make("packed", 3)
     honest = cipher.seal([0.1, 0.1, 0.1], 5)
     spoiled = seal_spoiled(cipher, 1, (1 << cipher.slot_bits) * 7, weight=2)
@@ -263,7 +263,7 @@ def test_the_leaves_cover_every_byte(name):
 
 @both
 def test_the_factory_makes_both_and_refuses_others(name):
-    """Genesis records a name; both classes have the same methods (section 15)."""
+    """Genesis records a name; both classes have the same methods ."""
     cipher = make(name, 3, seed=b"phase")
     assert cipher.name == name
     assert cipher.applies_weight == {"packed": "contract", "ring-masked": "device"}[name]

@@ -1,4 +1,4 @@
-"""Ring arithmetic and sampling (DESIGN.md section 7): the fast forms equal the plain ones."""
+"""Ring arithmetic and sampling: the fast forms equal the plain ones."""
 
 import math
 

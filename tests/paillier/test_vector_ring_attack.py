@@ -1,4 +1,4 @@
-"""Edge-applied weights give both vectors away; ours give nothing (DESIGN.md section 7)."""
+"""Edge-applied weights give both vectors away; ours give nothing."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The traps of the ring-masked cipher (DESIGN.md section 7), each held by a test."""
+"""The traps of the ring-masked cipher, each held by a test."""
 
 import dataclasses
 import functools
@@ -114,7 +114,7 @@ def test_chosen_parameters_obey_both_rules(budget):
     ],
 )
 def test_larger_budgets_take_larger_rings(value_bits, total_weight, contributors, ring_shape):
-    """q ≤ 2^46 at N = 2048, else N = 4096 (section 7)."""
+    """q ≤ 2^46 at N = 2048, else N = 4096."""
     p = choose_parameters(FixedPoint(1, 1.0, value_bits, total_weight), 3, contributors)
     assert (p.N, p.q_bits) == ring_shape
 

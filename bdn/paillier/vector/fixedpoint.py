@@ -1,4 +1,4 @@
-"""Fixed point: float vectors as small integers whose weighted sums are exact (DESIGN.md section 7).
+"""Fixed point: float vectors as small integers whose weighted sums are exact.
 
 | letter | meaning | here |
 |---|---|---|

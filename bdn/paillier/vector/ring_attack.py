@@ -1,6 +1,6 @@
 """Why the weight goes inside the message: the attack on the form in which the edge applies it.
 
-DESIGN.md section 7. In the obvious form of a ring-masked sum, a device sends c_k = a·σ_k + e_k +
+In the obvious form of a ring-masked sum, a device sends c_k = a·σ_k + e_k +
 D·m_k and an encrypted σ_k, and the edge computes Σ s_k c_k and E[Σ s_k σ_k]. Opening reveals T = Σ
 s_k σ_k, and that is far too much: σ_k is *short*, the weights are public, so T is a number written
 in the digits σ_k. For two devices every coefficient of T is one equation
