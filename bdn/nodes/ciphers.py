@@ -72,9 +72,11 @@ class Ciphers:
         self._made: dict[tuple[bytes, bytes, int, str], VectorCipher] = {}
 
     def public_key(self, key_root: bytes) -> PublicKey:
-        """The public key in the first leaf of the registered blob."""
+        """The public key in the first leaf of the registered blob, checked when first used."""
         if key_root not in self._keys:
-            self._keys[key_root] = PublicKey.from_bytes(unpack_blob(self._read_blob(key_root))[0])
+            key = PublicKey.from_bytes(unpack_blob(self._read_blob(key_root))[0])
+            key.check()
+            self._keys[key_root] = key
         return self._keys[key_root]
 
     def get(self, terms: Sequence[bytes], epoch: int, phase: str) -> VectorCipher:

@@ -1,6 +1,8 @@
 """The group key: wrapped to each member, bound to its place, closed to everybody else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 
 from bdn.chain import pack_blob
 from bdn.errors import PeerError
+from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.device.keyring import Keyring
 from bdn.nodes.device.opening import HeldShare, holder_context, open_held
 from bdn.nodes.group_key import (
     ExchangeKey,
@@ -17,6 +21,8 @@ from bdn.nodes.group_key import (
     unwrap,
     wrap,
 )
+from bdn.paillier import deal
+from bdn.paillier.errors import PublicKeyError
 from bdn.randomness import SeededRandomness
 
 ALICE = ExchangeKey.from_secret(b"a" * 32)
@@ -126,3 +132,23 @@ def test_what_is_no_share_is_left_out(blob: bytes) -> None:
                                decode)
     assert parts == [Part(3)]
     assert strange[0].startswith("the share of key holder 2")
+
+
+# --- the key that is registered -----------------------------------------------------------------
+
+
+def test_a_key_that_gives_everything_away_is_neither_registered_nor_used() -> None:
+    """`PublicKey.check` is asked by whoever registers a key and by whoever first uses one."""
+    good, _ = deal(3, 2, 256, SeededRandomness(4))
+    settings = cast(Any, SimpleNamespace(threshold=2, key_holders=3))
+    for changed in (replace(good, v=1), replace(good, share_bits=1),
+                    replace(good, verification_keys=(good.v,) * 3)):
+        bad = changed.to_bytes()
+        with pytest.raises(PublicKeyError):
+            Keyring(bytes(32), bad, SeededRandomness(1)).register([], settings, SeededRandomness(2))
+        blob = pack_blob([bad])
+        with pytest.raises(PublicKeyError):
+            Ciphers(bytes(32), settings, {bytes(32): blob}.__getitem__).public_key(bytes(32))
+    blob = Keyring(bytes(32), good.to_bytes(), SeededRandomness(1)).register(
+        [], settings, SeededRandomness(2))[1]
+    assert Ciphers(bytes(32), settings, {bytes(32): blob}.__getitem__).public_key(bytes(32)) == good

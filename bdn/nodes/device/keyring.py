@@ -82,14 +82,19 @@ class Keyring:
     def register(
         self, exchange_keys: Sequence[bytes], settings: Settings, rng: Randomness
     ) -> tuple[RegisterKey, bytes]:
-        """The registration that the first device sends, with its blob."""
+        """The registration that the first device sends, with its blob.
+
+        Raises `bdn.paillier.errors.PublicKeyError` for a key that opens nothing, or that gives
+        everything away (`bdn.paillier.PublicKey.check`).
+        """
+        joint_key = PublicKey.from_bytes(self.public_key)
+        joint_key.check()
         group_key = rng.bytes(GROUP_KEY_BYTES)
         wraps = [wrap(group_key, key, wrap_context(self.chain, i), rng)
                  for i, key in enumerate(exchange_keys)]
         blob = pack_blob([self.public_key, *wraps])
-        bits = PublicKey.from_bytes(self.public_key).bits
-        payload = RegisterKey(0, bits, settings.threshold, settings.key_holders, blob_root(blob),
-                              1 + len(wraps), len(blob))
+        payload = RegisterKey(0, joint_key.bits, settings.threshold, settings.key_holders,
+                              blob_root(blob), 1 + len(wraps), len(blob))
         return payload, blob
 
     def open(self, blob: bytes, position: int) -> None:
