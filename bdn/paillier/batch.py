@@ -78,7 +78,7 @@ def encrypt_many(
     rng: Randomness | None = None,
     executor: Executor | None = None,
 ) -> tuple[list[mpz], list[int]]:
-    """Fast-mode ciphertexts of ``plaintexts``, and the nonces a_j that `prove_plaintexts` needs.
+    """Encrypt ``plaintexts`` in the fast mode; return also the nonces a_j, for `prove_plaintexts`.
 
     A plaintext may be signed or a residue: −N/2 < M < N; anything else raises
     `ParameterError`. The nonces are as secret as the plaintexts.
@@ -120,17 +120,17 @@ class PlaintextProof:
     u: Response
 
     def to_bytes(self) -> bytes:
-        """The strict encoding."""
+        """Return the strict encoding."""
         return encode_record(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "PlaintextProof":
-        """Decode; raises `bdn.errors.EncodingError`."""
+        """Decode ``data``; raises `bdn.errors.EncodingError`."""
         return decode_record(cls, data)
 
 
 def most_proof_bytes(public_key: PublicKey, count: int) -> int:
-    """The length that no encoded proof about ``count`` ciphertexts exceeds."""
+    """Return the length that no encoded proof about ``count`` ciphertexts exceeds."""
     bits = 3 * public_key.bits + _mask_bits(public_key, count)
     return bits // 8 + 64  # with room for names, tags and lengths
 
@@ -198,7 +198,7 @@ def _plaintext_seed(
 def weighted_product(
     public_key: PublicKey, vectors: Sequence[Sequence[mpz]], weights: Sequence[int]
 ) -> list[mpz]:
-    """∏_k c_{k,j}^{w_k} mod N² for every position j: Eq. (5)'s product.
+    """Return ∏_k c_{k,j}^{w_k} mod N² for every position j: Eq. (5)'s product.
 
     ``vectors`` holds one list of ciphertexts per weight, all of one length. Raises `ParameterError`
     for a negative weight, for lists of different lengths, or for none at all.

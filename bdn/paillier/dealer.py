@@ -1,8 +1,14 @@
 """Keys from a trusted dealer, who makes the primes, deals the shares, and forgets both.
 
-Letters: p = 2p′ + 1, q = 2q′ + 1 safe primes, N = pq, m = p′q′, ℓ parties, t threshold, Δ = ℓ!,
-β a random unit, f of degree t − 1 over Z_{Nm} with f(0) = βm, s_i = f(i), θ = f(0) mod N,
-v a random square modulo N², v_i = v^(Δ s_i). Fouque–Poupard–Stern 2000.
+Fouque, Poupard, Stern, Financial Cryptography 2000.
+
+| letter | meaning |
+|---|---|
+| p, q, N, m | safe primes p = 2p′ + 1 and q = 2q′ + 1; N = pq, m = p′q′ |
+| ℓ, t, Δ | parties, threshold, Δ = ℓ! |
+| β | a random unit modulo N |
+| f, s_i, θ | a polynomial of degree t − 1 over Z_{Nm} with f(0) = βm; s_i = f(i); θ = f(0) mod N |
+| v, v_i | a random square modulo N²; v_i = v^(Δ s_i) |
 """
 
 import math
@@ -28,7 +34,7 @@ PRODUCTION_BITS = 2048
 def deal(
     parties: int, threshold: int, bits: int = 2048, rng: Randomness | None = None
 ) -> tuple[PublicKey, list[KeyShare]]:
-    """A key of exactly ``bits`` bits from safe primes, with the shares of parties 1 … ℓ.
+    """Make a key of exactly ``bits`` bits from safe primes, and the shares of parties 1 … ℓ.
 
     About two seconds at 2048 bits; toy keys from 24 bits are for tests. Raises
     `ParameterError` for parameters from which no key can be made.
@@ -53,7 +59,7 @@ def deal_from_primes(
     require_safe_primes: bool = True,
     rng: Randomness | None = None,
 ) -> tuple[PublicKey, list[KeyShare]]:
-    """A key from given primes; m = φ(N)/4, which is p′q′ for safe primes.
+    """Make a key from given primes; m = φ(N)/4, which is p′q′ for safe primes.
 
     Raises `ParameterError` unless p ≠ q are odd primes (safe ones if so required) above ℓ with
     gcd(N, φ(N)) = 1 and, at 2048 bits and more, (p − 1)/2 and (q − 1)/2 longer than the challenge

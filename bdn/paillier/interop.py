@@ -16,7 +16,7 @@ from bdn.randomness import Randomness
 
 
 def public_key_from_phe(key: Any) -> PublicKey:
-    """An encryption-only key with the modulus of a ``phe.PaillierPublicKey``.
+    """Return an encryption-only key with the modulus of a ``phe.PaillierPublicKey``.
 
     Raises `ParameterError` unless its g is N + 1.
     """
@@ -27,7 +27,7 @@ def public_key_from_phe(key: Any) -> PublicKey:
 
 
 def public_key_to_phe(public_key: PublicKey) -> Any:
-    """A ``phe.PaillierPublicKey`` with our modulus."""
+    """Return a ``phe.PaillierPublicKey`` with our modulus."""
     return _phe().PaillierPublicKey(public_key.N)
 
 
@@ -44,7 +44,7 @@ def deal_from_phe(
 
 
 def ciphertext_from_phe(public_key: PublicKey, number: Any) -> Ciphertext:
-    """A ``phe.EncryptedNumber`` of exponent 0 under our key, checked.
+    """Return a ``phe.EncryptedNumber`` of exponent 0 under our key, checked.
 
     Raises `ParameterError`, `ParameterError` (a float's exponent), `CiphertextError`.
     """
@@ -56,7 +56,7 @@ def ciphertext_from_phe(public_key: PublicKey, number: Any) -> Ciphertext:
 
 
 def ciphertext_to_phe(c: Ciphertext, phe_key: Any | None = None) -> Any:
-    """Our ciphertext as a ``phe.EncryptedNumber`` of exponent 0."""
+    """Return our ciphertext as a ``phe.EncryptedNumber`` of exponent 0."""
     key = public_key_to_phe(c.public_key) if phe_key is None else phe_key
     if int(key.n) != c.public_key.N:
         raise ParameterError("the phe key has another modulus")

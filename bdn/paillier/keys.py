@@ -1,17 +1,23 @@
 """The public key and its ciphertexts: encryption and the homomorphism.
 
-Letters: N = pq the modulus, g = N + 1, M a plaintext, c a ciphertext in [1, N²), r the nonce of
-the reference mode, a the short exponent of the fast mode, h the base of the fast mode, θ = f(0)
-mod N, v and v_i the bases of share proofs, ℓ parties, t threshold, Δ = ℓ!, s_i the share of i.
+| letter | meaning |
+|---|---|
+| N, p, q | the modulus N = pq; g = N + 1 |
+| M, c | a plaintext; a ciphertext in [1, N²) |
+| r | the nonce of the reference mode |
+| h, a | base and short exponent of the fast mode |
+| ℓ, t, Δ | parties, threshold, Δ = ℓ! |
+| f, s_i, θ | the shared polynomial, the share f(i) of party i, θ = f(0) mod N |
+| v, v_i | the bases of share proofs |
 
-Two ways to encrypt. *Reference*: c = (1 + N)^M r^N (Paillier, Eurocrypt
-1999). *Fast*: c = (1 + N)^M h^a with h = (−x²)^N and a of half the length of N (Damgård, Jurik,
-Nielsen, Int. J. Inf. Secur. 9, 2010). x is hashed from the key's seed, so that whoever
-uses the key derives h and need not trust it. Hiding then rests on DJN's assumption that h^a looks
-like a random N-th residue, which they state for p ≡ q ≡ 3 mod 4 and gcd(p − 1, q − 1) = 2. `deal`
-has that from safe primes, `bdn.paillier.joint` tests it; for primes given to `deal_from_primes`
-with ``require_safe_primes=False``, and for a foreign modulus, it remains the caller's to know, and
-the reference mode asks for nothing but Paillier's own assumption.
+There are two ways to encrypt. *Reference*: c = (1 + N)^M r^N (Paillier, Eurocrypt 1999). *Fast*:
+c = (1 + N)^M h^a with h = (−x²)^N and a of half the length of N (Damgård, Jurik, Nielsen, Int. J.
+Inf. Secur. 9, 2010). x is hashed from the key's seed, so that whoever uses the key derives h and
+need not trust it. Hiding then rests on DJN's assumption that h^a looks like a random N-th residue,
+which they state for p ≡ q ≡ 3 mod 4 and gcd(p − 1, q − 1) = 2. `deal` has that from safe primes,
+and `bdn.paillier.joint` tests it. For primes given to `deal_from_primes` with
+``require_safe_primes=False``, and for a foreign modulus, the caller must know it. The reference
+mode asks for nothing but Paillier's own assumption.
 """
 
 import functools
@@ -165,7 +171,7 @@ class PublicKey:
     def encrypt(
         self, m: int, r: int | None = None, rng: Randomness | None = None
     ) -> "Ciphertext":
-        """The ciphertext of ``m`` in (−N/2, N/2).
+        """Return the ciphertext of ``m`` in (−N/2, N/2).
 
         With ``r`` (a unit modulo N), exactly (1 + N)^m r^N mod N²; without, the fast mode with an
         exponent drawn from ``rng``. Raises `ParameterError`, `CiphertextError`.
@@ -185,7 +191,7 @@ class PublicKey:
         return Ciphertext(self, int((1 + m * self.N) * gmpy2.powmod(r, self.N, N2) % N2))
 
     def ciphertext(self, value: int) -> "Ciphertext":
-        """A received value as a ciphertext, after checking that it is a unit in [1, N²).
+        """Return a received value as a ciphertext, after checking that it is a unit in [1, N²).
 
         Raises `CiphertextError`, `CiphertextError`.
         """
@@ -322,7 +328,7 @@ class Ciphertext:
     __rmul__ = __mul__
 
     def to_bytes(self) -> bytes:
-        """The value, big-endian, in exactly ``public_key.width`` bytes."""
+        """Return the value, big-endian, in exactly ``public_key.width`` bytes."""
         return self.value.to_bytes(self.public_key.width, "big")
 
     @classmethod
@@ -355,13 +361,13 @@ def check_ciphertexts(public_key: PublicKey, values: Sequence[mpz]) -> None:
 
 
 def pack_values(public_key: PublicKey, values: Iterable[int | mpz]) -> bytes:
-    """Values modulo N², big-endian, ``public_key.width`` bytes each."""
+    """Return values modulo N², big-endian, ``public_key.width`` bytes each."""
     width = public_key.width
     return b"".join([int(value).to_bytes(width, "big") for value in values])
 
 
 def unpack_values(public_key: PublicKey, data: bytes) -> list[mpz]:
-    """What `pack_values` wrote; raises `bdn.errors.EncodingError` for a broken length."""
+    """Return what `pack_values` wrote; raises `bdn.errors.EncodingError` for a broken length."""
     width = public_key.width
     if len(data) % width:
         raise EncodingError(f"{len(data)} bytes are no whole number of {width}-byte ciphertexts")
@@ -386,7 +392,7 @@ def _some(positions: list[int]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def derive_h(N: int, seed: bytes) -> int:
-    """h = (−x²)^N mod N², x hashed from (``seed``, N): nobody chose it, everybody can check it."""
+    """Return h = (−x²)^N mod N², x hashed from (``seed``, N), so that everybody can check it."""
     size = (N.bit_length() + 128 + 7) // 8  # 128 bits more than N, so that x mod N is uniform
     modulus = N.to_bytes((N.bit_length() + 7) // 8, "big")
     counter = 0
@@ -399,11 +405,11 @@ def derive_h(N: int, seed: bytes) -> int:
 
 
 def djn_table(public_key: PublicKey) -> FixedBase:
-    """The table of h, long enough for the proofs' masks: half a second and 25 MB, once a key."""
+    """Return the table of h: half a second and 25 MB, built once per key."""
     h = derive_h(public_key.N, public_key.seed)
     return fixed_base(h, public_key.N, public_key.nonce_bits + MASK_BITS)
 
 
 def signed_plaintext(public_key: PublicKey, residue: int) -> int:
-    """A plaintext modulo N as the signed integer that was meant."""
+    """Return a plaintext modulo N as the signed integer that was meant."""
     return signed(residue, public_key.N)

@@ -56,7 +56,7 @@ PRIME_ROUNDS = 40
 
 @functools.cache
 def small_primes(bound: int) -> np.ndarray:
-    """The primes below ``bound``, ascending, as int64 (sieve of Eratosthenes)."""
+    """Return the primes below ``bound``, ascending, as int64 (sieve of Eratosthenes)."""
     sieve = np.ones(bound, dtype=bool)
     sieve[:2] = False
     for i in range(2, math.isqrt(bound - 1) + 1):
@@ -66,7 +66,7 @@ def small_primes(bound: int) -> np.ndarray:
 
 
 def safe_prime(bits: int, rng: Randomness) -> int:
-    """A safe prime p = 2p′ + 1 of exactly ``bits`` bits whose two top bits are set.
+    """Draw a safe prime p = 2p′ + 1 of exactly ``bits`` bits whose two top bits are set.
 
     Random intervals of odd p′ are sieved so that neither p′ nor 2p′ + 1 has a small factor; of
     the survivors, in random order, the first to pass is taken. With the two top bits set, the
@@ -114,7 +114,7 @@ def _is_safe_half(half: mpz) -> bool:
 
 
 def signed(value: int, N: int) -> int:
-    """The residue of ``value`` modulo N in (−N/2, N/2), N odd."""
+    """Return the residue of ``value`` modulo N in (−N/2, N/2), N odd."""
     value = int(value) % N
     return value - N if value > N // 2 else value
 
@@ -131,12 +131,12 @@ THREADED_BITS = 1024
 
 
 def default_threads() -> int:
-    """As many threads as there are cores."""
+    """Return as many threads as there are cores."""
     return os.cpu_count() or 1
 
 
 def pieces(count: int, parts: int) -> Iterator[slice]:
-    """At most ``parts`` slices of almost equal length that cover ``range(count)``."""
+    """Return at most ``parts`` slices of almost equal length that cover ``range(count)``."""
     parts = max(1, min(parts, count))
     for k in range(parts):
         yield slice(count * k // parts, count * (k + 1) // parts)
@@ -145,7 +145,7 @@ def pieces(count: int, parts: int) -> Iterator[slice]:
 def power_each(
     bases: Sequence[mpz], exponent: int, modulus: int, threads: int | None = None
 ) -> list[mpz]:
-    """``[b^exponent mod modulus for b in bases]`` on ``threads`` cores (all of them by default).
+    """Return ``[b^exponent mod modulus for b in bases]``, computed on ``threads`` cores.
 
     gmpy2's list power releases the interpreter lock for the whole list, so plain threads run in
     parallel and nothing is copied between processes.
@@ -175,7 +175,7 @@ FEW_BASES = 4
 
 
 def split(x: mpz, N: mpz) -> tuple[mpz, mpz]:
-    """(u, s) with x = u·(1 + sN) modulo N², for a unit x."""
+    """Return (u, s) with x = u·(1 + sN) modulo N², for a unit x."""
     quotient, u = gmpy2.f_divmod(mpz(x), N)
     return u, quotient * gmpy2.invert(u, N) % N
 
@@ -218,7 +218,7 @@ class FixedBase:
         return value
 
     def power(self, exponent: int, s: int = 0) -> mpz:
-        """base^exponent·(1 + N)^s modulo N², with only as many rows as the exponent has digits.
+        """Return base^exponent·(1 + N)^s modulo N², with as many rows as the exponent has digits.
 
         Raises `ParameterError` for an exponent that the table does not reach.
         """
@@ -239,7 +239,7 @@ class FixedBase:
 
 @functools.lru_cache(maxsize=8)
 def fixed_base(base: int, N: int, exponent_bits: int) -> FixedBase:
-    """The table of ``base``, built on first use and shared by everybody in the process."""
+    """Return the table of ``base``, built on first use and shared by everybody in the process."""
     return FixedBase(base, N, exponent_bits)
 
 
@@ -247,7 +247,7 @@ def fixed_base(base: int, N: int, exponent_bits: int) -> FixedBase:
 
 
 def addition_sequence(exponents: Sequence[int]) -> tuple[list[tuple[int, int, int]], int, int]:
-    """A program that computes ∏ x_i^{e_i}, by de Rooij's method (a form of Euclid's algorithm).
+    """Return a program that computes ∏ x_i^{e_i}, by de Rooij's method (Euclid's algorithm).
 
     While two exponents are left, take the largest two, a ≥ b, with a = kb + r: replace x_b by
     x_b·x_a^k and a by r. Equal products stay equal, and the exponents shrink as in Euclid's
@@ -289,14 +289,14 @@ def run_sequence(
 
 
 def combiners(seed: bytes, count: int) -> list[int]:
-    """``count`` integers of 128 bits: the SHAKE-256 stream of ``seed``."""
+    """Return ``count`` integers of 128 bits: the SHAKE-256 stream of ``seed``."""
     size = COMBINER_BITS // 8
     stream = hashlib.shake_256(seed).digest(size * count)
     return [int.from_bytes(stream[k : k + size], "big") for k in range(0, size * count, size)]
 
 
 def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], N: int) -> mpz:
-    """∏ x_i^{e_i} modulo N² for units x_i and non-negative exponents, by Pippenger's buckets.
+    """Return ∏ x_i^{e_i} modulo N² for units x_i and exponents e_i ≥ 0, by Pippenger's buckets.
 
     With x_i = u_i·(1 + s_i N) this is ∏ u_i^{e_i} · (1 + N Σ e_i s_i), and buckets multiply the u_i
     in pairs.
@@ -323,7 +323,7 @@ def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], N: int) ->
 
 
 def split_all(bases: Sequence[mpz], N: mpz) -> tuple[list[mpz], list[mpz]]:
-    """`split` of every base, with one inversion for all (Montgomery's trick)."""
+    """Return `split` of every base, with one inversion for all (Montgomery's trick)."""
     quotients, u, prefix = [], [], [mpz(1)]
     for base in bases:
         quotient, rest = gmpy2.f_divmod(base, N)

@@ -55,7 +55,7 @@ class StoredShare:
 def lock_share(
     share: KeyShare, passphrase: str, rng: Randomness | None = None, cost: int = SCRYPT_COST
 ) -> bytes:
-    """``share`` locked by ``passphrase``: bytes for a file.
+    """Return ``share`` locked by ``passphrase``: bytes for a file.
 
     Raises `ParameterError` for an empty passphrase or a cost outside 1 … 20.
     """

@@ -330,7 +330,7 @@ def combination(
     shares: Sequence[mpz],
     session: bytes,
 ) -> tuple[int, int, bytes]:
-    """(C, D, seed): the random combination of a vector of shares, and the seed of its combiners.
+    """Return (C, D, seed): the random combination of shares, and the seed of its combiners.
 
     The seed is hashed from the session, the key, the party, and all ciphertexts and shares. It
     takes the session's place in the proof, and so binds the proof to all of them.
@@ -345,7 +345,7 @@ def combination(
 
 
 def most_part_bytes(public_key: PublicKey, count: int) -> int:
-    """The length that no encoded `PartialVector` of ``count`` ciphertexts exceeds."""
+    """Return the length that no encoded `PartialVector` of ``count`` ciphertexts exceeds."""
     proof = (challenge_bits(public_key) + nonce_bits(public_key)) // 8
     return count * public_key.width + proof + 256  # with room for labels, names and lengths
 
@@ -354,12 +354,12 @@ def most_part_bytes(public_key: PublicKey, count: int) -> int:
 
 
 def challenge_bits(public_key: PublicKey) -> int:
-    """|e|: 256, but always shorter than p′ and q′, which have about |N|/2 − 1 bits."""
+    """Return |e|: 256, but always shorter than p′ and q′, which have about |N|/2 − 1 bits."""
     return max(1, min(CHALLENGE_BITS, public_key.bits // 2 - 2))
 
 
 def nonce_bits(public_key: PublicKey) -> int:
-    """The length of ω: the public bound on |x|, the challenge, and 128 bits to hide behind."""
+    """Return the length of ω: the bound on |x|, the challenge, and 128 bits to hide behind."""
     return public_key.share_bits + challenge_bits(public_key) + STATISTICAL_BITS
 
 

@@ -1,6 +1,9 @@
 """Secret sharing for the joint key generation: Shamir over rings, and over the integers.
 
-Letters: ℓ parties at the points 1 … ℓ, d the degree of a sharing, M the ring's modulus, Δ = ℓ!.
+| letter | meaning |
+|---|---|
+| ℓ | parties, at the points 1 … ℓ |
+| f | a sharing: a polynomial whose value at 0 is the secret |
 
 BGW (Ben-Or, Goldwasser, Wigderson, STOC 1988) needs differences of points to be units: every
 modulus here has no prime factor up to ℓ. A *zero sharing* has degree ℓ − 1 and constant term 0;
@@ -21,7 +24,7 @@ MERSENNE_EXPONENTS = (127, 521, 1279, 2203, 3217, 4253, 9689, 19937, 44497)
 
 
 def field_above(bits: int) -> mpz:
-    """A prime above 2^``bits``, the same for everybody."""
+    """Return a prime above 2^``bits``, the same for everybody."""
     for exponent in MERSENNE_EXPONENTS:
         if exponent > bits:
             return mpz((1 << exponent) - 1)
@@ -29,7 +32,7 @@ def field_above(bits: int) -> mpz:
 
 
 def uniform(count: int, modulus: int, rng: Randomness) -> list[mpz]:
-    """``count`` integers in [0, modulus), within 2^−64 of uniform, from one long draw."""
+    """Return ``count`` integers in [0, modulus), within 2^−64 of uniform, from one long draw."""
     size = (int(modulus).bit_length() + 64 + 7) // 8
     stream = rng.bytes(size * count)
     return [mpz(int.from_bytes(stream[k : k + size], "big")) % modulus
@@ -39,7 +42,7 @@ def uniform(count: int, modulus: int, rng: Randomness) -> list[mpz]:
 def share(
     secrets: Sequence[int], degree: int, parties: int, modulus: int, rng: Randomness
 ) -> list[list[mpz]]:
-    """For each party, the list of its Shamir shares of all ``secrets`` modulo ``modulus``."""
+    """Return the Shamir shares of all ``secrets`` modulo ``modulus``: one list per party."""
     coefficients = [uniform(len(secrets), modulus, rng) for _ in range(degree)]
     result: list[list[mpz]] = [[] for _ in range(parties)]
     for k, secret in enumerate(secrets):
@@ -54,7 +57,7 @@ def share(
 def share_integer(
     secret: int, degree: int, parties: int, coefficient_bound: int, rng: Randomness
 ) -> list[mpz]:
-    """Each party's share of ``secret`` over the integers, coefficients in [0, bound)."""
+    """Return each party's share of ``secret`` over the integers, coefficients in [0, bound)."""
     coefficients = [rng.below(coefficient_bound) for _ in range(degree)]
     return [mpz(secret + sum(a * i**k for k, a in enumerate(coefficients, 1)))
             for i in range(1, parties + 1)]
@@ -62,7 +65,7 @@ def share_integer(
 
 @functools.lru_cache(maxsize=64)
 def weights_at_zero(parties: int, modulus: int) -> tuple[mpz, ...]:
-    """The Lagrange weights of the points 1 … ℓ for the value at 0, modulo ``modulus``."""
+    """Return the Lagrange weights of the points 1 … ℓ for the value at 0, modulo ``modulus``."""
     result = []
     for i in range(1, parties + 1):
         top, bottom = mpz(1), mpz(1)
@@ -74,11 +77,11 @@ def weights_at_zero(parties: int, modulus: int) -> tuple[mpz, ...]:
 
 
 def value_at_zero(values: Sequence[int], modulus: int) -> mpz:
-    """f(0) modulo ``modulus`` from f(1) … f(ℓ), f of degree below ℓ."""
+    """Return f(0) modulo ``modulus`` from f(1) … f(ℓ), f of degree below ℓ."""
     weights = weights_at_zero(len(values), int(modulus))
     return sum((w * x for w, x in zip(weights, values, strict=True)), mpz(0)) % modulus
 
 
 def sum_lists(lists: Sequence[Sequence[int]], modulus: int) -> list[mpz]:
-    """The element-wise sum modulo ``modulus``."""
+    """Return the element-wise sum modulo ``modulus``."""
     return [sum(column, mpz(0)) % modulus for column in zip(*lists, strict=True)]

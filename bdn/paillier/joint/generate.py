@@ -43,7 +43,7 @@ def generate_jointly(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> tuple[PublicKey, list[KeyShare]]:
-    """A key that nobody dealt: N = pq of exactly ``bits`` bits whose factors no party knows.
+    """Make a key that nobody dealt: N = pq of exactly ``bits`` bits; no party knows p or q.
 
     Up to t − 1 parties may collude; t ≥ 2 and ℓ ≥ 2t − 1 are needed. How many
     candidates it takes is chance: the time is distributed about exponentially, and ``progress``

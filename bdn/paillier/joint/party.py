@@ -8,9 +8,15 @@ seed to which the party commits at its beginning. When the public values contrad
 nobody's message is to blame by itself, the attempt is given up, all parties reveal their seeds, and
 `deviator` repeats what each of them should have sent.
 
-Letters: i this party, ℓ parties, t threshold, p = Σ p_i and q = Σ q_i, N = pq, φ = (p − 1)(q − 1),
-M the sieve's modulus, Q the residue modulus, β and R secret masks, θ′ = NΔR + Δφβ, Δ = ℓ!, s_i the
-key share, f the integer polynomial with f(0) = NΔR.
+| letter | meaning |
+|---|---|
+| i | this party |
+| ℓ, t, Δ | parties, threshold, Δ = ℓ! |
+| p_i, q_i | this party's parts of the primes: p = Σ p_i, q = Σ q_i |
+| N, φ | N = pq, φ = (p − 1)(q − 1) |
+| M, Q | the sieve's modulus; 4 times the odd primes up to ℓ |
+| β, R, θ′ | secret masks; θ′ = NΔR + Δφβ is opened |
+| f, s_i | the integer polynomial with f(0) = NΔR; the key share |
 
 Sources: Boneh and Franklin, "Efficient Generation of Shared RSA Keys", J. ACM 48 (2001); the sieve
 after Malkin, Wu, Boneh, "Experimenting with Shared Generation of RSA Keys", NDSS 1999; the shares
@@ -88,7 +94,7 @@ class Party:
         self._heard: list[list[Broadcast]] = []  # what all said in this attempt, step by step
 
     def run(self) -> Steps:
-        """The whole protocol: attempts until one makes a key.
+        """Run the whole protocol: attempts until one makes a key.
 
         Raises `KeyGenerationError` when the parties deviate, or when more attempts fail than chance
         explains.
@@ -109,7 +115,7 @@ class Party:
         raise (yield from self._explained(seed, exhausted))
 
     def attempt(self, seed: bytes) -> Generator[list[Message], list[Message], KeyShare | None]:
-        """One batch of candidates, and the key if one of them is right."""
+        """Make one batch of candidates, and the key if one of them is right."""
         self._rng = KeyStream(digest("bdn/paillier/joint/attempt", seed))
         self._heard = []
         inbox = yield from self._exchange(

@@ -2,9 +2,14 @@
 
 Parties call these functions on what they heard, and `audit` replays them on a whole transcript.
 
-Letters: N = pq, g a base of the biprimality test, e_i the exponent of party i in it, θ′ the opened
-mask NΔR + Δφβ (Nishide–Sakurai), Δ = ℓ!, s_i the key share of party i, v and v_i the bases of
-share proofs.
+| letter | meaning |
+|---|---|
+| N, p, q | the modulus N = pq |
+| g, e_i | a base of the biprimality test; the exponent of party i in it |
+| θ′ | the opened mask NΔR + Δφβ (Nishide–Sakurai) |
+| ℓ, t, Δ | parties, threshold, Δ = ℓ! |
+| s_i | the key share of party i |
+| v, v_i | the bases of share proofs |
 """
 
 import functools
@@ -161,7 +166,7 @@ def _deviation(round_name: str, what: str, parties: Sequence[int]) -> KeyGenerat
 
 
 def moduli_limits(parameters: Parameters) -> list[range]:
-    """The ranges of the points of a batch of candidates."""
+    """Return the ranges of the points of a batch of candidates."""
     return [range(parameters.product_field)] * BATCH
 
 
@@ -190,7 +195,7 @@ def coins_of(heard: Sequence[Sequence[int]]) -> bytes:
 
 
 def without_small_factors(moduli: Sequence[mpz]) -> list[mpz]:
-    """The candidates that survive public trial division.
+    """Return the candidates that survive public trial division.
 
     Parties that live in one process ask this about the same public numbers; it is computed once.
     """
@@ -220,7 +225,7 @@ def biprimality_base(N: int, number: int, coins: bytes = b"") -> mpz:
 
 
 def passes_test(N: mpz, powers: Sequence[int]) -> bool:
-    """Boneh–Franklin: g^{e_1} = ± ∏_{i>1} g^{e_i}, from the powers of parties 1 … ℓ."""
+    """Return whether g^{e_1} = ± ∏_{i>1} g^{e_i} (Boneh–Franklin), from the parties' powers."""
     product = mpz(1)
     for power in powers[1:]:
         product = product * power % N
@@ -228,13 +233,13 @@ def passes_test(N: mpz, powers: Sequence[int]) -> bool:
 
 
 def passing(moduli: Sequence[mpz], heard: Sequence[Sequence[int]]) -> list[mpz]:
-    """Those of ``moduli`` that pass, from everybody's list of powers (one for each modulus)."""
+    """Return those of ``moduli`` that pass, from everybody's powers (one for each modulus)."""
     columns = zip(*heard, strict=True)
     return [N for N, column in zip(moduli, columns, strict=True) if passes_test(N, column)]
 
 
 def is_coprime(modulus: mpz, heard: Sequence[Sequence[int]]) -> bool:
-    """gcd(modulus, x) = 1, from everybody's points of random multiples of x."""
+    """Return whether gcd(modulus, x) = 1, from everybody's points of random multiples of x."""
     divisor = mpz(modulus)
     for column in zip(*heard, strict=True):
         divisor = gmpy2.gcd(divisor, value_at_zero(column, int(modulus)))
@@ -242,10 +247,11 @@ def is_coprime(modulus: mpz, heard: Sequence[Sequence[int]]) -> bool:
 
 
 def common_modulus(parameters: Parameters, N: int) -> mpz:
-    """N − 1 without its factors 2 and r ≤ ℓ: what an odd common factor of p − 1 and q − 1 divides.
+    """Return N − 1 without its factors 2 and r ≤ ℓ.
 
-    An odd prime r divides both exactly when it divides N − 1 and p + q − 2. Primes up to ℓ divide
-    neither, since p ≡ q ≡ −1 there, and leaving them out makes BGW possible.
+    Every odd common factor of p − 1 and q − 1 divides it: an odd prime r divides both exactly when
+    it divides N − 1 and p + q − 2. Primes up to ℓ divide neither, since p ≡ q ≡ −1 there, and
+    leaving them out makes BGW possible.
     """
     rest = mpz(N - 1)
     for prime in small_primes(max(3, parameters.parties + 1)).tolist():
@@ -275,19 +281,19 @@ def _product(numbers: list[int]) -> mpz:
 
 
 def theta_field_bits(parameters: Parameters, N: int) -> int:
-    """θ′ = NΔR + Δφβ is below 2^this: R < ℓ·2^(HIDING)·ℓN hides φβ/N < ℓN."""
+    """Return a bound in bits on θ′ = NΔR + Δφβ: R < ℓ·2^(HIDING)·ℓN hides φβ/N < ℓN."""
     delta = math.factorial(parameters.parties)
     mask = N * delta * parameters.parties * mask_bound(parameters, N)
     return int(mask + delta * N * N * parameters.parties).bit_length() + 1
 
 
 def mask_bound(parameters: Parameters, N: int) -> int:
-    """Each party's R_i is below this: 128 bits more than φβ/N has."""
+    """Return what each party's R_i is below: it has 128 bits more than φβ/N."""
     return parameters.parties * N << HIDING_BITS
 
 
 def coefficient_bound(parameters: Parameters, N: int) -> int:
-    """Coefficients of the integer sharing of ΔR: 128 bits more than any shift of R needs.
+    """Return the bound on coefficients of the integer sharing of ΔR.
 
     Knowing t − 1 shares, replacing R by R + δ changes the polynomial by −δΔ∏(1 − x/i), whose
     coefficients are integers below δΔ(ℓ + 1).
@@ -298,14 +304,14 @@ def coefficient_bound(parameters: Parameters, N: int) -> int:
 
 
 def integer_share_bound(parameters: Parameters, N: int) -> int:
-    """One party's share of another's ΔR over the integers is below this."""
+    """Return what one party's share of another's ΔR over the integers is below."""
     parties, degree = parameters.parties, parameters.degree
     highest: int = degree * parties**degree * coefficient_bound(parameters, N)
     return math.factorial(parties) * mask_bound(parameters, N) + highest
 
 
 def share_bits(parameters: Parameters, N: int) -> int:
-    """The public bound on |Δ s_i| in bits, s_i = N(ΔR + Σ r_k i^k) − θ′."""
+    """Return the public bound on |Δ s_i| in bits, s_i = N(ΔR + Σ r_k i^k) − θ′."""
     parties = parameters.parties
     delta = math.factorial(parties)
     polynomial = parties * integer_share_bound(parameters, N)
@@ -314,7 +320,7 @@ def share_bits(parameters: Parameters, N: int) -> int:
 
 
 def open_theta(parameters: Parameters, N: int, field: int, points: Sequence[int]) -> mpz:
-    """θ′ from everybody's points; raises `KeyGenerationError` if it shares a factor with N."""
+    """Return θ′ from everybody's points; raises `KeyGenerationError` if it is no unit modulo N."""
     theta = value_at_zero(points, field)
     if gmpy2.gcd(theta, N) != 1 or theta.bit_length() > theta_field_bits(parameters, N):
         raise KeyGenerationError("θ′ is no unit modulo N, or out of range")
@@ -336,8 +342,10 @@ def v_and_seed(N: int, coins: bytes) -> tuple[int, bytes]:
 def assemble(
     parameters: Parameters, N: int, theta: int, coins: bytes, keys: Sequence[int]
 ) -> PublicKey:
-    """The public key. The shared polynomial is N·(…) − θ′, so f(0) = NΔR − θ′ = −Δφβ: mind the
-    sign, θ = f(0) mod N = −θ′ mod N.
+    """Return the public key.
+
+    The shared polynomial is N·(…) − θ′, so f(0) = NΔR − θ′ = −Δφβ. Mind the sign: θ = f(0) mod N =
+    −θ′ mod N.
     """
     N = int(N)
     v, seed = v_and_seed(N, coins)
@@ -359,19 +367,19 @@ TRIAL_SESSION = b"bdn/paillier/trial"
 
 
 def trial_ciphertext(key: PublicKey) -> tuple[Ciphertext, int]:
-    """A ciphertext that the key itself determines, and its plaintext."""
+    """Return a ciphertext that the key itself determines, and its plaintext."""
     message = int.from_bytes(key.digest, "big") % (key.N // 2)
     return key.encrypt(message, r=2), message
 
 
 def trial_limits(key: PublicKey) -> list[range]:
-    """The ranges of a share (c_i, e, z) of the trial ciphertext."""
+    """Return the ranges of a share (c_i, e, z) of the trial ciphertext."""
     longest = 1 << nonce_bits(key) + 1
     return [range(1, key.N2), range(1 << challenge_bits(key)), range(-longest, longest)]
 
 
 def check_trial(key: PublicKey, heard: Sequence[Sequence[int]]) -> None:
-    """The trial ciphertext opens with the broadcast shares (c_i, e, z), and all proofs hold.
+    """Check that the trial ciphertext opens with the broadcast shares (c_i, e, z).
 
     Raises `KeyGenerationError` naming the parties whose v_i does not fit their share, or nobody
     where the key does not work.

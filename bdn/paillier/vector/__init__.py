@@ -53,7 +53,7 @@ CIPHERS: dict[str, type[PackedCipher] | type[RingMaskedCipher]] = {
 
 
 def vector_cipher(name: str, public_key: PublicKey, length: int, **options: Any) -> VectorCipher:
-    """The cipher called ``name`` ("packed" or "ring-masked") with its constructor's ``options``.
+    """Return the cipher called ``name``, made with its constructor's ``options``.
 
     ``seed`` (public, bound to the phase) is understood by both names: `PackedCipher` has no public
     polynomials to derive from it. Raises `UsageError` for another name.

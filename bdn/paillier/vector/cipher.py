@@ -88,7 +88,7 @@ class VectorCipher(ABC):
         return 0
 
     def quantise(self, vector: ArrayLike) -> Integers:
-        """The levels q, int64 of shape (length,), that `seal` would seal: value ≈ q·step."""
+        """Return the levels q, int64 of shape (length,), that `seal` would seal: value ≈ q·step."""
         return self.code.quantise(vector)
 
     def seal(
@@ -148,7 +148,7 @@ class VectorCipher(ABC):
         verify_plaintexts(self.public_key, ciphertexts, proof, self._proof_context(sealed, context))
 
     def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
-        """Eq. (5): the sealed Σ s_k·vector_k of vectors that `verify` has passed.
+        """Return Eq. (5): the sealed Σ s_k·vector_k of vectors that `verify` has passed.
 
         Deterministic: equal inputs give equal bytes. Raises `ParameterError` where the weights
         exceed the declared total, `SealedFormError` where a vector carries another weight.
@@ -171,7 +171,7 @@ class VectorCipher(ABC):
         session: bytes = b"",
         rng: Randomness | None = None,
     ) -> VectorShare:
-        """One party's share of ``total``, with one proof for the whole vector.
+        """Return one party's share of ``total``, with one proof for the whole vector.
 
         Give a share only of a sum that was verified on the chain, with at least the minimum of
         contributors, and of one sum per (epoch, phase): the difference of two sums is a device's
@@ -198,7 +198,7 @@ class VectorCipher(ABC):
     def open_integers(
         self, total: SealedSum, shares: Sequence[VectorShare], session: bytes = b""
     ) -> Integers:
-        """The exact Σ s_k q_k, int64 of shape (length,), from at least t shares; proofs checked.
+        """Return the exact Σ s_k q_k, int64 of shape (length,), from t or more shares, checked.
 
         Bad shares are left out while t good ones remain. Raises a `ShareError` naming the bad ones
         when they do not, `SpoiledSumError` for a sum that honest contributors cannot have made.
@@ -222,7 +222,7 @@ class VectorCipher(ABC):
     def open(
         self, total: SealedSum, shares: Sequence[VectorShare], session: bytes = b""
     ) -> Floats:
-        """Σ s_k·vector_k, float64 of shape (length,): `open_integers` times the step."""
+        """Return Σ s_k·vector_k, float64 of shape (length,): `open_integers` times the step."""
         return self.code.to_values(self.open_integers(total, shares, session))
 
     # --- bytes ---
@@ -240,7 +240,7 @@ class VectorCipher(ABC):
         return total
 
     def sealed_from_leaves(self, leaves: Sequence[bytes]) -> SealedVector:
-        """The vector whose `SealedVector.leaves` these are; `SealedFormError` for anything else."""
+        """Return the vector with these `SealedVector.leaves`; raises `SealedFormError`."""
         ciphertexts, ring = self._split_leaves(leaves)
         weight, proof = _tail(leaves[-1], "bdn/sealed-tail", self._most_proof_bytes)
         sealed = SealedVector(
@@ -251,7 +251,7 @@ class VectorCipher(ABC):
         return sealed
 
     def sum_from_leaves(self, leaves: Sequence[bytes]) -> SealedSum:
-        """The sum whose `SealedSum.leaves` these are; `SealedFormError` for anything else."""
+        """Return the sum with these `SealedSum.leaves`; raises `SealedFormError`."""
         ciphertexts, ring = self._split_leaves(leaves)
         weight, contributors = _tail(leaves[-1], "bdn/sum-tail", COUNT_BYTES)
         if len(contributors) != COUNT_BYTES:

@@ -78,7 +78,7 @@ class FixedPoint:
         self.step: Floats = self.clip / self.max_level
 
     def fingerprint(self) -> bytes:
-        """A digest of everything that this code depends on, for proofs to bind (32 bytes)."""
+        """Return 32 bytes that depend on everything in this code, for proofs to bind."""
         numbers = ",".join(map(str, (self.length, self.value_bits, self.total_weight)))
         clip = self.clip.astype("<f8").tobytes()
         return hashlib.sha256(transcript("bdn/fixed-point", numbers.encode(), clip)).digest()
@@ -104,7 +104,7 @@ class FixedPoint:
         return np.clip(levels, -self.max_level, self.max_level)
 
     def encode(self, vector: ArrayLike) -> Integers:
-        """The offset-binary levels m = q + 2^(v−1) of `quantise`, int64 in [1, 2^v − 1]."""
+        """Return the offset-binary levels m = q + 2^(v−1) of `quantise`, int64 in [1, 2^v − 1]."""
         return self.quantise(vector) + self.offset
 
     def check_weight(self, weight: int) -> None:
@@ -129,7 +129,7 @@ class FixedPoint:
         return total
 
     def decode_sums(self, sums: Integers, weight: int) -> Integers:
-        """Σ s_k q_k from Σ s_k m_k, given Σ s_k = ``weight``; exact.
+        """Return Σ s_k q_k from Σ s_k m_k, given Σ s_k = ``weight``; exact.
 
         Raises `SpoiledSumError` naming entries that honest senders cannot have produced.
         """
@@ -144,7 +144,7 @@ class FixedPoint:
         return sums - weight * self.offset
 
     def to_values(self, levels: Integers) -> Floats:
-        """``levels``·step, float64 of shape (length,)."""
+        """Return ``levels``·step, float64 of shape (length,)."""
         values: Floats = levels * self.step
         return values
 
@@ -203,12 +203,14 @@ def _checked_clip(clip: ArrayLike, length: int, total_weight: int) -> Floats:
 
 
 def slots_in(modulus_bits: int, width: int) -> int:
-    """Slots of ``width`` bits whose every content stays below 2^(modulus_bits − 2) < N/2."""
+    """Return how many slots of ``width`` bits stay below 2^(modulus_bits − 2) < N/2."""
     return max(0, (modulus_bits - 2) // width)
 
 
 def pack_slots(values: Integers, width: int, slots: int) -> list[mpz]:
-    """Unsigned ``values`` (length,) as plaintexts of ``slots`` slots; the last may be partial.
+    """Return unsigned ``values`` (length,) as plaintexts of ``slots`` slots each.
+
+    The last one may be partial.
 
     A value that outgrows its slot carries into the next, as sums do.
     """
@@ -220,7 +222,7 @@ def pack_slots(values: Integers, width: int, slots: int) -> list[mpz]:
 
 
 def unpack_slots(plaintexts: Sequence[int | mpz], width: int, slots: int, length: int) -> Integers:
-    """The ``length`` unsigned values that `pack_slots` placed; int64, so ``width`` ≤ 63.
+    """Return the ``length`` unsigned values that `pack_slots` placed; int64, so ``width`` ≤ 63.
 
     Raises `SpoiledSumError` for a plaintext outside [0, 2^(width·slots)), as no honest sum is.
     """
@@ -239,7 +241,7 @@ def unpack_slots(plaintexts: Sequence[int | mpz], width: int, slots: int, length
 
 
 def pack_signed_slots(values: Integers, width: int, slots: int) -> list[mpz]:
-    """Signed ``values`` (length,) as plaintexts, which may be negative."""
+    """Return signed ``values`` (length,) as plaintexts, which may be negative."""
     half = 1 << (width - 1)
     return [
         plaintext - half * ones(min(slots, len(values) - at * slots), width)
@@ -250,7 +252,7 @@ def pack_signed_slots(values: Integers, width: int, slots: int) -> list[mpz]:
 def unpack_signed_slots(
     plaintexts: Sequence[int | mpz], width: int, slots: int, length: int
 ) -> Integers:
-    """The ``length`` signed values that sums of `pack_signed_slots` plaintexts hold."""
+    """Return the ``length`` signed values that sums of `pack_signed_slots` plaintexts hold."""
     half = 1 << (width - 1)
     offset = half * ones(slots, width)
     return unpack_slots([mpz(p) + offset for p in plaintexts], width, slots, length) - half

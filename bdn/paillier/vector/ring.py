@@ -50,13 +50,13 @@ MARGIN = 0.25
 
 
 def to_bytes(residues: Residues, width: int) -> bytes:
-    """``residues``, little-endian, ``width`` bytes each (5 for q = 2^40)."""
+    """Return ``residues``, little-endian, ``width`` bytes each (5 for q = 2^40)."""
     octets = residues.astype("<u8").reshape(-1, 1).view(np.uint8)
     return octets[:, :width].tobytes()
 
 
 def from_bytes(data: bytes, width: int) -> Residues:
-    """The residues that `to_bytes` wrote; shape (len(data) / width,)."""
+    """Return the residues that `to_bytes` wrote; shape (len(data) / width,)."""
     octets = np.zeros((len(data) // width, 8), dtype=np.uint8)
     octets[:, :width] = np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
     return octets.view("<u8").reshape(-1).astype(np.uint64, copy=False)
@@ -66,7 +66,7 @@ def from_bytes(data: bytes, width: int) -> Residues:
 
 
 def public_polynomials(seed: bytes, N: int, q_bits: int, chunks: int) -> Residues:
-    """a_0 … a_{chunks−1}, shape (chunks, N): uniform residues from AES-256-CTR keyed by ``seed``.
+    """Return a_0 … a_{chunks−1}, shape (chunks, N), from AES-256-CTR keyed by ``seed``.
 
     The key is hashed from the seed and the ring, so that no two rings share polynomials. a_j begins
     at byte j·N·⌈q_bits/8⌉ of the stream: it does not depend on how many chunks there are.
@@ -82,13 +82,13 @@ def public_polynomials(seed: bytes, N: int, q_bits: int, chunks: int) -> Residue
 
 
 def rounding_error(N: int) -> float:
-    """The worst error of a coefficient of a limb's product, per unit of ‖limb‖₂·‖s‖₂."""
+    """Return the worst error of a coefficient of a limb's product, per unit of ‖limb‖₂·‖s‖₂."""
     n = N / 2
     return (math.sqrt(n) + 2) * (6.7 * math.log2(n) + 6) * 2.0**-53
 
 
 def limb_count(N: int, q_bits: int, norm: float) -> int:
-    """Limbs of a_j for which the worst rounding error with ‖s‖₂ ≤ ``norm`` stays below 1/4."""
+    """Return in how many limbs the worst rounding error with ‖s‖₂ ≤ ``norm`` is below 1/4."""
     room = MARGIN / (rounding_error(N) * math.sqrt(N) * max(norm, 1.0))
     if room < 2:
         raise UsageError(f"a polynomial of norm {norm:.3g} is too long for products in doubles")
@@ -104,7 +104,7 @@ class PublicPolynomials:
         self._transforms: dict[int, NDArray[np.complex128]] = {}
 
     def times(self, s: NDArray[np.int64], norm: float | None = None) -> Residues:
-        """a_j·s for every j, shape (chunks, N), residues modulo q.
+        """Return a_j·s for every j, shape (chunks, N), residues modulo q.
 
         ``norm`` bounds ‖s‖₂; give it where s is secret, so that the limbs do not depend on s.
         """
@@ -143,7 +143,7 @@ class PublicPolynomials:
 
 @functools.lru_cache(maxsize=4)
 def public_cache(seed: bytes, N: int, q_bits: int, chunks: int) -> PublicPolynomials:
-    """The polynomials of a seed, shared by all ciphers of a phase in this process."""
+    """Return the polynomials of a seed, shared by all ciphers of a phase in this process."""
     return PublicPolynomials(seed, N, q_bits, chunks)
 
 
@@ -169,7 +169,7 @@ def backward(values: NDArray[np.complex128]) -> NDArray[np.float64]:
 
 
 def kronecker_product(a: Residues, s: NDArray[np.int64], q_bits: int) -> Residues:
-    """a·s for one polynomial a (N,), by one exact product of big integers."""
+    """Return a·s for one polynomial a (N,), by one exact product of big integers."""
     N = len(a)
     lift = int(np.max(np.abs(s), initial=1))
     width = q_bits + 2 * lift.bit_length() + N.bit_length() + 1

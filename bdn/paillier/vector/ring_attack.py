@@ -103,7 +103,7 @@ def observe(
     applied_by: Form,
     rng: Randomness | None = None,
 ) -> View:
-    """Two sealings' ring parts and the opened sum of their secrets, in either form.
+    """Return two sealings' ring parts and the opened sum of their secrets, in either form.
 
     Paillier is left out: of its part, an opening shows the sum and nothing else.
     """
@@ -124,7 +124,7 @@ def observe(
 
 
 def recover_secrets(opened: Integers, weights: tuple[int, int]) -> tuple[Integers, Integers]:
-    """The likeliest short (x, y) with s_1 x + s_2 y = T, coefficient by coefficient.
+    """Return the likeliest short (x, y) with s_1 x + s_2 y = T, coefficient by coefficient.
 
     ``opened`` is T, int64 of shape (N,). x runs over one residue class modulo s_2/g; along the
     solutions x² + y² is a parabola with its minimum at x*, so the nearest solution is the shortest.
@@ -141,7 +141,7 @@ def recover_secrets(opened: Integers, weights: tuple[int, int]) -> tuple[Integer
 def unmask(
     cipher: RingMaskedCipher, masked: ring.Residues, secret: Integers, weight: int
 ) -> tuple[Integers, float]:
-    """The levels q (length,) under the mask of ``secret``, and the noise energy over σ²."""
+    """Return the levels q (length,) under the mask of ``secret``, and the noise energy over σ²."""
     p = cipher.parameters
     values = masked - cipher.masks(secret) + np.uint64(1 << (p.D_bits - 1))
     values &= np.uint64((1 << p.q_bits) - 1)

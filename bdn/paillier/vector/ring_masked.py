@@ -179,19 +179,19 @@ class RingParameters:
 
 
 def largest_D_bits(code: FixedPoint, q_bits: int) -> int:
-    """The largest log₂ D with (W(2^v − 1) + 1)·D ≤ q; may be negative."""
+    """Return the largest log₂ D with (W(2^v − 1) + 1)·D ≤ q; may be negative."""
     return q_bits - (code.total_weight * ((1 << code.value_bits) - 1)).bit_length()
 
 
 def contributors_for(D_bits: int, sigma: float) -> int:
-    """The largest n with D ≥ 20·σ√n."""
+    """Return the largest n with D ≥ 20·σ√n."""
     return math.floor((2.0**D_bits / (NOISE_MARGIN * sigma)) ** 2)
 
 
 def choose_parameters(
     code: FixedPoint, parties: int, contributors: int | None = None
 ) -> RingParameters:
-    """The cheapest ring of `RINGS` for this budget; a function of public values alone.
+    """Return the cheapest ring of `RINGS` for this budget; a function of public values alone.
 
     ``contributors`` is the most vectors of a sum. Left out, all ``parties`` of the key may
     contribute, and more (up to 20) where it costs nothing; never more than W, since every weight is
@@ -319,7 +319,7 @@ class RingMaskedCipher(VectorCipher):
         )
 
     def masks(self, secret: Integers, norm: float | None = None) -> ring.Residues:
-        """The values (length,) of a_j·``secret``, residues modulo q.
+        """Return the values (length,) of a_j·``secret``, residues modulo q.
 
         ``secret`` is int64 of shape (N,); ``norm``, a public bound of its 2-norm, keeps the way of
         computing independent of it.
@@ -351,7 +351,7 @@ class RingMaskedCipher(VectorCipher):
     # --- adding ---
 
     def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
-        """The sum of the masked vectors; the weights must be those inside the messages.
+        """Return the sum of the masked vectors; the weights must be those inside the messages.
 
         Raises as `VectorCipher.weighted_sum`, and `ParameterError` for too many contributors.
         """
@@ -439,7 +439,7 @@ class RingMaskedCipher(VectorCipher):
 
 
 def noise_limit(count: int) -> float:
-    """The x with P(Σ noise² > x·σ²) < 2^−100 for ``count`` Gaussians of deviation σ.
+    """Return the x with P(Σ noise² > x·σ²) < 2^−100 for ``count`` Gaussians of deviation σ.
 
     Chernoff's bound for χ²: P(χ² > n(1 + δ)) ≤ exp(−n(δ − ln(1 + δ))/2), solved for δ.
     """

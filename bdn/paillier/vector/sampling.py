@@ -50,11 +50,11 @@ class KeyStream(ByteStream):
         self._stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
 
     def bytes(self, count: int) -> bytes:
-        """The next ``count`` bytes."""
+        """Return the next ``count`` bytes."""
         return self._stream.update(bytes(count))
 
     def substream(self, name: str) -> "KeyStream":
-        """The stream of the key hashed from this key and ``name``; this one does not move."""
+        """Return the stream of the key hashed from this key and ``name``; this one stays."""
         return KeyStream(digest("bdn/key-stream", self._key, name.encode()))
 
 
@@ -76,7 +76,7 @@ class DiscreteGaussian:
         self._table, self._ambiguous = self._coarse_table()
 
     def sample(self, count: int, stream: KeyStream) -> NDArray[np.int64]:
-        """``count`` independent samples, int64."""
+        """Return ``count`` independent samples, int64."""
         coarse = np.frombuffer(stream.bytes(2 * count), dtype="<u2")
         samples: NDArray[np.int64] = self._table[coarse]
         for at in np.flatnonzero(self._ambiguous[coarse]).tolist():
@@ -84,7 +84,7 @@ class DiscreteGaussian:
         return samples
 
     def exact(self, uniform: int) -> int:
-        """The sample that the 144-bit integer ``uniform`` selects: the inverse distribution."""
+        """Return the sample that the 144-bit ``uniform`` selects: the inverse distribution."""
         return bisect_right(self.cumulative, uniform) - self.bound
 
     def _coarse_table(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -97,7 +97,7 @@ class DiscreteGaussian:
 
 @functools.cache
 def discrete_gaussian(sigma: float) -> DiscreteGaussian:
-    """The sampler of σ, built once (its table takes about a tenth of a second)."""
+    """Return the sampler of σ, built once (its table takes about a tenth of a second)."""
     return DiscreteGaussian(sigma)
 
 

@@ -36,11 +36,11 @@ class SealedVector:
     proof: bytes
 
     def to_bytes(self) -> bytes:
-        """The canonical encoding; `VectorCipher.sealed_from_bytes` reads it back."""
+        """Return the canonical encoding; `VectorCipher.sealed_from_bytes` reads it back."""
         return encode_record(self)
 
     def leaves(self) -> list[bytes]:
-        """The leaves of the update's Merkle tree, every byte of the vector in exactly one.
+        """Return the leaves of the update's Merkle tree, every byte of the vector in exactly one.
 
         First the ciphertexts in order (so that leaf i is ciphertext i), then the ring chunks, and
         last one leaf with weight and proof.
@@ -73,11 +73,11 @@ class SealedSum:
     ring: bytes
 
     def to_bytes(self) -> bytes:
-        """The canonical encoding; `VectorCipher.sum_from_bytes` reads it back."""
+        """Return the canonical encoding; `VectorCipher.sum_from_bytes` reads it back."""
         return encode_record(self)
 
     def leaves(self) -> list[bytes]:
-        """As `SealedVector.leaves`: ciphertexts, ring chunks, and one leaf of the two counts."""
+        """Return the leaves: ciphertexts, ring chunks, and one leaf of the two counts."""
         counts = (self.total_weight.to_bytes(8, "big"), self.contributors.to_bytes(8, "big"))
         tail = transcript("bdn/sum-tail", *counts)
         return [
@@ -87,7 +87,7 @@ class SealedSum:
         ]
 
     def digest(self) -> bytes:
-        """32 bytes that name this sum; shares are bound to them."""
+        """Return 32 bytes that name this sum; shares are bound to them."""
         return digest("bdn/sealed-sum", *self.leaves())
 
 
@@ -105,7 +105,7 @@ class VectorShare:
     partial: bytes
 
     def to_bytes(self) -> bytes:
-        """The canonical encoding; `VectorCipher.share_from_bytes` reads it back."""
+        """Return the canonical encoding; `VectorCipher.share_from_bytes` reads it back."""
         return encode_record(self)
 
 
