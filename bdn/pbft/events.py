@@ -39,7 +39,10 @@ class Poke:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The application finished the `restore` of ``sequence`` that it began by itself."""
+    """The application has become the state after ``sequence`` by itself.
+
+    This ends the `Application.restore` of a checkpoint at or below ``sequence`` that is under way.
+    """
 
     sequence: int
 

@@ -266,7 +266,9 @@ class Replica:
 
     def _restored(self, sequence: int) -> None:
         core = self._core
-        if core.restoring is not None and core.restoring[0] == sequence:
+        # A durable application may have gone beyond the checkpoint by itself meanwhile.
+        if (core.restoring is not None
+                and core.restoring[0] <= sequence <= core.application.height()):
             catch_up.finish_restore(core)
 
     def _go_on(self) -> None:

@@ -242,6 +242,36 @@ def test_an_application_that_restores_by_itself_is_waited_for(world):
     assert w.replicas[3].executed == 6
 
 
+def test_an_application_that_restored_more_than_the_checkpoint_is_done(world):
+    """A ledger fetches several blocks at once, so its height may jump over the checkpoint's."""
+
+    class Remote(AppendLog):
+        def restore(self, sequence, snapshot, digest):
+            return False  # the rest comes from elsewhere
+
+    def make(w, index):
+        keys = {c: i.public_key for c, i in w.client_ids.items()}
+        return (Remote if index == 3 else AppendLog)(b"test", keys, w.signing(index))
+
+    w = world(make_application=make)
+    cut_off(w, 3)
+    order(w, 6)
+    heal(w)
+    w.run(600)
+    core = w.replicas[3]._core
+    assert core.restoring is not None
+    own, other = w.replicas[3].application, w.replicas[0].application
+    assert AppendLog.restore(own, 6, other.snapshot(), other.state_digest())
+    w.step(3, Restored(6))
+    assert core.restoring is None
+    assert w.replicas[3].executed == 4
+    w.run(600)
+    order(w, 3)
+    assert w.operations(3) == w.operations(0)
+    assert w.replicas[3].stable == w.replicas[0].stable == 8
+    assert not w.told(3, "diverged")
+
+
 # --- retransmission (Rule 10) -------------------------------------------------------------------
 
 

@@ -1,14 +1,23 @@
 """Rule 10: what is said is written first, and survives a crash."""
 
+import random
 from types import MappingProxyType
 
 import pytest
 
 from bdn.pbft.application import AppendLog
-from bdn.pbft.events import Broadcast, Persist, Send, Start, Suspect
-from bdn.pbft.journal import JournalError, Voted, compact, decode_journal
-from bdn.pbft.messages import Commit, NewView, Prepare, Prepared, PrePrepare, ViewChange
-from bdn.pbft.wire import decode_message
+from bdn.pbft.events import Broadcast, Persist, Receive, Send, Start, Suspect
+from bdn.pbft.journal import Executed, JournalError, Voted, compact, decode_journal
+from bdn.pbft.messages import (
+    Checkpoint,
+    Commit,
+    NewView,
+    Prepare,
+    Prepared,
+    PrePrepare,
+    ViewChange,
+)
+from bdn.pbft.wire import decode_message, encode_message
 
 
 def said(effects):
@@ -242,3 +251,102 @@ def test_an_execution_that_cannot_be_done_yet_waits_and_is_tried_again(world, mo
     effects = w.step(1, Poke())
     assert any(isinstance(effect, Decided) for effect in effects)
     assert w.replicas[1].executed == 1
+
+
+def essence(replica):
+    """What a restarted replica must know, however its journal was kept."""
+    core = replica._core
+    return (replica.view, replica.active, replica.executed, replica.stable, replica.stable_proof,
+            core.stable_snapshot, replica.prepared_certificates(), replica.replies,
+            replica.application.operations, core.next_sequence, core.new_view,
+            core.view_changes.get(replica.index),
+            {slot.sequence: (slot.pre_prepare, slot.voted, slot.committing, slot.seal, slot.bodies)
+             for slot in core.log})
+
+
+def restless(world, seed):
+    """Journals full of checkpoints, view changes and executions that overtake one another."""
+    rng = random.Random(seed)
+    w = world(status_ms=60, request_timeout_ms=150)
+    for step in range(14):
+        w.drop = lambda source, to, m, step=step: rng.random() < 0.1 or (
+            isinstance(m, Checkpoint) and step % 4 == 1)
+        for client in ("c0", "c1"):
+            if w.clients[client].outstanding is None:
+                w.submit(client, b"%d" % step)
+        w.run(rng.randrange(20, 120))
+        if step % 5 == 4:
+            for i in rng.sample(range(4), rng.randrange(1, 4)):
+                w.step(i, Suspect(w.replicas[i].view + 1))
+    return w
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_compacted_journal_of_any_length_is_read_and_means_the_same(world, seed):
+    """`compact` of every prefix: also where an execution precedes the stable checkpoint, where a
+    view was given up, or where the last checkpoint's snapshot was not written."""
+    w = restless(world, seed)
+    shorter = 0
+    for i in range(4):
+        journal = w.journals[i]
+        for length in range(0, len(journal) + 1, 3):
+            whole = w.build(i, journal[:length])
+            short = compact(journal[:length])
+            assert essence(w.build(i, short)) == essence(whole)
+            assert compact(short) == short
+            shorter += len(short) < length
+    assert shorter > 20
+
+
+def test_a_compacted_journal_still_gives_up_the_view(world):
+    """Rule 10e: the VIEW-CHANGE stays, else the replica would vote in a view that it has left."""
+    w = world()
+    for k in range(5):
+        w.submit(operation=b"%d" % k)
+        w.run(60)
+    w.drop = lambda *_: True
+    w.step(1, Suspect(3))
+    again = w.build(1, compact(w.journals[1]))
+    assert (again.view, again.status) == (3, "view-change")
+    assert not again.step(Receive(0, encode_message(w.pre_prepare(0, 6, w.payload(w.request())))))
+
+
+def test_a_durable_application_that_is_ahead_signs_no_past_state(world):
+    """Rule 5: a CHECKPOINT is for the state at its number; a later state is not that one."""
+
+    class Durable(AppendLog):
+        """Keeps what it executed, and answers for it again."""
+
+        def execute(self, sequence, payload, seal):
+            if sequence <= self._height:
+                return []
+            return super().execute(sequence, payload, seal)
+
+    kept = {}
+
+    def make(w, index):
+        if index not in kept:
+            keys = {c: i.public_key for c, i in w.client_ids.items()}
+            kept[index] = Durable(b"test", keys, w.signing(index))
+        return kept[index]
+
+    w = world(make_application=make)
+    w.drop = lambda source, to, m: isinstance(m, Checkpoint)
+    for k in range(6):
+        w.submit(operation=b"%d" % k)
+        w.run(60)
+    cut = next(k for k, data in enumerate(w.journals[1])
+               if isinstance(decode_journal(data), Executed)
+               and decode_journal(data).seal.sequence == 3)
+    w.crash(1)
+    w.restart(1, w.journals[1][:cut])
+    assert (w.replicas[1].executed, w.replicas[1].application.height()) == (2, 6)
+    w.run(600)
+    assert w.replicas[1].executed == 6
+    w.drop = lambda *_: False
+    for k in range(6):
+        w.submit(operation=b"%d" % k)
+        w.run(300)
+    assert not w.reached("diverged")
+    assert w.replicas[1].stable == w.replicas[0].stable == 12
+    assert w.operations(1) == w.operations(0)
