@@ -36,7 +36,8 @@ Eight questions, each a table::
    rules give in the worst case, with d = 10 ms; the worst of ten seeds stands beside it.
 
    * *primary crashed*: T for the request, then VIEW-CHANGE, NEW-VIEW and the normal case: T + 8d.
-   * *f primaries crashed*: T + (2^(f−1) − 1) V + (f + 7) d, since each failed view doubles V.
+   * *k primaries crashed* (f, but at most 4): T + (2^(k−1) − 1) V + (k + 7) d, since each failed
+     view doubles V.
    * *primary lies* (another batch for each backup): as the first.
    * *partition healed* (no quorum for 300 ms): a view change under way is repeated by the next
      STATUS, and at worst the next view is needed: S + V + T + 8d.
@@ -355,7 +356,7 @@ D, T, V, S = 10, 200, 400, 200
 
 def failures(n: int) -> dict[str, tuple[dict[str, Any], float, float]]:
     """Scenarios by name, with when the fault strikes or ends, and the bound for what follows."""
-    f = (n - 1) // 3
+    dead = min((n - 1) // 3, 4)
     names = [str(i) for i in range(n)]
     one = [{"client": "c0", "at_ms": 0, "operation": "a"}]
     half = [{"to_ms": 300, "groups": [[*names[:n // 2], "clients"], names[n // 2:]]}]
@@ -367,9 +368,9 @@ def failures(n: int) -> dict[str, tuple[dict[str, Any], float, float]]:
     return {
         "no fault": ({"requests": one}, 0, 6 * D),
         "primary crashed": ({"requests": one, "crash": [{"replica": "0"}]}, 0, T + 8 * D),
-        "f primaries crashed": (
-            {"requests": one, "crash": [{"replica": i} for i in names[:f]]}, 0,
-            T + (2 ** (f - 1) - 1) * V + (f + 7) * D),
+        f"{dead} primaries crashed": (
+            {"requests": one, "crash": [{"replica": i} for i in names[:dead]]}, 0,
+            T + (2 ** (dead - 1) - 1) * V + (dead + 7) * D),
         "primary lies": (
             {"requests": one, "equivocate": [
                 {"replica": "0", "view": 0, "sequence": 1, "groups": groups}]}, 0, T + 8 * D),

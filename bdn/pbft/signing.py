@@ -9,9 +9,8 @@ schedules can be explored (`HashSigning`) and so that the protocol's own cost ca
 """
 
 import hashlib
-from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -55,7 +54,11 @@ class Signing(Protocol):
 
 def signed(message: M, instance: bytes, signing: Signing) -> M:
     """Return ``message`` with its signature made by ``signing``."""
-    return replace(message, signature=signing.sign(*statement(instance, message)))
+    signature = signing.sign(*statement(instance, message))
+    cls: Any = type(message)
+    *unsigned, _ = cls.__slots__  # the signature is every message's last field
+    made: M = cls(*[getattr(message, name) for name in unsigned], signature)
+    return made
 
 
 def verify_message(message: Message, cluster: Cluster, signing: Signing) -> None:
