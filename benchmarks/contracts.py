@@ -185,13 +185,13 @@ def hostile(report: Report) -> None:
     """
     contracts = {"other": compile_contract(OTHER, "other")}
     names = list(HOSTILE)[::8] if report.quick else list(HOSTILE)
-    gas = 150_000 if report.quick else 2_000_000
+    gas = 150_000 if report.quick else 400_000
     seconds, size = {}, {}
     for name in names:
         contract = hostile_contract(name, keep=False)
         contract.engine("closures")
         spent, taken = gas, 0.0
-        while taken < 0.005:  # some host functions leave much gas unused
+        while taken < 0.004:  # some host functions leave much gas unused
             begin = time.process_time()
             contract.call("main", gas=spent, contracts=contracts)
             taken, last, spent = time.process_time() - begin, spent, 4 * spent

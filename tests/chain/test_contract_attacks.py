@@ -1,6 +1,5 @@
 """A corpus of attacks: each is refused or stopped by gas, in bounded memory and time."""
 
-import time
 import tracemalloc
 
 import pytest
@@ -9,10 +8,10 @@ from bdn.chain.contracts import ContractError, compile_contract
 from bdn.chain.contracts.limits import MAX_STACK
 
 GAS = 120_000
-SECONDS = 5.0
-"""Generous: undisturbed, the slowest takes a twentieth."""
-MEGABYTES = 16
-"""At most 16 bytes of text or two list items a gas, and what short-lived copies add."""
+MEGABYTES = 4
+"""Eight bytes per gas, what short-lived copies add, and the call itself."""
+SOURCE_MEGABYTES = 64
+"""The tree that Python makes of the longest source, several times over."""
 
 ESCAPES = [
     "().__class__", "''.__class__.__mro__", "[].append.__self__", "'{0.__class__}'.format(1)",
@@ -73,12 +72,14 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_hostile_sources_are_refused_quickly(name: str) -> None:
+def test_hostile_sources_are_refused(name: str) -> None:
     """Size and depth are capped before parsing."""
-    begin = time.perf_counter()
+    tracemalloc.start()
     with pytest.raises(ContractError):
         compile_contract(SOURCES[name])
-    assert time.perf_counter() - begin < SECONDS
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < SOURCE_MEGABYTES * 2**20
 
 
 BOMBS = {
@@ -150,18 +151,16 @@ BOMBS = {
 @pytest.mark.parametrize("engine", ["walker", "closures"])
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_stopped(name: str, engine: str) -> None:
-    """Stopped by gas or by a limit, with little memory and time; nothing is left behind."""
+    """Stopped by gas or by a limit, with little memory; nothing is left behind."""
     body = "".join(f"    {line}\n" for line in BOMBS[name].split("\n"))
     contract = compile_contract(
         f"any: any\nmap: map[int, bytes]\n@public\ndef main():\n{body}", "bomb")
     tracemalloc.start()
-    begin = time.perf_counter()
     receipt = contract.call("main", gas=GAS, engine=engine)
-    elapsed, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert receipt.status in ("out-of-gas", "failed", "reverted"), receipt
     assert receipt.gas_used <= GAS
-    assert elapsed < SECONDS
     assert peak < MEGABYTES * 2**20
 
 

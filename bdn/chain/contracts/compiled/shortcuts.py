@@ -63,8 +63,8 @@ def binary(table: GasTable, name: str, left: Code, right: Code, literal: Any) ->
             return _plus(left, right, table.bytes_per_gas)
         return _linear(_LINEAR[name], full, left, right)
     if name in _SMALL:
-        if _small(literal) and literal:
-            return _small_by(_SMALL[name], full, left, literal)
+        if name in ("//", "%") and _small(literal) and literal:
+            return _division_by(_SMALL[name], full, left, literal)
         return _of_small(_SMALL[name], full, left, right)
     return lambda m, f: full(m, left(m, f), right(m, f))
 
@@ -129,13 +129,11 @@ def _of_small(native: Native, full: op.Operation, left: Code, right: Code) -> Co
     return run
 
 
-def _small_by(native: Native, full: op.Operation, left: Code, literal: int) -> Code:
+def _division_by(native: Native, full: op.Operation, left: Code, literal: int) -> Code:
     def run(m: CallMachine, f: list[Any]) -> Any:
         a = left(m, f)
         if type(a) is int and MINUS < a < SMALL:
-            result = native(a, literal)
-            if result > MINUS:
-                return result
+            return native(a, literal)
         return full(m, a, literal)
 
     return run
