@@ -34,6 +34,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "shifts to the left": ("x = 1", "x << 8000"),
     "shifts to the right": (LONG, "x >> 8100"),
     "bits of long numbers": (BOTH, "x & z"),
+    "bits of long and negative numbers": (BOTH, "x | -z"),
     "bits that vanish": (LONG, "x ^ x"),
     "long complements": (LONG, "~x"),
     "long negatives": (LONG, "-x"),
@@ -117,6 +118,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
         "x = [chr2 * 60 + (chr4 if a % 10 else '') + str((a * 7919) % 1009) for a in range(900)]",
         "sorted(x)"),
     "maximum": ("x = [1] * 5000", "max(x)"),
+    "minimum of texts": ("x = ['ab' * 15] * 5000", "min(x)"),
     "maximum of arguments": ("x = b'a' * 31", "max(x, x, x, x, x, x, x, x)"),
     "sum": ("x = [1 << 40] * 5000", "sum(x)"),
     "sum of long numbers": ("x = [1 << 8000] * 5000", "sum(x)"),
@@ -157,6 +159,13 @@ HOSTILE: dict[str, tuple[str, str]] = {
     # statements and calls
     "nothing": ("", "pass"),
     "conditions": ("x = 1", "1 if x else 2"),
+    "lengths": ("x = [7] * 1000", "len(x)"),
+    "truth": ("x = [7] * 1000", "bool(x)"),
+    "absence": ("x = None", "x is None"),
+    "requirements": ("", "require(True, 'no')"),
+    "branches": ("x = 1", "if x:\n    pass"),
+    "loops that are left": ("", "for a in range(3):\n    break"),
+    "loops that go on": ("", "for a in range(3):\n    continue"),
     "logic": ("x = 1", "x and x and x and x"),
     "context": ("", "context.sender"),
     "private calls": ("x = 1", "helper(x)"),
@@ -231,7 +240,8 @@ def hostile_contract(name: str, keep: bool) -> Contract:
     """Return the program ``name``; with ``keep``, an expression's values stay in a list."""
     before, work = HOSTILE[name]
     first = work.partition("\n")[0]
-    statement = (first.endswith((":", "pass")) or first.startswith(("del ", "emit(", "a, b"))
+    statement = (first.endswith((":", "pass"))
+                 or first.startswith(("del ", "emit(", "a, b", "require("))
                  or " = " in first.partition("(")[0] or ("] = " in first))
     line = work if statement else f"kept.append({work})" if keep else f"y = {work}"
     body = [*before.split("\n"), "for i in range(1000000000):",

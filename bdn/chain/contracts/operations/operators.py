@@ -180,7 +180,7 @@ def equal(m: GasMeter, a: Any, b: Any, depth: int = 0) -> bool:
         if kind is str or kind is bytes:
             scan(m, min(len(a), len(b)))
         elif kind is int:
-            charge(m, min(words(a), words(b)) >> 3)
+            charge(m, min(words(a), words(b)) >> 2)
         return bool(a == b)
     if depth >= MAX_DEPTH:
         raise CallFailure("depth", MAX_DEPTH)
@@ -202,7 +202,7 @@ def _ordered(m: GasMeter, what: str, a: Any, b: Any) -> None:
     if kind is not type(b) or kind not in (int, str, bytes):
         raise mismatch(what, a, b)
     if kind is int:
-        charge(m, min(words(a), words(b)) >> 3)
+        charge(m, min(words(a), words(b)) >> 2)
     else:
         scan(m, min(len(a), len(b)))
 
