@@ -26,6 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import bdn.pbft
 
 SOURCE = Path(bdn.pbft.__file__).parent
@@ -330,7 +332,7 @@ def notice(mutation: Mutation | None, tests: tuple[str, ...], every: bool = Fals
         for test in tests:
             try:
                 run_test(modules, test)
-            except Exception:  # noqa: BLE001 - however the test fails, it has noticed
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001 - it has noticed
                 failed.append(test)
                 if not every:
                     break
@@ -340,9 +342,10 @@ def notice(mutation: Mutation | None, tests: tuple[str, ...], every: bool = Fals
 # --- the list -------------------------------------------------------------------------------------
 
 
-NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT, LIVE = (
+NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT, LIVE, SAFE = (
     f"test_pbft_{name}" for name in (
-        "normal", "view_change", "checkpoint", "recovery", "bounds", "client", "liveness"))
+        "normal", "view_change", "checkpoint", "recovery", "bounds", "client", "liveness",
+        "safeguards"))
 
 
 def m(rule: str, function: str, edit: Edit, file: str, *tests: str) -> Mutation:
@@ -651,13 +654,190 @@ MUTATIONS = [
     m("12b one in flight", "propose_ready",
       swap("1 if core.cluster.sequential else core.cluster.pipeline", "core.cluster.pipeline"),
       NORMAL, "test_sequential_has_one_proposal_in_flight"),
+    # details of the rules above
+    m("7a view changes trusted by their sender", "verify_new_view",
+      swap("core.view_changes.get(part.replica) != part",
+           "part.replica not in core.view_changes"),
+      SAFE, "test_a_view_change_shown_by_a_primary_is_not_believed_for_its_senders_name"),
+    m("1 one digest at a number", "propose_ready", unassigned("next_sequence"),
+      NORMAL, "test_requests_of_many_clients_share_a_batch"),
+    m("10e the view given up survives compaction", "compact",
+      swap("i == last_view[type(record)]", "False"),
+      SAFE, "test_a_view_given_up_stays_given_up_in_a_compacted_journal"),
+    m("9e replies to this request", "Client._take",
+      swap("message.timestamp != self._request.timestamp", "False"),
+      SAFE, "test_replies_to_an_older_request_are_not_believed"),
+    m("9e replies forgotten at the next request", "Client.submit", without("clear"),
+      NORMAL, "test_four_replicas_execute_a_request_in_order_and_the_client_accepts_it"),
+    m("1e signed requests in a batch", "AppendLog.accepts", without("verify"),
+      NORMAL, "test_an_invalid_payload_gets_no_prepare"),
+    m("1e known clients in a batch", "AppendLog.accepts", without("check_request"),
+      SAFE, "test_a_batch_holds_requests_of_known_clients_under_their_own_keys"),
+    m("11c answered in this period only", "on_status_timer", without("clear", 2),
+      CHECK, "test_a_replica_behind_a_checkpoint_fetches_the_state"),
+    m("8b views never go back", "start", never("target"),
+      SAFE, "test_no_suspicion_leads_back"),
+    m("8d failures are counted", "start", unassigned("failures"),
+      VIEW, "test_a_silent_primary_is_replaced_and_the_request_executed"),
+    Mutation("6 P above the checkpoint", "start", swap("slot.sequence > core.low", "True"),
+      equivalent="A stable checkpoint has cut the log, so no slot lies at or below it."),
+    m("8c own VIEW-CHANGE is considered", "start", without("consider"),
+      SAFE, "test_a_number_is_used_once_also_above_what_o_carries"),
+    m("6 told to everybody", "start", without("broadcast"),
+      VIEW, "test_what_was_prepared_survives_a_failed_view_change"),
+    m("8a no request timer while changing", "_stop", never("request_timer"),
+      VIEW, "test_timers_stop_when_a_view_begins"),
+    m("8d no view timer after the view began", "_stop", never("view_timer"),
+      VIEW, "test_a_silent_primary_is_replaced_and_the_request_executed"),
+    m("4b inactive while changing", "leave", unassigned("active"),
+      NORMAL, "test_during_a_view_change_no_vote_is_taken"),
+    m("7 the NEW-VIEW of a view left is not passed on", "leave", unassigned("new_view"),
+      SAFE, "test_a_replica_that_gave_a_view_up_does_not_pass_on_how_it_began"),
+    Mutation("7e nothing unvoted after a view", "leave", without("clear", 1),
+      equivalent="Slots lose their proposal with the view, and `reconsider` drops slots without "
+                 "one."),
+    m("9 requests in flight may be proposed again", "leave", without("clear", 2),
+      SAFE, "test_a_request_proposed_in_vain_is_proposed_again_in_a_later_view"),
+    m("7d votes for past views are forgotten", "leave", without("forget_held_back"),
+      BOUNDS, "test_held_back_messages_go_when_their_view_is_passed"),
+    m("6 a VIEW-CHANGE to a view entered is past", "on_view_change",
+      swap("message.view == core.view and core.active", "False"),
+      SAFE, "test_what_belongs_to_the_beginning_of_a_view_that_began_is_past"),
+    Mutation("8f own VIEW-CHANGE joins nobody", "consider", swap("i != core.index", "True"),
+      equivalent="A replica's own VIEW-CHANGE is to the view that it is in, never above it."),
+    m("7a V is of one view", "consider", swap("m.view == core.view", "m.view >= core.view"),
+      SAFE, "test_a_primary_shows_view_changes_to_its_own_view_only"),
+    m("8d first timer is not doubled", "consider", swap("core.failures - 1", "core.failures"),
+      VIEW, "test_the_view_timer_starts_only_after_a_quorum"),
+    Mutation("8c no timer in a view", "consider", never("active"),
+      equivalent="An active replica keeps VIEW-CHANGEs to later views only, and joins at f + 1 "
+                 "of them, so no count reaches q."),
+    m("8c set once", "consider", swap("not core.view_timer", "True"),
+      SAFE, "test_a_liar_cannot_put_off_the_new_view_timer"),
+    Mutation("7a V of exactly q", "_begin",
+      swap("tuple(votes[i] for i in sorted(votes))[:core.cluster.q]",
+           "tuple(votes[i] for i in sorted(votes))"),
+      equivalent="More than q VIEW-CHANGEs in a NEW-VIEW are as good, and are accepted."),
+    m("10e own NEW-VIEW written", "_begin", without("persist"),
+      BACK, "test_every_vote_is_written_before_it_is_sent"),
+    m("10e entered view written", "on_new_view", without("persist"),
+      BACK, "test_an_entered_view_is_entered_after_a_restart"),
+    m("7 a NEW-VIEW of a view entered is past", "on_new_view",
+      swap("message.view == core.view and core.active", "False"),
+      SAFE, "test_what_belongs_to_the_beginning_of_a_view_that_began_is_past"),
+    m("7b O without payloads", "verify_new_view", never("payload"),
+      SAFE, "test_o_names_digests_and_carries_no_payloads"),
+    Mutation("7e primary votes for O", "enter", swap("slot.sequence > core.executed", "False"),
+      equivalent="The proposal stays among those not voted for, and `reconsider` votes in the "
+                 "same step."),
+    Mutation("7e backups vote for O", "enter", without("reconsider"),
+      equivalent="`Replica._go_on` reconsiders at the end of the same step."),
+    m("7d held-back votes are taken", "enter", unassigned("retake"),
+      VIEW, "test_a_silent_primary_is_replaced_and_the_request_executed"),
+    Mutation("7 old VIEW-CHANGEs are dropped", "install", unassigned("view_changes"),
+      equivalent="One to the view entered or below is counted nowhere, and its sender's next "
+                 "takes its place."),
+    m("7 numbers go on above O", "install", swap("proposal.sequence + 1", "proposal.sequence"),
+      SAFE, "test_a_number_is_used_once_also_above_what_o_carries"),
+    m("9 what O carries is in flight", "install", without("update"),
+      SAFE, "test_a_request_that_o_carries_is_not_proposed_again"),
+    m("11c signed STATUS", "on_status", without("verify_message"),
+      SAFE, "test_an_unsigned_status_or_fetch_uses_up_no_answer"),
+    m("11c signed FETCH", "on_fetch", without("verify_message"),
+      SAFE, "test_an_unsigned_status_or_fetch_uses_up_no_answer"),
+    m("10f no view for those who have it", "_send_view",
+      swap("message.view > core.view", "False"),
+      SAFE, "test_a_replica_that_is_ahead_is_sent_nothing_old"),
+    m("10f votes for what is undecided", "_send_votes",
+      swap("slot.sequence > message.executed", "True"),
+      SAFE, "test_a_replica_that_is_ahead_is_sent_nothing_old"),
+    m("10f nobody moving fetches", "_fetch_ahead",
+      swap("core.executed != core.executed_at_tick", "False"),
+      SAFE, "test_a_replica_that_moves_fetches_nothing"),
+    m("10f another one is asked", "_fetch_ahead", without("add"),
+      SAFE, "test_who_answers_nothing_is_not_asked_again_at_once"),
+    m("2g the next entry only", "_take_decided",
+      swap("message.sequence != core.executed + 1", "False"),
+      SAFE, "test_a_fetched_entry_is_the_next_one_within_the_window"),
+    m("1d entries inside the window", "_take_decided",
+      swap("message.sequence > core.high", "False"),
+      SAFE, "test_a_fetched_entry_is_the_next_one_within_the_window"),
+    m("2c a seal is verified", "_take_decided", without("verify_decided"),
+      CHECK, "test_a_fetched_decision_proves_itself"),
+    m("2c a null request has no body", "_refuse_wrong_body", never("data", nth=1),
+      SAFE, "test_a_null_request_comes_without_a_body"),
+    m("5e never back to a checkpoint", "_take_checkpoint",
+      swap("message.sequence <= core.executed", "False"),
+      SAFE, "test_an_old_checkpoint_takes_nothing_back"),
+    m("5e execution goes on above the checkpoint", "finish_restore", unassigned("executed"),
+      CHECK, "test_a_replica_behind_a_checkpoint_fetches_the_state"),
+    m("5c restored checkpoint is adopted", "finish_restore", without("adopt"),
+      SAFE, "test_a_restored_checkpoint_moves_the_window"),
+    m("10 restored checkpoint is written", "finish_restore", without("persist_stable"),
+      CHECK, "test_an_application_that_restores_by_itself_is_waited_for"),
+    m("7g a body of the proposal", "_take_body", without("_refuse_wrong_body"),
+      SAFE, "test_a_fetched_body_is_of_the_proposals_digest"),
+    m("10f the status timer goes on", "on_status_timer", without("set_timer"),
+      CHECK, "test_a_replica_behind_a_checkpoint_fetches_the_state"),
+    m("9c waiting requests are relayed again", "on_status_timer", without("relay"),
+      SAFE, "test_a_waiting_request_goes_to_the_primary_again_when_nothing_moves"),
+    m("10 another's journal", "_replay", never("index"),
+      BACK, "test_foreign_and_broken_journals_are_refused"),
+    m("8d failures survive", "_replay", unassigned("failures"),
+      SAFE, "test_failures_survive_a_restart"),
+    m("10c a vote survives", "_replay_vote", unassigned("voted"),
+      SAFE, "test_a_vote_goes_on_counting_after_a_restart"),
+    m("10b a number used survives", "_replay_vote", unassigned("next_sequence"),
+      BACK, "test_a_restarted_primary_never_uses_a_number_twice"),
+    m("10c own PREPARE survives", "_replay_vote", unassigned("prepares"),
+      SAFE, "test_a_vote_goes_on_counting_after_a_restart"),
+    Mutation("10 a vote's view survives compaction", "_replay_vote", never("view", nth=1),
+      equivalent="`compact` drops a NEW-VIEW only where a later one follows, which leaves the "
+                 "older view again."),
+    Mutation("10d COMMIT survives", "_replay_prepared", unassigned("committing"),
+      equivalent="`Replica._start` makes what is prepared committing again, with the same "
+                 "COMMIT."),
+    m("10d own COMMIT survives", "_replay_prepared", unassigned("commits"),
+      SAFE, "test_a_commit_goes_on_counting_after_a_restart"),
+    m("10d P of highest view survives", "_replay_prepared",
+      swap("slot.certificate.pre_prepare.view <= proposal.view", "False"),
+      SAFE, "test_the_certificate_of_the_highest_view_survives_a_restart"),
+    m("10 execution survives", "_replay_execution", without("apply"),
+      BACK, "test_executed_entries_and_replies_survive"),
+    m("5a own CHECKPOINT survives", "_replay_execution", without("note_own"),
+      SAFE, "test_its_own_checkpoint_goes_on_counting_after_a_restart"),
+    m("5b replies survive", "_replay_stable", unassigned("replies"),
+      BACK, "test_the_last_replies_are_restored_with_the_checkpoint"),
+    m("5c stable checkpoint survives", "_replay_stable", without("adopt"),
+      BACK, "test_executed_entries_and_replies_survive"),
+    m("10e given-up view is told again", "Replica._start", without("broadcast"),
+      BACK, "test_a_given_up_view_stays_given_up"),
+    m("10f the status timer starts", "Replica._start", without("set_timer"),
+      CHECK, "test_a_replica_that_missed_decisions_fetches_them_with_their_seals"),
+    m("9e own replies", "Client._take", swap("message.client != self.name", "False"),
+      SAFE, "test_replies_to_another_client_are_not_believed"),
+    Mutation("9e one reply of each replica", "Client._take",
+      swap("message.replica in self._replies", "False"),
+      equivalent="Replies are kept by replica, so a second one takes the place of the first."),
+    m("9a the primary of the latest view", "Client._take", unassigned("_view"),
+      CLIENT, "test_the_next_request_goes_to_the_primary_that_answered"),
+    m("9a again and again", "Client.timeout",
+      swap("[Broadcast(encode_message(self._request)), self._timer()]",
+           "[Broadcast(encode_message(self._request))]"),
+      CLIENT, "test_an_unanswered_request_goes_to_everybody"),
+    m("9 rising timestamps", "Client.submit", never("chosen"),
+      CLIENT, "test_misuse_is_refused"),
+    m("9 one request at a time", "Client.submit", never("_request"),
+      CLIENT, "test_misuse_is_refused"),
+    m("9d once over snapshots", "AppendLog.restore", unassigned("_last", nth=1),
+      SAFE, "test_a_restored_log_executes_nothing_twice"),
 ]
 
 
 def every_test() -> tuple[str, ...]:
-    """Return every test of the seven files that needs no more than a ``world``."""
+    """Return every test of the eight files that needs no more than a ``world``."""
     found = []
-    for file in (NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT, LIVE):
+    for file in (NORMAL, VIEW, CHECK, BACK, BOUNDS, CLIENT, LIVE, SAFE):
         tree = ast.parse((HERE / f"{file}.py").read_text(encoding="utf-8"))
         found += [f"{file}:{node.name}" for node in tree.body
                   if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
