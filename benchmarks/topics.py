@@ -35,7 +35,8 @@ TOPICS = (
     Topic("table_one", "Table 1", "Qualitative; no numbers."),
     Topic("accuracy"), Topic("sealing"), Topic("paillier"),
     Topic("contracts"), Topic("mining"),
-    Topic("learning"), Topic("voc"), Topic("ledger"), Topic("pbft"), Topic("ethereum"),
+    Topic("learning"), Topic("voc"), Topic("ledger"), Topic("pbft"),
+    Topic("pbft_liveness"), Topic("ethereum"),
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("name", ["pbft", "contracts", "ledger"])
+@pytest.mark.parametrize("name", ["pbft", "pbft_liveness", "contracts", "ledger"])
 def test_the_quick_profile_runs_to_its_end_and_writes_rows(name: str, tmp_path: Path) -> None:
     """One command each, with JSON."""
     out = tmp_path / f"{name}.json"
