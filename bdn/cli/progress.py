@@ -27,6 +27,7 @@ class Progress:
         self._started = time.monotonic()
         self._devices: dict[str, dict[str, float]] = {}
         self._line = "loading data"
+        self._reason = ""
         self._epoch = 0
         self._blocks: list[str] = []
         self._accuracies: list[float] = []
@@ -69,6 +70,9 @@ class Progress:
                           "clip")
             case "refused" | "transaction-refused" | "failed" | "spoiled":
                 self._say(f"{record['node']}: {record['event']}: {record.get('reason', '')}")
+            case "waiting" | "process-ended" if record["reason"] != self._reason:
+                self._reason = record["reason"]  # every edge server says the same
+                self._say(self._reason)
             case "epoch-done":
                 self._epoch = record["epoch"]
                 self._accuracies.append(record["accuracy"])

@@ -80,6 +80,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--processes", is_flag=True,
               help="Each device and edge server in an operating-system process of its own, over "
                    "sockets and in real time.")
+@click.option("--restart/--no-restart", default=True, show_default=True,
+              help="With --processes: start a process that died again, from its store.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/latest"),
               show_default=True, help="Folder of the run.")
 @click.option("--force", is_flag=True, help="Replace a run that is there already.")
@@ -87,7 +89,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.pass_context
 def run(
     context: click.Context, /, out: Path, force: bool, as_json: bool, preset: str | None,
-    processes: bool, **options: Any,
+    processes: bool, restart: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train a CNN together: seal, agree, open, for real.
 
@@ -100,7 +102,7 @@ def run(
         check_playable(config)
     check_free(out, force)
     people = from_data(config)  # broken data show before anything is written or replaced
-    drive(config, RunFolder.create(out, config, force), as_json, people, processes)
+    drive(config, RunFolder.create(out, config, force), as_json, people, processes, restart)
 
 
 def _preset(context: click.Context, name: str | None) -> dict[str, Any]:
@@ -111,12 +113,12 @@ def _preset(context: click.Context, name: str | None) -> dict[str, Any]:
 
 def drive(
     config: RunConfig, folder: RunFolder, as_json: bool, people: Participants | None = None,
-    processes: bool = False,
+    processes: bool = False, restart: bool = True,
 ) -> None:
     """Complete a run in ``folder``, showing progress on standard error.
 
     ``people`` are loaded from the config's data where they are None; with ``processes``, each node
-    has a process of its own.
+    has a process of its own, which is started again when it dies unless ``restart`` is False.
     """
     opened: Callable[..., AbstractContextManager[Run | ProcessRun]] = (
         opened_processes if processes else opened_run)
@@ -124,7 +126,8 @@ def drive(
         click.echo("Deterministic: every key follows from the seed, so nothing here is secret.",
                    err=True)
     with Progress(config) as progress, opened(
-            config, folder, listen=progress.hear, participants=people) as run:
+            config, folder, listen=progress.hear, participants=people,
+            **({"restart": restart} if processes else {})) as run:
         history = run.complete()
     write_report(folder.path)
     if as_json:

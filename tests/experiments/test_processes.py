@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.processes.central import (
@@ -27,6 +29,7 @@ from bdn.experiments.processes.central import (
 )
 from bdn.experiments.processes.central_run import CentralRun
 from bdn.experiments.processes.errors import ProcessError
+from bdn.experiments.processes.links import local_addresses
 from bdn.experiments.processes.parts import SenderRole, TrainerRole
 from bdn.experiments.processes.run import ProcessRun, opened_processes
 from bdn.experiments.run import opened_run
@@ -135,7 +138,7 @@ def test_killed_device_and_edge_server_cost_the_run_nothing_else(
                 os.kill(run.children.all[name].pid, signal.SIGKILL)
 
     folder = RunFolder.create(tmp_path / "run", config)
-    with opened_processes(config, folder, tolerate=True, listen=kill_in_the_middle) as run:
+    with opened_processes(config, folder, restart=False, listen=kill_in_the_middle) as run:
         history = run.complete()
     assert set(run.dead) == set(doomed)
     assert "SIGKILL" in run.dead["edge-3"]
@@ -146,10 +149,47 @@ def test_killed_device_and_edge_server_cost_the_run_nothing_else(
     assert verify_run(folder.path / "ledger.sqlite") == history["edges"][0]["height"]
 
 
-def test_a_process_that_dies_ends_the_run_with_its_name(
+def test_killed_processes_are_started_again_from_their_stores(
+    tiny: Callable[..., RunConfig],
+    in_processes: tuple[ProcessRun, dict[str, Any]], tmp_path: Path,
+) -> None:
+    """The primary, a backup and a device: the run ends as if nothing had been."""
+    config = tiny(**REAL, deadline_seconds=20.0)
+    doomed = ["edge-0", "device-2", "edge-3"]
+    started: list[str] = []
+
+    def kill(event: dict[str, Any]) -> None:
+        if event["event"] == "sealed" and event["node"] == "edge-1" and doomed:
+            os.kill(run.children.all[doomed.pop()].pid, signal.SIGKILL)
+        if event["event"] == "process-started" and event.get("again"):
+            started.append(event["node"])
+
+    folder = RunFolder.create(tmp_path / "run", config)
+    with opened_processes(config, folder, listen=kill) as run:
+        history = run.complete()
+    assert sorted(started) == ["device-2", "edge-0", "edge-3"]
+    assert not run.dead
+    undisturbed, expected = in_processes
+    assert np.array_equal(run.reference.progress.w, undisturbed.reference.progress.w)
+    assert [len(row["contributors"]) for row in history["epochs"]] == [4, 4, 4]
+    assert [row["accuracy"] for row in history["epochs"]] == [
+        row["accuracy"] for row in expected["epochs"]]
+    assert verify_run(folder.path / "ledger.sqlite") > 0
+    assert not any(is_alive(child.pid) for child in run.children.all.values())
+
+
+def test_an_honest_run_refuses_nothing(
+    in_processes: tuple[ProcessRun, dict[str, Any]]
+) -> None:
+    """A blob that is not here yet, asked for by a server that asks everybody, is no refusal."""
+    _, history = in_processes
+    assert history["refused"] == []
+
+
+def test_a_process_that_dies_ends_the_run_where_too_few_are_left(
     tiny: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    """Unless it was asked to go on; and nobody is left behind."""
+    """The message names it, and says what is missing; nobody is left behind."""
     config = tiny(**SMALL)
 
     def kill(event: dict[str, Any]) -> None:
@@ -157,8 +197,10 @@ def test_a_process_that_dies_ends_the_run_with_its_name(
             os.kill(run.children.all["device-2"].pid, signal.SIGTERM)
 
     with (
-        opened_processes(config, RunFolder.create(tmp_path / "run", config), listen=kill) as run,
-        pytest.raises(ProcessError, match=r"process of device-2 was killed by SIGTERM"),
+        opened_processes(config, RunFolder.create(tmp_path / "run", config), listen=kill,
+                         restart=False) as run,
+        pytest.raises(ProcessError, match=r"process of device-2 was killed by SIGTERM.*; "
+                                          r"2 of 3 devices are left, and 3 must contribute"),
     ):
         run.complete()
     assert not any(is_alive(child.pid) for child in run.children.all.values())
@@ -173,6 +215,40 @@ def test_a_process_that_cannot_begin_says_why(
     with opened_processes(config, folder) as run, pytest.raises(ProcessError, match="edge-0"):
         run.complete()
     assert not any(is_alive(child.pid) for child in run.children.all.values())
+
+
+def test_a_run_leaves_nothing_in_the_folder_for_temporary_files_however_long_its_path(
+    tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's path has a bound of about a hundred bytes; sockets with names alone have none."""
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    config = tiny(**SMALL, epochs=1)
+    with opened_processes(config, RunFolder.create(tmp_path / "run", config)) as run:
+        run.complete()
+    assert list(long.iterdir()) == []
+
+
+def test_where_sockets_have_paths_a_long_one_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systems without Linux's names for sockets."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
+    if len(str(tmp_path)) < 80:
+        with local_addresses(2, "unix") as addresses:
+            assert all(address.startswith(f"unix:{tmp_path}/t/bdn-") for address in addresses)
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with (
+        pytest.raises(UsageError, match="set TMPDIR to a shorter path"),
+        local_addresses(2, "unix"),
+    ):
+        pass
+    assert list(long.iterdir()) == []
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -250,7 +326,7 @@ def test_the_central_trainer_trains_on_everybodys_data_and_tells_all(
     """Fig. 5's "without": as many iterations as all devices together, and the model goes back."""
     config = tiny(**REAL)
     run = CentralRun(config)
-    names = tuple(part.name for part in run.parts(Path())[1:])
+    names = tuple(part.name for part in run.parts("unix:nowhere")[1:])
     trainer = Trainer("server", TrainerRole(names, config.to_json()))
     effects: list[Any] = []
     for name, samples in zip(names, run.samples, strict=True):

@@ -34,8 +34,9 @@ their own, which is more than this module plays.
 **The package itself imports nothing**, so that a process loads only what its role needs.
 
 **Nobody is left behind.** Children end when they are told to, or when their parent is gone, however
-it went. A child that dies ends the run with a sentence that names it (or, with ``tolerate``, the
-others go on, as the protocol promises).
+it went. A child that dies is started again from its store, and the others go on meanwhile, as the
+protocol promises. Where too few are left, the run ends with a sentence that says who died and what
+is missing.
 
 **Without BlockDeepNet** (`central`): devices send raw data to a server that trains on them. It is
 what Fig. 5 compares with; ``benchmarks/roles.py`` measures both.

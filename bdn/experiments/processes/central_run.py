@@ -1,10 +1,8 @@
 """A whole run without BlockDeepNet, in processes: what Fig. 5 compares with."""
 
 import json
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.processes.children import Children
 from bdn.experiments.processes.control import FromChild, Reached, Told
+from bdn.experiments.processes.links import local_addresses
 from bdn.experiments.processes.parts import Part, Samples, SenderRole, TrainerRole
 from bdn.experiments.processes.run import samples_of
 from bdn.identity import Identity
@@ -49,8 +48,8 @@ class CentralRun:
 
     def complete(self) -> Floats:
         """Train for P epochs; returns the model that all devices have then, float32 (|w|,)."""
-        with tempfile.TemporaryDirectory(prefix="bdn-") as sockets, Children(
-            self.parts(Path(sockets)), self._hear
+        with local_addresses(1, "unix") as [address], Children(
+            self.parts(address), self._hear
         ) as self.children:
             for child in self.children.all.values():
                 self._listen({"event": "process-started", "node": child.name, "pid": child.pid})
@@ -61,12 +60,12 @@ class CentralRun:
         last = next(iter(self._reached.values()))
         return np.frombuffer(last.w, "<f4").astype(np.float32)
 
-    def parts(self, sockets: Path) -> list[Part]:
-        """Each process's part, the server first; ``sockets``: a private folder for its door."""
+    def parts(self, address: str) -> list[Part]:
+        """Return each process's part, the server first; ``address``: where it listens."""
         names = tuple(f"device-{k + 1}" for k in range(self.config.devices))
         identities = {name: Identity.generate() for name in (SERVER, *names)}
         keys = tuple((name, identity.public_key) for name, identity in identities.items())
-        addresses = ((SERVER, f"unix:{sockets / SERVER}"),)
+        addresses = ((SERVER, address),)
         started_ms = round(time.time() * 1000)
 
         def part(name: str, role: SenderRole | TrainerRole) -> Part:

@@ -1,4 +1,4 @@
-"""A set of child processes, one a node: started, heard, stopped, and none left behind.
+"""A set of child processes, one per node: started, heard, restarted, stopped, none left behind.
 
 Each child has a process group of its own, so that a Ctrl-C at the terminal reaches the parent
 alone, which then ends its children in order. A parent that is killed outright needs no order: its
@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import TracebackType
 
 from bdn.errors import PeerError
@@ -38,23 +37,29 @@ STOP_SECONDS = 5.0
 """For a farewell; and again after SIGTERM, before SIGKILL."""
 
 SAID_LINES = 5
-"""Lines of a dead child's standard error that its obituary quotes."""
+"""Lines of a dead child's standard error that are quoted."""
+
+SAID_BYTES = 4096
+"""The end of a dead child's standard error, among which these lines are."""
 
 MAIN = "bdn.experiments.processes.child"
 
 
 class Child:
-    """One node's process."""
+    """One node's process.
 
-    def __init__(self, name: str, log: Path) -> None:
-        self.name = name
-        self.log = log
+    What it says to standard error goes to a file that has no name, so that none is left behind.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.name = part.name
+        self.part = part
         environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(  # noqa: S603 - our own module, by this interpreter
-                [sys.executable, "-m", MAIN, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=errors, env=environment, process_group=0, bufsize=0,
-            )
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self.process = subprocess.Popen(  # noqa: S603 - our own module, by this interpreter
+            [sys.executable, "-m", MAIN, self.name], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self._said, env=environment, process_group=0, bufsize=0,
+        )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.pipe = Pipe(self.process.stdout.fileno(), self.process.stdin.fileno(), FROM_CHILD)
@@ -76,7 +81,9 @@ class Child:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with status {code}"
-        lines = self.log.read_text(errors="replace").splitlines()[-SAID_LINES:]
+        self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, self._said.tell() - SAID_BYTES))
+        lines = self._said.read().decode(errors="replace").splitlines()[-SAID_LINES:]
         said = "; it said: " + " | ".join(lines) if lines else " without a word"
         return f"the process of {self.name} {how}{said}"
 
@@ -86,6 +93,7 @@ class Child:
             assert stream is not None
             with contextlib.suppress(OSError):  # unsent bytes to a dead process
                 stream.close()
+        self._said.close()
 
 
 class Children:
@@ -107,16 +115,15 @@ class Children:
         self._on_death = on_death if on_death is not None else _raise
         self._selector = selectors.DefaultSelector()
         self._living: dict[str, Child] = {}
+        self._going = False
         self._stopping = False
         self.all: dict[str, Child] = {}
+        """The newest process of each node, living or not."""
 
     def __enter__(self) -> "Children":
-        self._logs = tempfile.TemporaryDirectory(prefix="bdn-log-")
         try:
             for part in self._parts:
-                child = Child(part.name, Path(self._logs.name) / f"{part.name}.log")
-                self.all[part.name] = self._living[part.name] = child
-                self._selector.register(child.pipe.incoming, selectors.EVENT_READ, child)
+                self._start(part)
             for part in self._parts:  # all start at once; each reads its part when it can
                 self._send(self.all[part.name], part)
         except BaseException:
@@ -129,6 +136,12 @@ class Children:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._end()
+
+    def _start(self, part: Part) -> Child:
+        child = Child(part)
+        self.all[part.name] = self._living[part.name] = child
+        self._selector.register(child.pipe.incoming, selectors.EVENT_READ, child)
+        return child
 
     def is_up(self, name: str) -> bool:
         """Whether the node's process lives."""
@@ -143,8 +156,16 @@ class Children:
             if time.monotonic() > until:
                 raise ProcessError(f"{waiting[0].name} was not ready within {START_SECONDS:.0f} s")
             self.pump(0.5)
+        self._going = True
         for child in list(self._living.values()):
             self._send(child, Go())
+
+    def restart(self, name: str) -> Child:
+        """Start the process of a node that died anew; it begins as soon as it is ready."""
+        assert name not in self._living
+        child = self._start(self.all[name].part)
+        self._send(child, child.part)
+        return child
 
     def stop(self) -> None:
         """Ask all to take leave and hear them out; who does not within `STOP_SECONDS` is ended."""
@@ -178,6 +199,8 @@ class Children:
         match message:
             case Ready():
                 child.ready = True
+                if self._going:  # it was started anew
+                    self._send(child, Go())
             case Failed(reason):
                 child.failure = reason
             case Farewell():
@@ -189,9 +212,10 @@ class Children:
         self._selector.unregister(child.pipe.incoming)
         del self._living[child.name]
         _wait(child)
+        obituary = child.obituary()
         child.close()
         if child.farewell is None and not self._stopping:
-            self._on_death(child.name, child.obituary())
+            self._on_death(child.name, obituary)
 
     def _end(self) -> None:
         """End what still lives: politely, then not."""
@@ -203,7 +227,6 @@ class Children:
             _wait(child)
         self._living.clear()
         self._selector.close()
-        self._logs.cleanup()
 
 
 def _wait(child: Child) -> None:

@@ -18,14 +18,17 @@ import os
 import secrets
 import selectors
 import socket
+import sys
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bdn.encoding import decode_record, encode_record, transcript
-from bdn.errors import PeerError, UsageError
+from bdn.errors import PeerError, UsageError, shown
 from bdn.experiments.processes.errors import HandshakeError
 from bdn.experiments.processes.frames import HEADER, MAX_FRAME, FrameReader, frame
 from bdn.identity import Identity, verify_signature
@@ -66,7 +69,8 @@ class Membership:
     Attributes:
         session: 32 bytes that a hello is bound to; the chain id.
         keys: every node's Ed25519 public key by name.
-        addresses: the listeners' addresses by name: "unix:PATH" or "tcp:HOST:PORT".
+        addresses: the listeners' addresses by name: "abstract:NAME" (a socket of Linux without a
+            file), "unix:PATH" or "tcp:HOST:PORT".
     """
 
     session: bytes
@@ -316,7 +320,7 @@ class Links:
         hello = decode_record(Hello, message)
         key = self._members.keys.get(hello.name)
         if key is None:
-            raise HandshakeError(f"{hello.name!r} is no member")
+            raise HandshakeError(f"{shown(hello.name)} is no member")
         signed = _hello_text(self._members.session, self.name, connection.challenge)
         verify_signature(key, HELLO, signed, hello.signature)
         earlier = self._accepted.get(hello.name)
@@ -339,23 +343,62 @@ def _hello_text(session: bytes, listener: str, challenge: bytes) -> bytes:
 
 # --- addresses ----------------------------------------------------------------------------------
 
+MAX_SOCKET_PATH = 100
+"""Bytes of a socket's path; systems take 103 to 107."""
+
+
+@contextmanager
+def local_addresses(count: int, transport: str) -> Iterator[list[str]]:
+    """Give ``count`` addresses on this machine: "unix" sockets, or "tcp" on the loopback interface.
+
+    On Linux a Unix socket has a name and no file: nothing is left behind, whoever is killed, and
+    no path is too long. Elsewhere the sockets lie in a private temporary folder; raises
+    `UsageError` where its path is too long for a socket.
+    """
+    if transport == "tcp":
+        yield [f"tcp:127.0.0.1:{port}" for port in free_ports(count)]
+    elif sys.platform == "linux":
+        name = secrets.token_hex(16)
+        yield [f"abstract:bdn-{name}-{index}" for index in range(count)]
+    else:
+        with tempfile.TemporaryDirectory(prefix="bdn-") as folder:
+            longest = len(os.fsencode(folder)) + 1 + len(str(count))
+            if longest > MAX_SOCKET_PATH:
+                raise UsageError(
+                    f"a socket's path may have {MAX_SOCKET_PATH} bytes, and in the folder for "
+                    f"temporary files it would have {longest}: set TMPDIR to a shorter path")
+            yield [f"unix:{folder}/{index}" for index in range(count)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of the loopback interface that nobody listens at now."""
+    with ExitStack() as held:
+        ports = []
+        for _ in range(count):
+            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+        return ports
+
 
 def _split(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """(family, what the socket takes) of "unix:PATH" or "tcp:HOST:PORT"."""
+    """(family, what the socket takes) of an address, as `Membership` lists them."""
     kind, _, place = address.partition(":")
     if kind == "unix" and place:
         return socket.AF_UNIX, place
+    if kind == "abstract" and place:
+        return socket.AF_UNIX, f"\0{place}"
     host, _, port = place.rpartition(":")
     if kind == "tcp" and host and port.isdecimal():
         return socket.AF_INET, (host, int(port))
-    raise UsageError(f"{address!r} is no address; write unix:PATH or tcp:HOST:PORT")
+    raise UsageError(f"{address!r} is no address; write abstract:NAME, unix:PATH or tcp:HOST:PORT")
 
 
 def _listen(address: str) -> socket.socket:
     family, place = _split(address)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if isinstance(place, str):
+        if isinstance(place, str) and not place.startswith("\0"):
             Path(place).unlink(missing_ok=True)  # left by a process that was killed
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,9 +7,8 @@ the ledgers and concludes as any run does.
 """
 
 import json
-import socket
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bdn.chain import Ledger, encode_block
+from bdn.chain import PROOF_OF_WORK, Ledger, encode_block
 from bdn.chain.blocks import encode_genesis
 from bdn.encoding import decode_union
 from bdn.errors import IntegrityError, UsageError
@@ -32,6 +31,7 @@ from bdn.experiments.processes.children import Children
 from bdn.experiments.processes.control import Farewell, Finished, FromChild, Reached, Told
 from bdn.experiments.processes.driver import RealClock
 from bdn.experiments.processes.errors import ProcessError
+from bdn.experiments.processes.links import local_addresses
 from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Part, Samples, Shared
 from bdn.experiments.run import PATIENCE
 from bdn.experiments.runner import StalledError
@@ -39,6 +39,7 @@ from bdn.experiments.setup import open_ledger
 from bdn.learning import CnnLearner, Evaluation, Learner, PaperCNN
 from bdn.nodes.device import journal
 from bdn.nodes.device.progress import Progress
+from bdn.nodes.edge.server import MINER
 from bdn.trace import Recorder, Trace, json_lines
 
 JOURNALS = "nodes"
@@ -46,6 +47,12 @@ JOURNALS = "nodes"
 
 TRANSPORTS = ("unix", "tcp")
 LOOK_SECONDS = 0.5
+
+MAX_RESTARTS = 5
+"""How often the process of one node is started again."""
+
+FIRST_PAUSE = 0.5
+"""Seconds until a process that died is started again; each next time twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ class ProcessRun:
         folder: where it is kept; a run that was interrupted goes on.
         listen: hears every trace event of every process as a dict, for progress.
         transport: "unix" sockets in a private folder, or "tcp" on the loopback interface.
-        tolerate: whether the run goes on without a process that died, as the protocol can.
+        restart: whether a process that died is started again, from its store. The run goes on
+            meanwhile, and without it, as long as enough of the others are there.
         participants: who learns; the paper's CNN on the config's data by default. Only such
             learners can be handed to a process.
 
@@ -83,7 +91,7 @@ class ProcessRun:
     def __init__(
         self, config: RunConfig, folder: RunFolder,
         listen: Callable[[dict[str, Any]], None] | None = None, transport: str = "unix",
-        tolerate: bool = False, participants: Participants | None = None,
+        restart: bool = True, participants: Participants | None = None,
     ) -> None:  # fmt: skip
         check_playable(config, transport)
         self.config = config
@@ -93,9 +101,14 @@ class ProcessRun:
         self.edges: Sequence[Archive] = ()
         self.children: Children | None = None
         self.dead: dict[str, str] = {}
-        """Obituaries by node name."""
+        """How each process ended that has died for good, by node name."""
         self._path = folder.path
-        self._tolerate = tolerate
+        self._restart = restart
+        self._restarts: Counter[str] = Counter()
+        self._due: dict[str, float] = {}
+        """When a process that died is started again, by name."""
+        self._waiting = ""
+        """What edge servers said last of what is missing."""
         self._transport = transport
         self._started = time.perf_counter()
         self._started_ms = round(time.time() * 1000)
@@ -136,11 +149,12 @@ class ProcessRun:
     def drive(self) -> None:
         """Start all and hear them out, until the devices have finished and all have ended.
 
-        Raises `ProcessError` for a process that died, `StalledError` when no block comes any more,
+        Raises `ProcessError` when too few processes are left, `StalledError` when no block
+        comes any more,
         `IntegrityError` when two devices have different models of one epoch.
         """
-        with tempfile.TemporaryDirectory(prefix="bdn-") as sockets, Children(
-            self.parts(Path(sockets)), self._hear, self._on_death
+        with local_addresses(self.config.edges, self._transport) as addresses, Children(
+            self.parts(addresses), self._hear, self._on_death
         ) as self.children:
             for child in self.children.all.values():
                 self.trace.event("process-started", node=child.name, pid=child.pid)
@@ -148,8 +162,18 @@ class ProcessRun:
             self._last_block = time.monotonic()
             while not self.is_over():
                 self.children.pump(LOOK_SECONDS)
+                self._start_again()
                 self._check_stall()
             self.children.stop()
+
+    def _start_again(self) -> None:
+        """Start the processes whose pause after their death is over."""
+        assert self.children is not None
+        now = time.monotonic()
+        for name in [name for name, at in self._due.items() if at <= now]:
+            del self._due[name]
+            child = self.children.restart(name)
+            self.trace.event("process-started", node=name, pid=child.pid, again=True)
 
     def is_over(self) -> bool:
         """Whether every device that is still there has finished."""
@@ -161,7 +185,9 @@ class ProcessRun:
     def _check_stall(self) -> None:
         limit = PATIENCE * self.config.deadline_seconds
         if time.monotonic() - self._last_block > limit:
-            raise StalledError(f"no block for {limit:.0f} seconds; {self.meter.why_stalled()}")
+            waiting = f"{self._waiting}; " if self._waiting else ""
+            raise StalledError(f"no block for {limit:.0f} seconds; {waiting}"
+                               f"{self.meter.why_stalled()}")
 
     def close(self) -> None:
         """Release files; what was sealed stays."""
@@ -171,8 +197,8 @@ class ProcessRun:
 
     # --- what each is given ---------------------------------------------------------------------
 
-    def parts(self, sockets: Path) -> list[Part]:
-        """Each process's part, edge servers first; ``sockets``: a private folder for their doors.
+    def parts(self, addresses: Sequence[str]) -> list[Part]:
+        """Return each process's part, edge servers first; ``addresses``: where these listen.
 
         Every secret in a part is its owner's.
         """
@@ -180,7 +206,7 @@ class ProcessRun:
         common = material.common
         names = [*common.edge_names, *common.device_names]
         keys = tuple(zip(names, [*common.edges, *common.devices], strict=True))
-        addresses = tuple(zip(common.edge_names, self._addresses(sockets), strict=True))
+        doors = tuple(zip(common.edge_names, addresses, strict=True))
         shared = Shared(self.config.to_json(), encode_genesis(common.genesis),
                         encode_block(common.block), common.devices)
         journals = self._path / JOURNALS
@@ -191,7 +217,7 @@ class ProcessRun:
         ):
             edge = EdgeRole(shared, index, str(self._ledger(index)),
                             str(journals / f"{name}.sqlite"))
-            parts.append(Part(name, identity.secret, common.chain, keys, addresses,
+            parts.append(Part(name, identity.secret, common.chain, keys, doors,
                               self._started_ms, edge))
         for position, (name, identity) in enumerate(
             zip(common.device_names, material.devices, strict=True)
@@ -202,14 +228,9 @@ class ProcessRun:
                 encode_share(share) if share is not None else b"", self._samples[position],
                 str(journals / f"{name}.sqlite"),
             )
-            parts.append(Part(name, identity.secret, common.chain, keys, addresses,
+            parts.append(Part(name, identity.secret, common.chain, keys, doors,
                               self._started_ms, device))
         return parts
-
-    def _addresses(self, sockets: Path) -> list[str]:
-        if self._transport == "unix":
-            return [f"unix:{sockets / str(index)}" for index in range(self.config.edges)]
-        return [f"tcp:127.0.0.1:{port}" for port in free_ports(self.config.edges)]
 
     def _ledger(self, index: int) -> Path:
         assert self.folder is not None
@@ -222,7 +243,9 @@ class ProcessRun:
             case Told(line):
                 record = json.loads(line)
                 if record["event"] == "sealed":
-                    self._last_block = time.monotonic()
+                    self._last_block, self._waiting = time.monotonic(), ""
+                elif record["event"] == "waiting":
+                    self._waiting = record["reason"]
                 self._tell(record)
             case Reached(epoch, w):
                 self._compare(name, epoch, w)
@@ -241,10 +264,44 @@ class ProcessRun:
         judge(self, epoch, np.frombuffer(w, "<f4").astype(np.float32), self._clock())
 
     def _on_death(self, name: str, obituary: str) -> None:
+        """Start it again after a pause, or go on without it if enough of the others are there.
+
+        A process that says itself why it cannot go on would say so again: it is not started again.
+        """
+        assert self.children is not None
+        hopeless = bool(self.children.all[name].failure) or name in self._graduates
+        again = self._restart and not hopeless and self._restarts[name] < MAX_RESTARTS
+        self.trace.event("process-ended", node=name, reason=obituary + (
+            "; it is started again" if again else ""))
+        if again:
+            self._due[name] = time.monotonic() + FIRST_PAUSE * 2 ** self._restarts[name]
+            self._restarts[name] += 1
+            return
+        if name in self._graduates:
+            return
         self.dead[name] = obituary
-        self.trace.event("process-ended", node=name, reason=obituary)
-        if not self._tolerate:
-            raise ProcessError(obituary)
+        lacking = self._lacking()
+        if lacking:
+            raise ProcessError(f"{obituary}; {lacking}")
+
+    def _lacking(self) -> str:
+        """Return which nodes are too few for the run to go on, or ""."""
+        config, common = self.config, self.material.common
+        edges = [name for name in common.edge_names if name not in self.dead]
+        needed = config.edges - (config.edges - 1) // 3
+        if config.consensus == PROOF_OF_WORK:
+            needed = 1 if common.edge_names[MINER] in edges else config.edges + 1
+        if len(edges) < needed:
+            return f"{len(edges)} of {config.edges} edge servers are left, which cannot agree"
+        devices = [name for name in common.device_names if name not in self.dead]
+        if len(devices) < config.minimum:
+            return (f"{len(devices)} of {config.devices} devices are left, and "
+                    f"{config.minimum} must contribute (--minimum-contributors)")
+        holders = [name for name in common.device_names[:config.holders] if name not in self.dead]
+        if len(holders) < config.threshold:
+            return (f"{len(holders)} key holders are left, and {config.threshold} must share "
+                    "(--threshold)")
+        return ""
 
     def _tell(self, record: dict[str, Any]) -> None:
         for listener in self._listeners:
@@ -293,17 +350,6 @@ def opened_processes(
         yield run
     finally:
         run.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback interface that nobody listens at now."""
-    with ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-        return ports
 
 
 def in_processes(folder: Path) -> bool:

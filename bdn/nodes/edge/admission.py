@@ -24,7 +24,7 @@ from bdn.chain import (
     verify_envelope,
 )
 from bdn.chain.execution import verify_admissible
-from bdn.errors import BdnError, PeerError
+from bdn.errors import BdnError, PeerError, shown
 from bdn.identity import address_of
 from bdn.nodes.edge.limits import BLOBS_AT_ONCE, check_size
 from bdn.nodes.faults import Guard
@@ -43,6 +43,10 @@ DECODED = 10_000
 
 class UntimelyError(TransactionError):
     """Nobody waits for the transaction at this height; after the next blocks that may change."""
+
+
+class AbsentBlobError(TransactionError):
+    """The transaction's blob is not here: a request may overtake the megabytes that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +217,9 @@ class Admission:
             return
         check_size(payload, self._settings, self._public_key())
         stored = self._ledger.store.blob_size(payload.root) is not None
-        staged = None if stored else self._staged_blob(payload)
-        blob = self._ledger.blob(payload.root) if staged is None else staged
+        blob = self._ledger.blob(payload.root) if stored else self._staged_blob(payload)
+        if blob is None:
+            raise AbsentBlobError(f"its blob {shown(payload.root, 20)} is not here")
         verify_blob(blob, payload.root, payload.chunks, payload.size)
         if stored:
             self._check_update(envelope)
