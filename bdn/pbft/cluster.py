@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from bdn.errors import UsageError
 from bdn.seal import fault_bound, quorum
 
+VOTE_BYTES = 200
+"""A PRE-PREPARE without payload, PREPARE, COMMIT or CHECKPOINT is encoded in fewer bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -72,6 +75,19 @@ class Cluster:
     def weak(self) -> int:
         """f + 1: at least one of so many is correct."""
         return self.f + 1
+
+    @property
+    def longest_messages(self) -> dict[str, int]:
+        """How many bytes the messages that hold other messages can have, by class name.
+
+        A vote takes at most `VOTE_BYTES`. A VIEW-CHANGE shows at most n CHECKPOINTs, and for each
+        number of the window a PRE-PREPARE with PREPAREs of others; a NEW-VIEW at most n of those,
+        and a PRE-PREPARE for each number.
+        """
+        certificate = (self.n + 1) * VOTE_BYTES
+        view_change = (self.window + 1) * certificate + 2 * VOTE_BYTES
+        return {"ViewChange": view_change,
+                "NewView": self.n * view_change + (self.window + 2) * VOTE_BYTES}
 
     def primary(self, view: int) -> int:
         """The index of the primary of ``view``: v mod n."""

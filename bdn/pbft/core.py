@@ -204,6 +204,7 @@ class Core:
     trace: Trace
     name: str
     certificate_signing: Signing = field(init=False)
+    longest_messages: dict[str, int] = field(init=False)
     q: int = field(init=False)
     # the view
     view: int = field(init=False)
@@ -252,6 +253,7 @@ class Core:
 
     def __post_init__(self) -> None:
         self.certificate_signing = CachedSigning(self.signing)
+        self.longest_messages = self.cluster.longest_messages
         self.q = self.cluster.q
         self.turn_to(0)
         self.slide_to(0)

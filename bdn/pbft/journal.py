@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from bdn.errors import EncodingError, IntegrityError
 from bdn.pbft.messages import (
-    Checkpoint,
     Digest,
     NewView,
     Number,
     Prepared,
     PrePrepare,
+    Proof,
     ViewChange,
 )
 from bdn.pbft.wire import decode_member, encode_member
@@ -53,7 +53,7 @@ class Stable:
     sequence: Number
     digest: Digest
     snapshot: bytes | None
-    proof: tuple[Checkpoint, ...]
+    proof: Proof
 
 
 JournalRecord = Voted | Prepared | ViewChange | NewView | Executed | Stable

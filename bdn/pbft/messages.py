@@ -28,6 +28,7 @@ from typing import Annotated, Literal
 
 from bdn.encoding import digest as digest_of
 from bdn.errors import PeerError
+from bdn.seal import MAX_REPLICAS
 
 NUMBER_LIMIT = 1 << 63
 """Views, sequence numbers, timestamps and indices stay below this, so eight bytes hold each."""
@@ -36,7 +37,7 @@ DIGEST_BYTES = 32
 MAX_NAME = 128
 """Longest client name, in characters."""
 
-# The decoder reads the ranges: of an integer the values, of bytes and text the lengths.
+# The decoder reads the ranges: of an integer the values, of the rest the lengths.
 Number = Annotated[int, range(NUMBER_LIMIT)]
 Digest = Annotated[bytes, range(DIGEST_BYTES, DIGEST_BYTES + 1)]
 PublicKey = Annotated[bytes, range(32, 33)]
@@ -130,12 +131,16 @@ class Checkpoint:
     signature: Signature
 
 
+Proof = Annotated[tuple[Checkpoint, ...], range(MAX_REPLICAS + 1)]
+"""CHECKPOINTs of a quorum."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """One entry of P: a PRE-PREPARE and q − 1 PREPAREs that match it, ascending by replica."""
 
     pre_prepare: PrePrepare
-    prepares: tuple[Prepare, ...]
+    prepares: Annotated[tuple[Prepare, ...], range(MAX_REPLICAS + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ class ViewChange:
 
     view: Number
     stable: Number
-    proof: tuple[Checkpoint, ...]
+    proof: Proof
     prepared: tuple[Prepared, ...]
     replica: Number
     signature: Signature
@@ -167,7 +172,7 @@ class NewView:
     """
 
     view: Number
-    view_changes: tuple[ViewChange, ...]
+    view_changes: Annotated[tuple[ViewChange, ...], range(MAX_REPLICAS + 1)]
     pre_prepares: tuple[PrePrepare, ...]
     signature: Signature
 
@@ -224,8 +229,8 @@ class State:
     digest: Digest
     data: bytes
     view: Number
-    seal: tuple[tuple[Number, Signature], ...]
-    proof: tuple[Checkpoint, ...]
+    seal: Annotated[tuple[tuple[Number, Signature], ...], range(MAX_REPLICAS + 1)]
+    proof: Proof
     replica: Number
     signature: Signature
 

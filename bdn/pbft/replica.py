@@ -193,7 +193,7 @@ class Replica:
         match event:
             case Receive(source, data):
                 core.source = source
-                self._receive(decode_message(data))
+                self._receive(decode_message(data, core.longest_messages))
             case Timeout(name):
                 self._time_out(name)
             case Start():

@@ -13,11 +13,11 @@ share of Ed25519 in the normal case by about five hundredths (`benchmarks/pbft.p
 Tests compare the two on good bytes and on bad ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from operator import itemgetter
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from bdn.encoding import digest
@@ -47,9 +47,15 @@ def encode_message(message: Message) -> bytes:
     return encode_member(message)
 
 
-def decode_message(data: bytes) -> Message:
-    """Return the message; raise `EncodingError` for anything that `encode_message` cannot write."""
-    return decode_member(_MESSAGES, data)
+def decode_message(data: bytes, longest: Mapping[str, int] = MappingProxyType({})) -> Message:
+    """Return the message; raise `EncodingError` for anything that `encode_message` cannot write.
+
+    Args:
+        data: what arrived.
+        longest: for some class names, how many bytes such a message can have, so that nothing
+            longer is even looked at (`Cluster.longest_messages`).
+    """
+    return decode_member(_MESSAGES, data, longest)
 
 
 def encode_member(record: Any) -> bytes:
@@ -58,7 +64,9 @@ def encode_member(record: Any) -> bytes:
     return _opening(kind.__name__) + _record_codec(kind)[0](record)
 
 
-def decode_member(members: dict[str, type[T]], data: bytes) -> T:
+def decode_member(
+    members: dict[str, type[T]], data: bytes, longest: Mapping[str, int] = MappingProxyType({})
+) -> T:
     """Return the member of the union, given as {class name: class}, that ``data`` encodes.
 
     Raises `EncodingError` for anything that `encode_member` does not write.
@@ -68,6 +76,8 @@ def decode_member(members: dict[str, type[T]], data: bytes) -> T:
         kind: Any = members.get(name)
         if kind is None or not data.startswith(opening := _opening(name)):
             raise EncodingError(f"expected an array of one of {', '.join(members)} and its fields")
+        if len(data) > longest.get(name, len(data)):
+            raise EncodingError(f"a {name} of {len(data)} bytes; at most {longest[name]} are taken")
         value, end = _record_codec(kind)[1](data, len(opening))
     except (IndexError, UnicodeDecodeError) as error:
         raise EncodingError(f"a message of {len(data)} bytes is cut or broken") from error
@@ -179,7 +189,7 @@ def _codec_of(hint: Any) -> tuple[Write, Read]:
     if origin is Literal:
         return _literal_codec(arms)
     if origin is tuple:
-        return _list_codec(arms[0]) if arms[1] is Ellipsis else _tuple_codec(arms)
+        return _list_codec(arms[0], allowed) if arms[1] is Ellipsis else _tuple_codec(arms)
     if NoneType in arms:
         return _optional_codec(*(arm for arm in arms if arm is not NoneType))
     assert is_dataclass(hint), f"no message has a field of type {hint}"
@@ -306,14 +316,19 @@ def _optional_codec(hint: Any) -> tuple[Write, Read]:
     return write, read
 
 
-def _list_codec(hint: Any) -> tuple[Write, Read]:
+def _list_codec(hint: Any, allowed: range) -> tuple[Write, Read]:
     write_item, read_item = _codec_of(hint)
 
     def write(value: tuple[Any, ...]) -> bytes:
+        if len(value) not in allowed:
+            raise EncodingError(f"{len(value)} entries; at most {allowed.stop - 1} are allowed")
         return b"".join((_head(ARRAY, len(value)), *map(write_item, value)))
 
     def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
         length, at = _read_head(data, at, ARRAY)
+        if length not in allowed:
+            raise EncodingError(f"{length} entries at byte {at}; at most {allowed.stop - 1} "
+                                "are allowed")
         items = []
         for _ in range(length):  # a length that lies ends with the data
             item, at = read_item(data, at)

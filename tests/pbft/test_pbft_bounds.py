@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.encoding import to_plain
+from bdn.errors import EncodingError
+from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import MAX_BODIES, Slot
 from bdn.pbft.events import Receive, Restored, Suspect, Timeout
 from bdn.pbft.journal import compact
@@ -17,13 +19,16 @@ from bdn.pbft.messages import (
     Commit,
     Fetch,
     Message,
+    NewView,
     Prepare,
+    Prepared,
     PrePrepare,
     State,
     Status,
+    ViewChange,
     type_name,
 )
-from bdn.pbft.wire import encode_message
+from bdn.pbft.wire import decode_message, encode_message
 
 
 def lively(world, seed):
@@ -215,6 +220,36 @@ def test_a_wire_full_of_nothing_makes_short_reasons(world):
         w.replicas[1].step(Receive("x" * 1000, data))
     assert len(w.reasons(1)) == 3
     assert all(len(reason) <= 300 for reason in w.reasons(1))
+
+
+@pytest.mark.parametrize("n", [4, 7, 100])
+def test_the_longest_honest_messages_fit_and_longer_ones_are_not_decoded(n):
+    """Rule 11g: a VIEW-CHANGE of megabytes would cost seconds before its signature is checked."""
+    keys = tuple(bytes([i]) * 32 for i in range(n))
+    cluster = Cluster(b"x", keys, window=4, checkpoint_interval=4)
+    most, digest, signature = 2**63 - 1, bytes(32), bytes(64)
+    proposal = PrePrepare(most, most, digest, None, signature)
+    part = ViewChange(
+        most, most, (Checkpoint(most, digest, most, signature),) * n,
+        (Prepared(proposal, (Prepare(most, most, digest, most, signature),) * (n - 1)),) * 4,
+        most, signature)
+    whole = NewView(most, (part,) * n, (proposal,) * 4, signature)
+    for message in (part, whole):
+        data = encode_message(message)
+        assert decode_message(data, cluster.longest_messages) == message
+        long = data[:-1] + bytes(cluster.longest_messages[type(message).__name__])
+        with pytest.raises(EncodingError, match="are taken"):
+            decode_message(long, cluster.longest_messages)
+
+
+def test_lists_longer_than_any_cluster_are_refused_at_their_head():
+    """Rule 11g: whatever is announced."""
+    vote = Checkpoint(4, bytes(32), 1, bytes(64))
+    state = State("checkpoint", 4, bytes(32), b"", 0, (), (vote,) * 1024, 0, bytes(64))
+    data = encode_message(state)
+    assert decode_message(data) == state
+    with pytest.raises(EncodingError, match="at most 1024"):
+        decode_message(data.replace(b"proof\x99\x04\x00", b"proof\x99\x04\x01"))
 
 
 HUGE = 10 ** 5000
