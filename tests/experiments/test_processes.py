@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kill_processes import kill_often
 
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
@@ -360,3 +361,9 @@ def test_a_central_run_in_processes_is_central_training(tiny: Callable[..., RunC
     assert np.array_equal(w, expected)
     assert [event["epoch"] for event in heard if event["event"] == "epoch-done"] == [1, 2]
     assert not any(is_alive(child.pid) for child in run.children.all.values())
+
+
+@pytest.mark.slow
+def test_a_few_kills_of_parents_and_children_lose_nothing(tmp_path: Path) -> None:
+    """A sample of ``tests/experiments/kill_processes.py``, which kills as often as one likes."""
+    assert kill_often(tmp_path, kills=3, seed=2)["runs"] >= 1
