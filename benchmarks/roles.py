@@ -48,8 +48,8 @@ WITH, WITHOUT, IDLE = "BlockDeepNet", "raw data to a server", "idle"
 EDGE, DEVICE = "edge server", "device"
 
 IMPORTS = {
-    (EDGE, WITH): "bdn.experiments.processes.players",
-    (DEVICE, WITH): "bdn.experiments.processes.players",
+    (EDGE, WITH): "bdn.experiments.processes.hosts",
+    (DEVICE, WITH): "bdn.experiments.processes.hosts",
     (EDGE, WITHOUT): "bdn.experiments.processes.central",
     (DEVICE, WITHOUT): "bdn.experiments.processes.central",
 }

@@ -1,4 +1,4 @@
-"""Whole runs in processes (DESIGN section 4): the same model, clean ends, and deaths of all kinds.
+"""Whole runs in processes: the same model, clean ends, and deaths of all kinds.
 
 The protocol's own faults are tested in virtual time (`test_run_faults.py`); here it is the
 operating system that fails: processes killed, a terminal's Ctrl-C, a parent that is gone.
@@ -22,16 +22,16 @@ from kill_processes import kill_often
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
+from bdn.experiments.processes.assignment import SenderRole, TrainerRole
 from bdn.experiments.processes.central import (
-    Model,
+    CentralModel,
     Sender,
     Trainer,
     train_centrally,
 )
 from bdn.experiments.processes.central_run import CentralRun
+from bdn.experiments.processes.connections import local_addresses
 from bdn.experiments.processes.errors import ProcessError
-from bdn.experiments.processes.links import local_addresses
-from bdn.experiments.processes.parts import SenderRole, TrainerRole
 from bdn.experiments.processes.run import ProcessRun, opened_processes
 from bdn.experiments.run import opened_run
 from bdn.experiments.verification import verify_run
@@ -327,7 +327,7 @@ def test_the_central_trainer_trains_on_everybodys_data_and_tells_all(
     """Fig. 5's "without": as many iterations as all devices together, and the model goes back."""
     config = tiny(**REAL)
     run = CentralRun(config)
-    names = tuple(part.name for part in run.parts("unix:nowhere")[1:])
+    names = tuple(part.name for part in run.assignments("unix:nowhere")[1:])
     trainer = Trainer("server", TrainerRole(names, config.to_json()))
     effects: list[Any] = []
     for name, samples in zip(names, run.samples, strict=True):
@@ -341,7 +341,7 @@ def test_the_central_trainer_trains_on_everybodys_data_and_tells_all(
         trained = work.function(*work.arguments)
         effects = trainer.step(Computed(work.task, trained), 0)
         sender.step(Received("server", effects[0].data), 0)
-        assert sender.model == Model(epoch, trained.astype("<f4").tobytes())
+        assert sender.model == CentralModel(epoch, trained.astype("<f4").tobytes())
     assert [effect.target for effect in effects] == list(names), "P = 2 epochs, and then rest"
 
 

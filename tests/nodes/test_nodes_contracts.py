@@ -53,7 +53,7 @@ def eq_4(w_prev: Fraction, locals_: list[Fraction], s_k: list[int]) -> Fraction:
 def test_eq_5_literal_is_eq_4_is_what_the_mining_contract_computes(
     mini: Mini, data: st.DataObject
 ) -> None:
-    """DESIGN section 3: literal Eq. (5) over the rationals = Eq. (4) = ours, exactly.
+    """Literal Eq. (5) over the rationals = Eq. (4) = ours, exactly.
 
     Models are drawn on the fixed-point grid, so that nothing is rounded anywhere.
     """
@@ -157,7 +157,7 @@ def test_a_second_upload_and_a_strangers_fail(mini: Mini) -> None:
 def test_a_wrong_aggregate_makes_the_block_invalid(
     mini: Mini, changes: dict[str, Any], reason: str
 ) -> None:
-    """DESIGN section 5, step 4: the mining contract verifies everything that Tx_co states."""
+    """The mining contract verifies everything that Tx_co states."""
     chain = ready(mini)
     if "root" in changes:
         changes = {**changes, "root": chain.ledger.put_blob(b"\x81\x40"), "chunks": 1, "size": 2}
@@ -213,7 +213,7 @@ def test_rewards_are_paid_and_the_supply_is_conserved(mini: Mini) -> None:
 
 
 def test_an_empty_account_delays_a_reward_and_never_an_epoch(mini: Mini) -> None:
-    """DESIGN section 3: what cannot be paid is owed, and paid when it can be."""
+    """What cannot be paid is owed, and paid when it can be."""
     chain = ready(mini, treasury=10)
     receipts = chain.aggregate(updates(chain, (4, 5, 6)))
     assert receipts[-1].ok

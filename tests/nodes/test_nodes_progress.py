@@ -76,7 +76,7 @@ def test_line_13_keeps_the_model_of_least_loss() -> None:
 
 
 def test_losses_of_other_contributors_are_not_compared() -> None:
-    """DESIGN section 3: F is compared over the same contributors only."""
+    """F is compared over the same contributors only."""
     p = progress()
     p.apply(opened([1, 0], 1.0), 10, [A, B])
     p.apply(opened([1, 0], 5.0), 10, [B, A, A])
@@ -146,7 +146,7 @@ def test_a_restarted_device_stands_where_it_stood(steps: list[tuple[float, float
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=5), st.floats(0, 8))
 def test_an_update_is_shrunk_as_a_whole_and_says_so(delta: list[float], loss: float) -> None:
-    """DESIGN section 7: nothing saturates silently; the loss is never scaled."""
+    """Nothing saturates silently; the loss is never scaled."""
     clips = np.array([1.0] * len(delta) + [8.0])
     fitting, scale = fit_to_clips(np.array([*delta, loss]), clips, with_loss=True)
     assert np.abs(fitting[:-1]).max() <= 1.0

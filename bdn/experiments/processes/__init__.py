@@ -19,12 +19,13 @@ over sockets, in real time.
 
 **The nodes are unchanged.** A device and an edge server take events and return effects. In one
 process `bdn.experiments.runner` carries the effects out in virtual time; here `driver` does, with a
-real clock, and `links` has the sockets. So the model is the same, bit for bit, as long as the same
-devices contribute: data, batches and sums do not depend on who drives.
+real clock, and `connections` has the sockets. So the model is the same, bit for bit, as long as the
+same devices contribute: data, batches and sums do not depend on who drives.
 
-**Each process knows its own part** (`parts`): its identity, its key share, its data, and what
-genesis tells everybody. It comes over a pipe, never over a command line, the environment or a file.
-What a node must not forget it writes to a journal of its own, readable by its owner alone.
+**Each process knows only what is its own** (`assignment`): its identity, its key share, its data,
+and what genesis tells everybody; `hosts` makes the node of it. It comes over a pipe, never over a
+command line, the environment or a file. What a node must not forget it writes to a journal of its
+own, readable by its owner alone.
 
 **The parent is the experimenter** (`run`, `children`): it makes the material, starts the
 processes, and listens to their traces. It carries no message between nodes. It knows all secrets,

@@ -12,8 +12,8 @@ import numpy as np
 
 from bdn.encoding import decode_union, encode_union
 from bdn.experiments.config import RunConfig
+from bdn.experiments.processes.assignment import Samples, SenderRole, TrainerRole
 from bdn.experiments.processes.control import FromChild, Reached
-from bdn.experiments.processes.parts import Samples, SenderRole, TrainerRole
 from bdn.learning import Dataset, PaperCNN, local_update
 from bdn.learning.types import Floats
 from bdn.nodes.events import Compute, Computed, Effect, Event, Received, Send, Started, Task
@@ -28,14 +28,14 @@ class RawData:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class CentralModel:
     """Server → device: the model after ``epoch``, little-endian float32."""
 
     epoch: int
     w: bytes
 
 
-MESSAGES = (RawData, Model)
+MESSAGES = (RawData, CentralModel)
 
 
 class Sender:
@@ -43,7 +43,7 @@ class Sender:
 
     def __init__(self, name: str, role: SenderRole) -> None:
         self.name = name
-        self.model: Model | None = None
+        self.model: CentralModel | None = None
         self._role = role
 
     def step(self, event: Event, _now_ms: int) -> list[Effect]:
@@ -52,7 +52,7 @@ class Sender:
             return [Send(self._role.trainer, encode_union(RawData(self._role.samples)))]
         if isinstance(event, Received):
             message = decode_union(MESSAGES, event.data)
-            if isinstance(message, Model):
+            if isinstance(message, CentralModel):
                 self.model = message
         return []
 
@@ -80,7 +80,7 @@ class Trainer:
             case Computed(_, result):
                 self._w = result
                 self.epoch += 1
-                model = encode_union(Model(self.epoch, self._w.astype("<f4").tobytes()))
+                model = encode_union(CentralModel(self.epoch, self._w.astype("<f4").tobytes()))
                 return [*(Send(sender, model) for sender in self._senders), *self._train()]
         return []
 
@@ -112,7 +112,7 @@ def train_centrally(
                         config.batch_size, rng).w
 
 
-class CentralPlayer:
+class CentralHost:
     """A sender or the trainer in its process; there is nothing to persist."""
 
     view = 0
@@ -137,7 +137,7 @@ class CentralPlayer:
         """Nothing is open."""
 
 
-def make_central(name: str, role: SenderRole | TrainerRole) -> CentralPlayer:
+def make_central(name: str, role: SenderRole | TrainerRole) -> CentralHost:
     """The node of ``role``."""
-    return CentralPlayer(
+    return CentralHost(
         Sender(name, role) if isinstance(role, SenderRole) else Trainer(name, role))

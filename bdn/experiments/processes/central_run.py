@@ -10,10 +10,10 @@ import numpy as np
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.participants import Participants, from_data
+from bdn.experiments.processes.assignment import Assignment, Samples, SenderRole, TrainerRole
 from bdn.experiments.processes.children import Children
+from bdn.experiments.processes.connections import local_addresses
 from bdn.experiments.processes.control import FromChild, Reached, Told
-from bdn.experiments.processes.links import local_addresses
-from bdn.experiments.processes.parts import Part, Samples, SenderRole, TrainerRole
 from bdn.experiments.processes.run import samples_of
 from bdn.identity import Identity
 from bdn.learning.types import Floats
@@ -49,7 +49,7 @@ class CentralRun:
     def complete(self) -> Floats:
         """Train for P epochs; returns the model that all devices have then, float32 (|w|,)."""
         with local_addresses(1, "unix") as [address], Children(
-            self.parts(address), self._hear
+            self.assignments(address), self._hear
         ) as self.children:
             for child in self.children.all.values():
                 self._listen({"event": "process-started", "node": child.name, "pid": child.pid})
@@ -60,20 +60,21 @@ class CentralRun:
         last = next(iter(self._reached.values()))
         return np.frombuffer(last.w, "<f4").astype(np.float32)
 
-    def parts(self, address: str) -> list[Part]:
-        """Return each process's part, the server first; ``address``: where it listens."""
+    def assignments(self, address: str) -> list[Assignment]:
+        """Return each process's assignment, the server first; ``address``: where it listens."""
         names = tuple(f"device-{k + 1}" for k in range(self.config.devices))
         identities = {name: Identity.generate() for name in (SERVER, *names)}
         keys = tuple((name, identity.public_key) for name, identity in identities.items())
         addresses = ((SERVER, address),)
         started_ms = round(time.time() * 1000)
 
-        def part(name: str, role: SenderRole | TrainerRole) -> Part:
-            return Part(name, identities[name].secret, bytes(32), keys, addresses, started_ms, role)
+        def assignment(name: str, role: SenderRole | TrainerRole) -> Assignment:
+            return Assignment(name, identities[name].secret, bytes(32), keys, addresses,
+                              started_ms, role)
 
-        senders = [part(name, SenderRole(samples, SERVER))
+        senders = [assignment(name, SenderRole(samples, SERVER))
                    for name, samples in zip(names, self._samples, strict=True)]
-        return [part(SERVER, TrainerRole(names, self.config.to_json())), *senders]
+        return [assignment(SERVER, TrainerRole(names, self.config.to_json())), *senders]
 
     @property
     def samples(self) -> list[Samples]:

@@ -1,8 +1,8 @@
 """The main program of a node's process: ``python -m bdn.experiments.processes.child NAME``.
 
-Its part comes over stdin; what it tells goes to stdout; whatever libraries print goes to stderr.
-The name on the command line only tells people what they see in a process list. The process ends
-when its parent says so or is gone: no process is left behind, whatever killed the parent.
+Its assignment comes over stdin; what it tells goes to stdout; whatever libraries print goes to
+stderr. The name on the command line only tells people what they see in a process list. The process
+ends when its parent says so or is gone: no process is left behind, whatever killed the parent.
 """
 
 import json
@@ -15,25 +15,25 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from bdn.errors import BdnError
+from bdn.experiments.processes.assignment import Assignment, DeviceRole, EdgeRole
+from bdn.experiments.processes.connections import Connections, Membership
 from bdn.experiments.processes.control import (
     TO_CHILD,
     Failed,
-    Farewell,
     Go,
     Pipe,
     Ready,
     Stop,
     ToChild,
     Told,
+    Totals,
 )
 from bdn.experiments.processes.driver import Driver, RealClock
-from bdn.experiments.processes.links import Links, Membership
-from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Part
 from bdn.identity import Identity
 from bdn.trace import Recorder, Trace
 
 if TYPE_CHECKING:
-    from bdn.experiments.processes.players import Player
+    from bdn.experiments.processes.hosts import NodeHost
 
 PATIENCE = 1.0
 ORPHAN_SECONDS = 3.0
@@ -47,12 +47,12 @@ def main() -> int:
     """Play one node; returns the exit status."""
     pipe = _claim_pipes()
     inbox: deque[ToChild] = deque()
-    part = _next_order(pipe, inbox)
-    if not isinstance(part, Part):
+    assignment = _next_order(pipe, inbox)
+    if not isinstance(assignment, Assignment):
         return ORPHANED
     _watch_parent(pipe.incoming)
     try:
-        return _play(part, pipe, inbox)
+        return _play(assignment, pipe, inbox)
     except BrokenPipeError:  # nobody hears us any more
         return ORPHANED
     except BdnError as error:
@@ -60,41 +60,41 @@ def main() -> int:
         return FAILED
 
 
-def _play(part: Part, pipe: Pipe, inbox: deque[ToChild]) -> int:
-    identity = Identity.from_secret(part.secret)
-    trace = _trace(part, pipe)
-    members = Membership(part.session, dict(part.keys), dict(part.addresses))
-    if isinstance(part.role, (EdgeRole, DeviceRole)):
-        from bdn.experiments.processes.players import make_player
+def _play(assignment: Assignment, pipe: Pipe, inbox: deque[ToChild]) -> int:
+    identity = Identity.from_secret(assignment.secret)
+    trace = _trace(assignment, pipe)
+    members = Membership(assignment.session, dict(assignment.keys), dict(assignment.addresses))
+    if isinstance(assignment.role, (EdgeRole, DeviceRole)):
+        from bdn.experiments.processes.hosts import make_host
 
-        player = make_player(part.role, identity, trace)
+        host = make_host(assignment.role, identity, trace)
     else:  # without BlockDeepNet; nothing of it is imported, so that memory can be compared
         from bdn.experiments.processes.central import make_central
 
-        player = make_central(part.name, part.role)
-    links = Links(part.name, identity, members, trace)
+        host = make_central(assignment.name, assignment.role)
+    connections = Connections(assignment.name, identity, members, trace)
     try:
-        driver = Driver(player.node, links, player.persist, RealClock(), trace)
+        driver = Driver(host.node, connections, host.persist, RealClock(), trace)
         pipe.send(Ready())
         if not isinstance(_next_order(pipe, inbox), Go):
-            return _end(pipe, driver, player)
-        links.watch(pipe.incoming, lambda: _listen(pipe, inbox))
+            return _end(pipe, driver, host)
+        connections.watch(pipe.incoming, lambda: _listen(pipe, inbox))
         driver.start()
         while not pipe.ended:
             driver.turn(PATIENCE)
-            for message in player.news():
+            for message in host.news():
                 pipe.send(message)
             if inbox:
-                return _end(pipe, driver, player)
+                return _end(pipe, driver, host)
         return ORPHANED
     finally:
-        links.close()
-        player.close()
+        connections.close()
+        host.close()
 
 
 def _listen(pipe: Pipe, inbox: deque[ToChild]) -> None:
     for message in pipe.receive():
-        assert isinstance(message, (Part, Go, Stop))
+        assert isinstance(message, (Assignment, Go, Stop))
         inbox.append(message)
 
 
@@ -105,11 +105,11 @@ def _next_order(pipe: Pipe, inbox: deque[ToChild]) -> ToChild | None:
     return inbox.popleft() if inbox else None
 
 
-def _end(pipe: Pipe, driver: Driver, player: "Player") -> int:
-    """Take leave, unless nobody is there to hear it; returns the exit status."""
+def _end(pipe: Pipe, driver: Driver, host: "NodeHost") -> int:
+    """Send the totals, unless nobody is there to hear it; returns the exit status."""
     if pipe.ended:
         return ORPHANED
-    pipe.send(Farewell(driver.sent_bytes, driver.received_bytes, player.view))
+    pipe.send(Totals(driver.sent_bytes, driver.received_bytes, host.view))
     return DONE
 
 
@@ -123,9 +123,9 @@ def _claim_pipes() -> Pipe:
     return Pipe(incoming, outgoing, TO_CHILD)
 
 
-def _trace(part: Part, pipe: Pipe) -> Trace:
+def _trace(assignment: Assignment, pipe: Pipe) -> Trace:
     """Events go to the parent; their time counts from the beginning of the run."""
-    offset = time.time() - part.started_ms / 1000
+    offset = time.time() - assignment.started_ms / 1000
 
     def tell(record: dict[str, Any]) -> None:
         record["at"] = round(record["at"] + offset, 6)

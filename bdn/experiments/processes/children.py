@@ -17,24 +17,24 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from bdn.errors import PeerError
+from bdn.experiments.processes.assignment import Assignment
 from bdn.experiments.processes.control import (
     FROM_CHILD,
     Failed,
-    Farewell,
     FromChild,
     Go,
     Pipe,
     Ready,
     Stop,
+    Totals,
 )
 from bdn.experiments.processes.errors import ProcessError
-from bdn.experiments.processes.parts import Part
 
 START_SECONDS = 120.0
 """Until all are ready; imports of a dozen processes on a small machine take their time."""
 
 STOP_SECONDS = 5.0
-"""For a farewell; and again after SIGTERM, before SIGKILL."""
+"""For its totals; and again after SIGTERM, before SIGKILL."""
 
 SAID_LINES = 5
 """Lines of a dead child's standard error that are quoted."""
@@ -51,9 +51,9 @@ class Child:
     What it says to standard error goes to a file that has no name, so that none is left behind.
     """
 
-    def __init__(self, part: Part) -> None:
-        self.name = part.name
-        self.part = part
+    def __init__(self, assignment: Assignment) -> None:
+        self.name = assignment.name
+        self.assignment = assignment
         environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.process = subprocess.Popen(  # noqa: S603 - our own module, by this interpreter
@@ -64,7 +64,7 @@ class Child:
         assert self.process.stdout is not None
         self.pipe = Pipe(self.process.stdout.fileno(), self.process.stdin.fileno(), FROM_CHILD)
         self.ready = False
-        self.farewell: Farewell | None = None
+        self.totals: Totals | None = None
         self.failure = ""
 
     @property
@@ -72,7 +72,7 @@ class Child:
         """The process's number."""
         return self.process.pid
 
-    def obituary(self) -> str:
+    def how_it_ended(self) -> str:
         """How it ended, and its last words."""
         code = self.process.returncode
         if self.failure:
@@ -97,20 +97,20 @@ class Child:
 
 
 class Children:
-    """The processes of ``parts``; a context manager, which leaves none behind.
+    """The processes of ``assignments``; a context manager, which leaves none behind.
 
     Args:
-        parts: what each is given.
+        assignments: what each is given.
         hear: called with (node name, message).
-        on_death: called with (node name, obituary) when one ends before it was told to; raises
+        on_death: called with (node name, how) when one ends before it was told to; raises
             `ProcessError` by default.
     """
 
     def __init__(
-        self, parts: Iterable[Part], hear: Callable[[str, FromChild], None],
+        self, assignments: Iterable[Assignment], hear: Callable[[str, FromChild], None],
         on_death: Callable[[str, str], None] | None = None,
     ) -> None:  # fmt: skip
-        self._parts = list(parts)
+        self._assignments = list(assignments)
         self._hear = hear
         self._on_death = on_death if on_death is not None else _raise
         self._selector = selectors.DefaultSelector()
@@ -122,10 +122,10 @@ class Children:
 
     def __enter__(self) -> "Children":
         try:
-            for part in self._parts:
-                self._start(part)
-            for part in self._parts:  # all start at once; each reads its part when it can
-                self._send(self.all[part.name], part)
+            for assignment in self._assignments:
+                self._start(assignment)
+            for assignment in self._assignments:  # all start at once; each reads when it can
+                self._send(self.all[assignment.name], assignment)
         except BaseException:
             self._end()
             raise
@@ -137,9 +137,9 @@ class Children:
     ) -> None:  # fmt: skip
         self._end()
 
-    def _start(self, part: Part) -> Child:
-        child = Child(part)
-        self.all[part.name] = self._living[part.name] = child
+    def _start(self, assignment: Assignment) -> Child:
+        child = Child(assignment)
+        self.all[assignment.name] = self._living[assignment.name] = child
         self._selector.register(child.pipe.incoming, selectors.EVENT_READ, child)
         return child
 
@@ -163,12 +163,12 @@ class Children:
     def restart(self, name: str) -> Child:
         """Start the process of a node that died anew; it begins as soon as it is ready."""
         assert name not in self._living
-        child = self._start(self.all[name].part)
-        self._send(child, child.part)
+        child = self._start(self.all[name].assignment)
+        self._send(child, child.assignment)
         return child
 
     def stop(self) -> None:
-        """Ask all to take leave and hear them out; who does not within `STOP_SECONDS` is ended."""
+        """Ask all to end, and hear their totals; end who has not done so in `STOP_SECONDS`."""
         self._stopping = True
         for child in list(self._living.values()):
             self._send(child, Stop())
@@ -181,7 +181,7 @@ class Children:
         for key, _ in self._selector.select(seconds):
             self._listen(key.data)
 
-    def _send(self, child: Child, message: Part | Go | Stop) -> None:
+    def _send(self, child: Child, message: Assignment | Go | Stop) -> None:
         with contextlib.suppress(BrokenPipeError):  # its death is noticed at its other pipe
             child.pipe.send(message)
 
@@ -203,8 +203,8 @@ class Children:
                     self._send(child, Go())
             case Failed(reason):
                 child.failure = reason
-            case Farewell():
-                child.farewell = message
+            case Totals():
+                child.totals = message
         self._hear(child.name, message)
 
     def _bury(self, child: Child) -> None:
@@ -212,10 +212,10 @@ class Children:
         self._selector.unregister(child.pipe.incoming)
         del self._living[child.name]
         _wait(child)
-        obituary = child.obituary()
+        how = child.how_it_ended()
         child.close()
-        if child.farewell is None and not self._stopping:
-            self._on_death(child.name, obituary)
+        if child.totals is None and not self._stopping:
+            self._on_death(child.name, how)
 
     def _end(self) -> None:
         """End what still lives: politely, then not."""
@@ -238,5 +238,5 @@ def _wait(child: Child) -> None:
         child.process.wait()
 
 
-def _raise(_name: str, obituary: str) -> None:
-    raise ProcessError(obituary)
+def _raise(_name: str, how: str) -> None:
+    raise ProcessError(how)

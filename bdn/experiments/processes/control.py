@@ -1,7 +1,7 @@
 """What a parent and its child processes say to each other, over the child's stdin and stdout.
 
-The parent's first message is the child's part (`bdn.experiments.processes.parts`); it is all that
-the child ever learns from it. The end of the stream means that the other is gone.
+The parent's first message is the child's `bdn.experiments.processes.assignment`; it is all that the
+child ever learns from it. The end of the stream means that the other is gone.
 """
 
 import os
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from bdn.encoding import at_most, decode_union, encode_union
+from bdn.experiments.processes.assignment import Assignment
 from bdn.experiments.processes.frames import FrameReader, frame
-from bdn.experiments.processes.parts import Part
 
 # --- parent → child -----------------------------------------------------------------------------
 
@@ -23,7 +23,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Say farewell and end."""
+    """Say your totals and end."""
 
 
 # --- child → parent -----------------------------------------------------------------------------
@@ -64,7 +64,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class Totals:
     """The last message: bytes of messages sent and received, and an edge server's view."""
 
     sent_bytes: int
@@ -72,8 +72,8 @@ class Farewell:
     view: int
 
 
-ToChild = Part | Go | Stop
-FromChild = Ready | Told | Reached | Finished | Failed | Farewell
+ToChild = Assignment | Go | Stop
+FromChild = Ready | Told | Reached | Finished | Failed | Totals
 
 TO_CHILD: tuple[type, ...] = ToChild.__args__
 FROM_CHILD: tuple[type, ...] = FromChild.__args__

@@ -37,8 +37,8 @@ QUIET_SECONDS = 0.02
 LATE_SECONDS = 2.0
 
 
-class Network(Protocol):
-    """What a driver asks of its connections; `bdn.experiments.processes.links.Links` has it."""
+class Transport(Protocol):
+    """What a driver asks of `bdn.experiments.processes.connections.Connections`."""
 
     def send(self, target: str, data: bytes) -> bool:
         """Send to the node named ``target``; False where the message is lost."""
@@ -77,7 +77,7 @@ class Driver:
     """
 
     def __init__(
-        self, node: Node, network: Network, persist: Callable[[bytes, str], None],
+        self, node: Node, network: Transport, persist: Callable[[bytes, str], None],
         clock: Callable[[], float], trace: Trace = DISCARD,
     ) -> None:  # fmt: skip
         self.node = node

@@ -1,9 +1,9 @@
 """A whole run in processes: what `bdn.experiments.run` does, each node in a process of its own.
 
 The parent is the experimenter: it loads the data, makes identities and key shares (as a dealer
-would, or as the devices would together), hands each process its part, and listens. It takes no part
-in the protocol: the nodes find each other over sockets. When the devices have finished, it reads
-the ledgers and concludes as any run does.
+would, or as the devices would together), hands each process its assignment, and listens. It takes
+no part in the protocol: the nodes find each other over sockets. When the devices have finished, it
+reads the ledgers and concludes as any run does.
 """
 
 import json
@@ -27,12 +27,12 @@ from bdn.experiments.folder import NODES, TRACE, NodeStore, RunFolder
 from bdn.experiments.history import Meter
 from bdn.experiments.material import Material, encode_share, gather
 from bdn.experiments.participants import Participants
+from bdn.experiments.processes.assignment import Assignment, DeviceRole, EdgeRole, Samples, Shared
 from bdn.experiments.processes.children import Children
-from bdn.experiments.processes.control import Farewell, Finished, FromChild, Reached, Told
+from bdn.experiments.processes.connections import local_addresses
+from bdn.experiments.processes.control import Finished, FromChild, Reached, Told, Totals
 from bdn.experiments.processes.driver import RealClock
 from bdn.experiments.processes.errors import ProcessError
-from bdn.experiments.processes.links import local_addresses
-from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Part, Samples, Shared
 from bdn.experiments.run import PATIENCE
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import open_ledger
@@ -56,14 +56,14 @@ FIRST_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Graduate:
+class FinishedDevice:
     """A device that has finished."""
 
     progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class StoppedEdge:
     """An edge server after its process has ended: its ledger, and the view that it told."""
 
     name: str
@@ -98,7 +98,7 @@ class ProcessRun:
         self.folder: RunFolder | None = folder
         self.meter = Meter()
         self.evaluations: dict[int, Evaluation] = {}
-        self.edges: Sequence[Archive] = ()
+        self.edges: Sequence[StoppedEdge] = ()
         self.children: Children | None = None
         self.dead: dict[str, str] = {}
         """How each process ended that has died for good, by node name."""
@@ -115,9 +115,9 @@ class ProcessRun:
         self._clock = RealClock()
         self._listeners = [self.meter.hear] + ([listen] if listen is not None else [])
         self.trace: Trace = Recorder(self._tell, keep=False)
-        self._graduates: dict[str, Graduate] = {}
+        self._finished_devices: dict[str, FinishedDevice] = {}
         self._models: dict[int, bytes] = {}
-        self._farewells: dict[str, Farewell] = {}
+        self._totals: dict[str, Totals] = {}
         self._last_block = time.monotonic()
         self._open = ExitStack()
         with ExitStack() as opening:
@@ -143,7 +143,7 @@ class ProcessRun:
         Raises what `drive` raises.
         """
         self.drive()
-        self.edges = [self._archive(index) for index in range(self.config.edges)]
+        self.edges = [self._stopped(index) for index in range(self.config.edges)]
         return conclude(self, self._started)
 
     def drive(self) -> None:
@@ -154,7 +154,7 @@ class ProcessRun:
         `IntegrityError` when two devices have different models of one epoch.
         """
         with local_addresses(self.config.edges, self._transport) as addresses, Children(
-            self.parts(addresses), self._hear, self._on_death
+            self.assignments(addresses), self._hear, self._on_death
         ) as self.children:
             for child in self.children.all.values():
                 self.trace.event("process-started", node=child.name, pid=child.pid)
@@ -180,7 +180,7 @@ class ProcessRun:
         living = [name for name in self.material.device_names if name not in self.dead]
         if not living:
             raise StalledError("no device is left")
-        return all(name in self._graduates for name in living)
+        return all(name in self._finished_devices for name in living)
 
     def _check_stall(self) -> None:
         limit = PATIENCE * self.config.deadline_seconds
@@ -197,10 +197,10 @@ class ProcessRun:
 
     # --- what each is given ---------------------------------------------------------------------
 
-    def parts(self, addresses: Sequence[str]) -> list[Part]:
-        """Return each process's part, edge servers first; ``addresses``: where these listen.
+    def assignments(self, addresses: Sequence[str]) -> list[Assignment]:
+        """Return each process's assignment, edge servers first; ``addresses``: where these listen.
 
-        Every secret in a part is its owner's.
+        Every secret in an assignment is its owner's.
         """
         material = self.material
         common = material.common
@@ -211,13 +211,13 @@ class ProcessRun:
                         encode_block(common.block), common.devices)
         journals = self._path / JOURNALS
         journals.mkdir(mode=0o700, exist_ok=True)
-        parts = []
+        assignments = []
         for index, (name, identity) in enumerate(
             zip(common.edge_names, material.edges, strict=True)
         ):
             edge = EdgeRole(shared, index, str(self._ledger(index)),
                             str(journals / f"{name}.sqlite"))
-            parts.append(Part(name, identity.secret, common.chain, keys, doors,
+            assignments.append(Assignment(name, identity.secret, common.chain, keys, doors,
                               self._started_ms, edge))
         for position, (name, identity) in enumerate(
             zip(common.device_names, material.devices, strict=True)
@@ -228,9 +228,9 @@ class ProcessRun:
                 encode_share(share) if share is not None else b"", self._samples[position],
                 str(journals / f"{name}.sqlite"),
             )
-            parts.append(Part(name, identity.secret, common.chain, keys, doors,
+            assignments.append(Assignment(name, identity.secret, common.chain, keys, doors,
                               self._started_ms, device))
-        return parts
+        return assignments
 
     def _ledger(self, index: int) -> Path:
         assert self.folder is not None
@@ -252,9 +252,9 @@ class ProcessRun:
             case Finished(model):
                 progress = Progress(self.material.settings, self.material.participants.w)
                 journal.restore_progress(progress, decode_union((journal.KeptProgress,), model))
-                self._graduates[name] = Graduate(progress)
-            case Farewell():
-                self._farewells[name] = message
+                self._finished_devices[name] = FinishedDevice(progress)
+            case Totals():
+                self._totals[name] = message
 
     def _compare(self, name: str, epoch: int, w: bytes) -> None:
         """All devices must have the same model of an epoch; the first to have it is judged."""
@@ -263,26 +263,26 @@ class ProcessRun:
             raise IntegrityError(f"{name} has another model after epoch {epoch} than the others")
         judge(self, epoch, np.frombuffer(w, "<f4").astype(np.float32), self._clock())
 
-    def _on_death(self, name: str, obituary: str) -> None:
+    def _on_death(self, name: str, how: str) -> None:
         """Start it again after a pause, or go on without it if enough of the others are there.
 
         A process that says itself why it cannot go on would say so again: it is not started again.
         """
         assert self.children is not None
-        hopeless = bool(self.children.all[name].failure) or name in self._graduates
+        hopeless = bool(self.children.all[name].failure) or name in self._finished_devices
         again = self._restart and not hopeless and self._restarts[name] < MAX_RESTARTS
-        self.trace.event("process-ended", node=name, reason=obituary + (
+        self.trace.event("process-ended", node=name, reason=how + (
             "; it is started again" if again else ""))
         if again:
             self._due[name] = time.monotonic() + FIRST_PAUSE * 2 ** self._restarts[name]
             self._restarts[name] += 1
             return
-        if name in self._graduates:
+        if name in self._finished_devices:
             return
-        self.dead[name] = obituary
+        self.dead[name] = how
         lacking = self._lacking()
         if lacking:
-            raise ProcessError(f"{obituary}; {lacking}")
+            raise ProcessError(f"{how}; {lacking}")
 
     def _lacking(self) -> str:
         """Return which nodes are too few for the run to go on, or ""."""
@@ -310,26 +310,26 @@ class ProcessRun:
     # --- what is left of them -------------------------------------------------------------------
 
     @property
-    def reference(self) -> Graduate:
+    def reference(self) -> FinishedDevice:
         """A device that has finished."""
         for name in self.material.device_names:
-            if name in self._graduates:
-                return self._graduates[name]
+            if name in self._finished_devices:
+                return self._finished_devices[name]
         raise StalledError("no device has finished")
 
     def traffic(self) -> Mapping[str, tuple[int, int]]:
         """Bytes (sent, received) by node; zeros for one that died."""
         found = {}
         for name in (*self.material.device_names, *self.material.edge_names):
-            last = self._farewells.get(name)
+            last = self._totals.get(name)
             found[name] = (last.sent_bytes, last.received_bytes) if last is not None else (0, 0)
         return found
 
-    def _archive(self, index: int) -> Archive:
+    def _stopped(self, index: int) -> StoppedEdge:
         name = self.material.edge_names[index]
         ledger, _ = open_ledger(self.material.common, self._ledger(index))
-        last = self._farewells.get(name)
-        return Archive(name, index, ledger, last.view if last is not None else 0)
+        last = self._totals.get(name)
+        return StoppedEdge(name, index, ledger, last.view if last is not None else 0)
 
 
 def samples_of(learner: Learner) -> Samples:

@@ -125,7 +125,7 @@ class _Connection:
         return moved
 
 
-class Links:
+class Connections:
     """All connections of one node.
 
     Args:

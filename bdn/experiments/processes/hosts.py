@@ -1,4 +1,4 @@
-"""From a part to the node that plays it: edge servers and devices, each with a store of its own."""
+"""From an assignment to its node: edge servers and devices, each with a store of its own."""
 
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -8,8 +8,8 @@ from bdn.chain.blocks import decode_genesis
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.material import Common, decode_share
+from bdn.experiments.processes.assignment import DeviceRole, EdgeRole, Shared
 from bdn.experiments.processes.control import Finished, FromChild, Reached
-from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Shared
 from bdn.experiments.setup import build_device, build_edge
 from bdn.identity import Identity
 from bdn.learning import CnnLearner, PaperCNN
@@ -21,7 +21,7 @@ from bdn.paillier import PublicKey
 from bdn.trace import Trace
 
 
-class Player(Protocol):
+class NodeHost(Protocol):
     """A node with what belongs to it in its process."""
 
     @property
@@ -42,7 +42,7 @@ class Player(Protocol):
         """Release files."""
 
 
-class EdgePlayer:
+class EdgeHost:
     """An edge server with its ledger and its journal."""
 
     def __init__(self, role: EdgeRole, identity: Identity, trace: Trace) -> None:
@@ -69,7 +69,7 @@ class EdgePlayer:
         self._store.close()
 
 
-class DevicePlayer:
+class DeviceHost:
     """A device with its data, its share and its journal."""
 
     view = 0
@@ -108,13 +108,13 @@ class DevicePlayer:
         self._store.close()
 
 
-def make_player(role: EdgeRole | DeviceRole, identity: Identity, trace: Trace) -> Player:
+def make_host(role: EdgeRole | DeviceRole, identity: Identity, trace: Trace) -> NodeHost:
     """The node of ``role``, fresh or where its store left it."""
     match role:
         case EdgeRole():
-            return EdgePlayer(role, identity, trace)
+            return EdgeHost(role, identity, trace)
         case DeviceRole():
-            return DevicePlayer(role, identity, trace)
+            return DeviceHost(role, identity, trace)
         case _:
             assert_never(role)
 

@@ -16,12 +16,12 @@ from bdn.encoding import encode_union
 from bdn.errors import PeerError, UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
-from bdn.experiments.processes import links as links_module
+from bdn.experiments.processes import connections as connections_module
+from bdn.experiments.processes.assignment import Assignment, DeviceRole, EdgeRole
+from bdn.experiments.processes.connections import Connections, Membership, free_ports
 from bdn.experiments.processes.driver import LATE_SECONDS, QUIET_SECONDS, Driver
 from bdn.experiments.processes.errors import FrameError
 from bdn.experiments.processes.frames import HEADER, FrameReader, frame
-from bdn.experiments.processes.links import Links, Membership, free_ports
-from bdn.experiments.processes.parts import DeviceRole, EdgeRole, Part
 from bdn.experiments.processes.run import check_playable, opened_processes
 from bdn.identity import Identity
 from bdn.nodes.events import (
@@ -83,7 +83,7 @@ def identity(name: str) -> Identity:
 
 
 class Wires:
-    """Links of three nodes, in one process, over real sockets."""
+    """Connections of three nodes, in one process, over real sockets."""
 
     def __init__(self, addresses: dict[str, str]) -> None:
         keys = {name: identity(name).public_key for name in NAMES}
@@ -91,11 +91,11 @@ class Wires:
         self.trace = Recorder()
         self.links = {name: self.open(name) for name in NAMES}
 
-    def open(self, name: str, **changes: Any) -> Links:
-        return Links(name, changes.get("identity", identity(name)),
+    def open(self, name: str, **changes: Any) -> Connections:
+        return Connections(name, changes.get("identity", identity(name)),
                      changes.get("members", self.members), self.trace)
 
-    def exchange(self, *nodes: Links, expect: int = 0, closed: int = 0) -> list[Any]:
+    def exchange(self, *nodes: Connections, expect: int = 0, closed: int = 0) -> list[Any]:
         """Let ``nodes`` (all by default) go on until nothing moves any more, but not before as
         many messages have come and connections been closed as are expected (or ten seconds)."""
         found: list[Any] = []
@@ -152,7 +152,7 @@ def test_a_peer_that_disappears_is_dialled_again(wires: Wires) -> None:
     assert "closed" in wires.reasons()
     device.send("edge-0", b"lost, as nobody listens now")
     wires.exchange(device)
-    time.sleep(links_module.REDIAL_SECONDS)
+    time.sleep(connections_module.REDIAL_SECONDS)
     wires.links["edge-0"] = wires.open("edge-0")
     assert device.send("edge-0", b"two")
     assert wires.exchange(expect=1) == [("edge-0", "device-1", b"two")]
@@ -200,7 +200,7 @@ def test_garbage_an_oversized_header_and_a_half_frame_cost_the_connection_alone(
         with connect(wires) as sock:
             wires.exchange(edge)
             sock.settimeout(10)
-            assert len(sock.recv(100)) == HEADER + links_module.CHALLENGE_BYTES
+            assert len(sock.recv(100)) == HEADER + connections_module.CHALLENGE_BYTES
             sock.sendall(rubbish)
             if rubbish != HALF:
                 wires.exchange(edge, closed=1)
@@ -216,12 +216,12 @@ def test_garbage_an_oversized_header_and_a_half_frame_cost_the_connection_alone(
 def test_strangers_at_the_door_are_bounded_in_number_and_time(
     wires: Wires, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links_module, "MAX_STRANGERS", 3)
+    monkeypatch.setattr(connections_module, "MAX_STRANGERS", 3)
     edge = wires.links["edge-0"]
     socks = [connect(wires) for _ in range(5)]
     wires.exchange(edge, closed=2)
     assert wires.reasons().count("too many strangers at the door") == 2
-    monkeypatch.setattr(links_module, "HELLO_SECONDS", 0.0)
+    monkeypatch.setattr(connections_module, "HELLO_SECONDS", 0.0)
     wires.exchange(edge, closed=3)
     assert wires.reasons().count("did not say who it is") == 3
     for sock in socks:
@@ -231,7 +231,7 @@ def test_strangers_at_the_door_are_bounded_in_number_and_time(
 def test_a_peer_that_does_not_read_costs_bounded_memory(
     wires: Wires, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links_module, "MAX_QUEUED", 4_000_000)
+    monkeypatch.setattr(connections_module, "MAX_QUEUED", 4_000_000)
     device = wires.links["device-1"]
     sent = [device.send("edge-0", bytes(1_000_000)) for _ in range(8)]
     assert sent[:3] == [True] * 3
@@ -241,7 +241,7 @@ def test_a_peer_that_does_not_read_costs_bounded_memory(
 def test_an_address_that_is_none_is_refused(wires: Wires) -> None:
     broken = Membership(SESSION, wires.members.keys, {"edge-7": "http://x"})
     with pytest.raises(UsageError, match="unix:PATH or tcp:HOST:PORT"):
-        Links("edge-7", identity("edge-7"), broken)
+        Connections("edge-7", identity("edge-7"), broken)
 
 
 # --- the driver ---------------------------------------------------------------------------------
@@ -396,13 +396,13 @@ def test_the_driver_sleeps_until_the_next_timer_and_no_longer() -> None:
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[Part]]]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[Assignment]]]:
     """(material, parts) of a run that is never started."""
     place = tmp_path_factory.mktemp("parts")
     config = RunConfig(devices=4, threshold=2, key_holders=3, samples=20, key_bits=512, epochs=1)
     folder = RunFolder.create(place / "run", config)
     with opened_processes(config, folder) as run:
-        yield run.material, run.parts([f"unix:{place}/{i}" for i in range(4)])
+        yield run.material, run.assignments([f"unix:{place}/{i}" for i in range(4)])
 
 
 def secrets_of(material: Any) -> dict[str, list[bytes]]:
@@ -421,7 +421,7 @@ def secrets_of(material: Any) -> dict[str, list[bytes]]:
 
 
 def test_each_process_is_given_its_own_secrets_and_data_and_nobody_elses(
-    parts: tuple[Any, list[Part]],
+    parts: tuple[Any, list[Assignment]],
 ) -> None:
     """Searched in the very bytes that go down the pipe; an edge server gets no data at all."""
     material, made = parts
@@ -434,7 +434,7 @@ def test_each_process_is_given_its_own_secrets_and_data_and_nobody_elses(
                 assert (piece in sent) == (owner == part.name), (part.name, owner)
 
 
-def test_a_device_without_a_share_gets_none(parts: tuple[Any, list[Part]]) -> None:
+def test_a_device_without_a_share_gets_none(parts: tuple[Any, list[Assignment]]) -> None:
     _, made = parts
     roles = [part.role for part in made]
     assert [bool(role.share) for role in roles if isinstance(role, DeviceRole)] == [
@@ -442,7 +442,7 @@ def test_a_device_without_a_share_gets_none(parts: tuple[Any, list[Part]]) -> No
     assert sum(isinstance(role, EdgeRole) for role in roles) == 4
 
 
-def test_a_part_does_not_print_its_secrets(parts: tuple[Any, list[Part]]) -> None:
+def test_a_part_does_not_print_its_secrets(parts: tuple[Any, list[Assignment]]) -> None:
     _, made = parts
     assert all(repr(part.secret) not in repr(part) for part in made)
 

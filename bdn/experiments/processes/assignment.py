@@ -1,8 +1,8 @@
-"""What each process is given at its start: its own part, and nothing of anybody else's.
+"""What each process is given at its start: what is its own, and nothing of anybody else's.
 
 An edge server gets no key share and no data; a device gets its own share and its own data; a
 sender and a trainer (the comparison without BlockDeepNet) have neither ledger nor key. These are
-plain records: what they mean is known to `bdn.experiments.processes.players` and `.central`.
+plain records: what they mean is known to `bdn.experiments.processes.hosts` and `.central`.
 """
 
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ class TrainerRole:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Assignment:
     """What one process is given.
 
     Attributes:
