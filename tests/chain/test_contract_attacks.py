@@ -9,7 +9,7 @@ from bdn.chain.contracts.limits import MAX_STACK
 
 GAS = 120_000
 MEGABYTES = 4
-"""Eight bytes per gas, what short-lived copies add, and the call itself."""
+"""Four bytes per gas, what short-lived copies add, and the call itself."""
 SOURCE_MEGABYTES = 64
 """The tree that Python makes of the longest source, several times over."""
 

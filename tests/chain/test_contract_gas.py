@@ -160,7 +160,7 @@ PINNED = 9713
 # --- what gas pays for --------------------------------------------------------------------------
 
 HOSTILE = load_module("hostile_contracts")
-BYTES_PER_GAS = 16
+BYTES_PER_GAS = 8
 SLACK = 1 << 16
 """Bytes that a call takes before it does anything."""
 

@@ -9,7 +9,7 @@ Two rules make gas exact and cheap to meter:
   operation, before its work. It pays for the worst case of the operation, and for the memory that
   the result takes. Both are counted by formula, so they are the same number on every machine.
 
-One gas pays for about 40 ns of the compiled engine on a laptop and for 8 bytes.
+One gas pays for about 40 ns of the compiled engine on a laptop and for 4 bytes.
 ``benchmarks/contracts.py`` measures both for a hundred programs that try to get more. A change of
 any number here is a new version, because every node must charge the same.
 """
@@ -33,7 +33,8 @@ class GasTable:
         item: per item of a list display.
         entry: per entry of a dict display, or added to a dict by a comprehension.
         iteration: per iteration of a loop or comprehension, in addition to the nodes evaluated.
-        bytes_per_gas: bytes of memory for a new text, byte string or list slot (8 bytes each).
+        bytes_per_gas: bytes of memory for a new text, byte string, long integer or list slot
+            (8 bytes each).
         scanned_per_gas: characters compared or hashed.
         searched_per_gas: characters of the text and the part that a search reads.
         pairs_per_gas: pairs of characters compared by a search that may be quadratic.
@@ -91,18 +92,18 @@ class GasTable:
 _VERSION_2 = GasTable(
     version=2,
     nodes={
-        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 8, S.DictOf: 16, S.Unary: 3,
+        S.Literal: 1, S.Variable: 1, S.ContextField: 2, S.ListOf: 14, S.DictOf: 30, S.Unary: 3,
         S.Compare: 3, S.Chain: 6, S.IsNone: 2, S.Boolean: 2, S.Conditional: 2,
         S.Index: 6, S.Slice: 18, S.Comprehension: 10, S.CallBuiltin: 10, S.CallMethod: 12,
         S.CallPrivate: 20, S.CallContract: 40, S.CallHost: 20, S.StorageRead: 10, S.StorageHas: 10,
         S.Assign: 1, S.Unpack: 20, S.SetIndex: 10, S.DeleteIndex: 6, S.StorageWrite: 10,
         S.StorageDelete: 10, S.Evaluate: 1, S.Require: 2, S.Emit: 10, S.If: 3, S.While: 2,
         S.For: 14, S.Return: 2, S.Break: 1, S.Continue: 1, S.Pass: 2,
-        "+": 3, "-": 3, "*": 3, "//": 7, "%": 7, "&": 5, "|": 5, "^": 5, "<<": 12, ">>": 12,
+        "+": 4, "-": 4, "*": 4, "//": 7, "%": 7, "&": 5, "|": 5, "^": 5, "<<": 12, ">>": 12,
         "**": 12,
     },
-    item=3, entry=10, iteration=4, bytes_per_gas=8, scanned_per_gas=32, searched_per_gas=8,
-    pairs_per_gas=192, moved_per_gas=32, element=14, pair=12, character=10, copied=6, call=150,
+    item=3, entry=14, iteration=4, bytes_per_gas=4, scanned_per_gas=32, searched_per_gas=8,
+    pairs_per_gas=192, moved_per_gas=32, element=14, pair=26, character=20, copied=10, call=150,
     read=100, write=400, erase=200, written=8, decoded=8, event=100,
     sha256=60, sha256_block=4, signature=4000, modular=30, modular_divisor=12, inverse=4,
     sealed=20_000, verified_byte=40, added_byte=60,

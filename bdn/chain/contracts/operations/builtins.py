@@ -102,7 +102,7 @@ def _pow(m: GasMeter, args: Sequence[Any]) -> int:
         raise CallFailure("pow")
     width = 1 + sizes.words(modulus)
     charge(m, sizes.words(base) * width)
-    charge(m, (1 + exponent.bit_length()) * (6 + width * width // 4))
+    charge(m, (1 + exponent.bit_length()) * (8 + width * width // 4))
     return sizes.keep(m, pow(base, exponent, modulus))
 
 
@@ -141,7 +141,7 @@ def _list(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     if not args:
         return []
     _kind(args[0], (list, dict, str, bytes), "list")
-    _separate(m, args[0], len(args[0]))
+    sizes.separate(m, args[0], len(args[0]))
     sizes.allocate(m, list, len(args[0]))
     return list(args[0])
 
@@ -150,7 +150,7 @@ def _dict(m: GasMeter, args: Sequence[Any]) -> dict[Any, Any]:
     if not args:
         return {}
     _kind(args[0], (dict,), "dict")
-    charge(m, m.table.copied * len(args[0]))
+    charge(m, m.table.copied * (2 + len(args[0])))
     return dict(args[0])
 
 
@@ -158,7 +158,7 @@ def _enumerate(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     (items,) = args
     _kind(items, (list, dict, str, bytes), "enumerate")
     charge(m, m.table.pair * len(items))
-    _separate(m, items, len(items))
+    sizes.separate(m, items, len(items))
     sizes.allocate(m, list, len(items))
     return [[index, item] for index, item in enumerate(items)]
 
@@ -167,9 +167,9 @@ def _zip(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     for arg in args:
         _kind(arg, (list, dict, str, bytes), "zip")
     count = min(map(len, args))
-    charge(m, (m.table.pair + len(args)) * count)
+    charge(m, (m.table.pair + 2 * len(args)) * count)
     for arg in args:
-        _separate(m, arg, count)
+        sizes.separate(m, arg, count)
     sizes.allocate(m, list, count)
     return [list(items) for items in zip(*args, strict=False)]
 
@@ -178,12 +178,6 @@ def _reversed(m: GasMeter, args: Sequence[Any]) -> list[Any]:
     _kind(args[0], (list,), "reversed")
     sizes.allocate(m, list, len(args[0]))
     return args[0][::-1]  # type: ignore[no-any-return]  # a list, as was checked
-
-
-def _separate(m: GasMeter, value: Any, count: int) -> None:
-    """Charge for the one-character texts that walking over a str makes."""
-    if not sizes.is_ascii(value):
-        charge(m, m.table.character * count)
 
 
 def _any(m: GasMeter, args: Sequence[Any]) -> bool:

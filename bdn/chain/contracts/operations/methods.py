@@ -238,7 +238,7 @@ def _setdefault(m: GasMeter, entries: Any, args: Sequence[Any]) -> Any:
 
 
 def _dict_copy(m: GasMeter, entries: Any, args: Sequence[Any]) -> dict[Any, Any]:  # noqa: ARG001 - one signature
-    charge(m, m.table.copied * len(entries))
+    charge(m, m.table.copied * (2 + len(entries)))
     return dict(entries)
 
 

@@ -19,6 +19,7 @@ from bdn.chain.contracts.operations.sizes import (
     mismatch,
     scan,
     search,
+    separate,
     words,
 )
 from bdn.chain.contracts.values import kind_of
@@ -351,6 +352,8 @@ def iterate(m: GasMeter, value: Any) -> Iterable[Any]:
     if kind is list or kind is dict:
         allocate(m, list, len(value))
         return list(value)
+    if kind is str:
+        separate(m, value, len(value))
     if kind is str or kind is bytes or kind is range:
         return value  # type: ignore[no-any-return]  # narrowed by kind, which mypy does not follow
     raise mismatch("for ... in", value)

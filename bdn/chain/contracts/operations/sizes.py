@@ -1,8 +1,8 @@
 """How large values are, and what that costs: the formulas that every operation charges by.
 
 Memory is counted here and nowhere measured: a character outside ASCII takes four bytes, because one
-of them widens the whole text; an item of a list takes eight; a long integer one gas per 64-bit
-word. Whatever walks through nested containers charges for each before it enters it, so that no
+of them widens the whole text; an item of a list takes eight; a long integer an eighth of its
+bits. Whatever walks through nested containers charges for each before it enters it, so that no
 value, however its parts are shared, is walked for free.
 """
 
@@ -41,7 +41,7 @@ def keep(m: GasMeter, value: int) -> int:
     """``value`` as a result: charged by its words, refused beyond `MAX_INT_BITS`."""
     bits = value.bit_length()
     if bits > 63:
-        charge(m, bits >> 6)
+        charge(m, bits // (8 * m.table.bytes_per_gas))
         if bits > MAX_INT_BITS:
             raise CallFailure("too-many-bits", MAX_INT_BITS)
     return value
@@ -64,6 +64,12 @@ def allocate(m: GasMeter, kind: type, length: int, ascii_only: bool = True) -> N
 def is_ascii(value: Any) -> bool:
     """Whether each item of ``value`` takes one byte; true of everything that is no str."""
     return type(value) is not str or value.isascii()
+
+
+def separate(m: GasMeter, value: Any, count: int) -> None:
+    """Charge for the one-character texts that walking over ``count`` of a str makes."""
+    if not is_ascii(value):
+        charge(m, m.table.character * count)
 
 
 def scan(m: GasMeter, length: int) -> None:
