@@ -9,6 +9,7 @@ from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import Slot
 from bdn.pbft.simulator import parse_scenario, search, simulate
 from bdn.pbft.simulator.generators import GENERATORS, TWINS_TOTAL, twins_scenario
+from bdn.pbft.simulator.scenario import FOREVER
 from bdn.pbft.simulator.search import failure_of, run_quickly, shrink, to_json
 
 SAMPLES = [("twins", 4, 6000, 10), ("byzzfuzz", 4, 0, 12), ("random", 4, 0, 8),
@@ -39,6 +40,25 @@ def test_a_generated_scenario_is_a_function_of_seed_and_index(mode: str) -> None
     first = GENERATORS[mode](7, 3, 8)
     assert first == GENERATORS[mode](7, 3, 8) != GENERATORS[mode](7, 3, 9)
     assert parse_scenario(to_json(first)) == parse_scenario(first)
+
+
+@pytest.mark.parametrize("replicas", [4, 7])
+@pytest.mark.parametrize("mode", GENERATORS)
+def test_up_to_f_liars_lie_to_the_end(mode: str, replicas: int) -> None:
+    """At most f replicas are faulty, in most scenarios some rule of theirs has no end, and requests
+    come after the healing."""
+    lasting = 0
+    for index in range(40):
+        scenario = parse_scenario(GENERATORS[mode](replicas, 1, index))
+        liars = {name.rstrip("'") for name in scenario.faulty}
+        assert len(liars) <= (replicas - 1) // 3
+        assert scenario.heal_at_ms is not None
+        late = [r for r in scenario.requests if r.at_ms >= (scenario.heal_at_ms or 0)]
+        assert len(late) == 9
+        lasting += any(rule.to_ms == FOREVER and rule.count is None and rule.sources is not None
+                       and scenario.faulty.issuperset(rule.sources)
+                       for rule in (*scenario.mutate, *scenario.drop, *scenario.slow))
+    assert lasting >= 15
 
 
 @pytest.mark.parametrize("mode", GENERATORS)

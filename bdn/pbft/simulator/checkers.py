@@ -349,7 +349,7 @@ def _demand(holds: bool, otherwise: str) -> None:
 # --- progress -------------------------------------------------------------------------------------
 
 
-class Progress:
+class ProgressAccount:
     """Keeps count of what is owed, and says when a run may end.
 
     The JSON answer's ``live``: every request was executed by all correct replicas and accepted by

@@ -11,7 +11,7 @@ leave it. The rules that need a key (``equivocate``, ``mutate``) are in
 partition begins still arrives. From ``heal_at_ms`` on the network is a good one, but what a faulty
 replica leaves unsaid or delays, it goes on leaving unsaid or delaying.
 
-`Network` puts both together.
+`SimulatedNetwork` puts both together.
 """
 
 import hashlib
@@ -176,7 +176,7 @@ Arrival = Callable[[int, str, str, bytes], None]
 REPLAYED = "replayed"
 
 
-class Network:
+class SimulatedNetwork:
     """All links of a run.
 
     Args:

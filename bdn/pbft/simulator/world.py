@@ -19,8 +19,8 @@ from bdn.pbft.messages import Request
 from bdn.pbft.replica import Replica
 from bdn.pbft.signing import signed
 from bdn.pbft.simulator.byzantine import ByzantineSenders
-from bdn.pbft.simulator.checkers import Checkers, Progress
-from bdn.pbft.simulator.network import Network, NetworkFaults
+from bdn.pbft.simulator.checkers import Checkers, ProgressAccount
+from bdn.pbft.simulator.network import NetworkFaults, SimulatedNetwork
 from bdn.pbft.simulator.nodes import (
     INSTANCE,
     BranchCounter,
@@ -122,12 +122,12 @@ class World:
         by_name |= {name: self._signings[f"client {name}"] for name in scenario.clients}
         liars = ByzantineSenders(scenario, faults, self._cluster, by_name,
                                  self._new_application())
-        self._network = Network(
+        self._network = SimulatedNetwork(
             scenario, faults, liars.tell if scenario.equivocate or scenario.mutate else None,
             self._record, lambda at, *letter: self._at(at, self._arrive, *letter))
         self._clients = make_clients(scenario)
         self._machines = {name: self._new_client(name) for name in scenario.clients}
-        self._progress = Progress(scenario, self._clients)
+        self._progress = ProgressAccount(scenario, self._clients)
 
     # --- the run
 
