@@ -28,7 +28,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 run: $(VENV)/.run
-	$(BIN)/bdn run --out $(RUN) --force $(ARGS)
+	$(BIN)/bdn run --out "$(RUN)" --force $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

@@ -6,6 +6,8 @@ remember who), or *stored data* is not what it once was (stop and look). Each pa
 own classes from these; the command line turns any of them into one line and exit status 2.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -81,3 +83,9 @@ def _cut(text: str, limit: int, length: int) -> str:
     if len(text) <= limit and length <= limit:
         return text
     return f"{text[:limit - 3]}..." + (f" ({length} characters)" if length else "")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question that names the known word nearest to ``word``; "" where none is near."""
+    near = get_close_matches(word[:80], list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

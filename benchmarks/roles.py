@@ -32,12 +32,13 @@ from evaluation import DIGITS, Setting, participants
 from harness import Interval, Report, Timing
 
 from bdn.experiments.config import RunConfig
-from bdn.experiments.folder import NODES, NodeStore, RunFolder
+from bdn.experiments.folder import NodeStore, RunFolder
 from bdn.experiments.material import encode_share
 from bdn.experiments.participants import Participants
 from bdn.experiments.processes.central_run import CentralRun
 from bdn.experiments.processes.run import opened_processes
 from bdn.paillier import deal
+from bdn.runfolder import NODES
 
 SAMPLE_SECONDS = 0.05
 MIB = 1 << 20

@@ -19,14 +19,8 @@ import harness
 from harness import Report
 
 from bdn.experiments import lab
-from bdn.experiments.lab.finding import (
-    INSUFFICIENCY,
-    POISONING,
-    PRIVACY_LEAK,
-    SINGLE_POINT,
-    Experiment,
-    Finding,
-)
+from bdn.experiments.lab.experiment import Experiment
+from bdn.runfolder.findings import INSUFFICIENCY, POISONING, PRIVACY_LEAK, SINGLE_POINT, Finding
 
 KEY_BITS, QUICK_KEY_BITS = 2048, 512
 
@@ -46,14 +40,14 @@ def measure(report: Report) -> None:
 
 def play(report: Report, experiments: Sequence[Experiment], key_bits: int) -> None:
     """One row an experiment, one finding a challenge."""
-    ended: dict[str, list[tuple[Experiment, Finding]]] = {}
+    ended: dict[str, list[Finding]] = {}
     for experiment in sorted(experiments, key=_place):
         started = time.perf_counter()
         finding = experiment(key_bits)
-        ended.setdefault(experiment.row, []).append((experiment, finding))
+        ended.setdefault(experiment.row, []).append(finding)
         report.add(**{
             "Table 1": experiment.row, "experiment": experiment.name,
-            "outcome": experiment.verdict(finding), "what": experiment.title,
+            "outcome": finding.verdict, "what": experiment.title,
             "what happened": " ".join(finding.happened), "not covered": finding.not_covered,
             "seconds": round(time.perf_counter() - started, 1)})
     for row, promise in PROMISES.items():
@@ -69,11 +63,11 @@ def _place(experiment: Experiment) -> int:
 
 
 def _judge(
-    report: Report, row: str, promise: str, ended: Sequence[tuple[Experiment, Finding]]
+    report: Report, row: str, promise: str, ended: Sequence[Finding]
 ) -> None:
-    prevented = [finding.held for experiment, finding in ended if experiment.prevented]
-    open_ones = [experiment.name for experiment, _ in ended if not experiment.prevented]
-    failed = [experiment.name for experiment, finding in ended if not finding.held]
+    prevented = [finding.held for finding in ended if finding.prevented]
+    open_ones = [finding.experiment for finding in ended if not finding.prevented]
+    failed = [finding.experiment for finding in ended if not finding.held]
     ours = f"{sum(prevented)} of {len(prevented)} experiments came out as promised"
     if open_ones:
         ours += f"; not prevented, and documented so: {', '.join(open_ones)}"

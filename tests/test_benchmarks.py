@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 import bdn
 from bdn.cli import bench as bench_command
 from bdn.cli import invoke
-from bdn.experiments.lab.finding import PRIVACY_LEAK, SINGLE_POINT, Experiment, Finding
+from bdn.experiments.lab.experiment import Experiment
+from bdn.runfolder.findings import PRIVACY_LEAK, SINGLE_POINT, Finding
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 DOCS = FOLDER.parent / "docs"

@@ -29,7 +29,7 @@ from bdn.ethereum import (
     read_plan,
     read_round,
 )
-from bdn.experiments.folder import LEDGER
+from bdn.runfolder import LEDGER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bdn.chain import MerkleError, merkle
+from bdn.cli.screen import styled
 
 MANY = 24
 """Above so many transactions or written entries, the rest is only counted."""
@@ -25,9 +25,9 @@ def print_block(block: dict[str, Any], console: Console) -> bool:
 
     Returns whether every transaction and receipt shown lies below the header's roots.
     """
-    console.print(f"[bold]Block {block['height']}[/bold]: {block['kind']}, epoch "
-                  f"{block['epoch']}", highlight=False)
-    console.print(escape(block["seal"]["text"]), highlight=False)
+    console.print(styled("[bold]Block {}[/bold]: {}, epoch {}", block["height"], block["kind"],
+                         block["epoch"]))
+    console.print(block["seal"]["text"])
     fields = [("digest", block["digest"])]
     for name, value in block["header"]:
         fields.append((name.replace("_", " "), _utc(value) if name == "time" else value))
@@ -35,14 +35,14 @@ def print_block(block: dict[str, Any], console: Console) -> bool:
     parts = " + ".join(f"{what} {size}" for what, size in block["size"])
     _pairs([("size", parts.replace(" + total", " = total"))], console)
     rows = block["transactions"]
-    console.print(f"\n[bold]{_counted(len(rows), 'transaction')}[/bold]", highlight=False)
+    console.print(f"\n{_counted(len(rows), 'transaction')}", style="bold")
     sound = True
     for position, row in enumerate(rows[:MANY]):
         problem = check_inclusion(block, position)
         sound = sound and not problem
         _transaction(row, problem, console)
     if len(rows) > MANY:
-        console.print(f"… and {len(rows) - MANY} more; --json has them all.", highlight=False)
+        console.print(f"… and {len(rows) - MANY} more; --json has them all.")
     _changes(block["changes"], console)
     return sound
 
@@ -68,12 +68,11 @@ def check_inclusion(block: dict[str, Any], position: int) -> str:
 
 
 def _transaction(row: dict[str, Any], problem: str, console: Console) -> None:
-    outcome = "[green]ok[/green]" if row["ok"] else (
-        f"[red]{row['status']}: {escape(row['error'])}[/red]")
-    inside = f"[red]NOT IN THE BLOCK: {escape(problem)}[/red]" if problem else (
-        "[green]✓ in the block[/green]")
-    console.print(f"\n[bold]{row['kind']}[/bold] from {escape(row['sender'])}: {outcome}, "
-                  f"{row['gas']:,} gas, {inside}", highlight=False)
+    outcome = Text("ok", "green") if row["ok"] else Text(f"{row['status']}: {row['error']}", "red")
+    inside = Text(f"NOT IN THE BLOCK: {problem}", "red") if problem else (
+        Text("✓ in the block", "green"))
+    console.print(Text.assemble("\n", (row["kind"], "bold"), f" from {row['sender']}: ", outcome,
+                                f", {row['gas']:,} gas, ", inside))
     fields = [*row["fields"], ("nonce", str(row["nonce"]))]
     if row["blob"]:
         fields.append(("beside the block", row["blob"]))
@@ -99,7 +98,7 @@ def _changes(changes: Sequence[Sequence[str]], console: Console) -> None:
     for name in ("before", "after"):
         table.add_column(name, overflow="fold")
     for slot, before, after in changes[:MANY]:
-        table.add_row(*map(escape, (_cut(slot), _cut(before) or "–", _cut(after) or "(deleted)")))
+        table.add_row(_cut(slot), _cut(before) or "–", _cut(after) or "(deleted)")
     console.print()
     console.print(table)
     if len(changes) > MANY:
@@ -127,8 +126,7 @@ def print_gas(
         text = source.split("\n")
         for line, gas in sorted(used.items()):
             bar = "█" * max(1, round(8 * gas / most))
-            table.add_row(f"{gas:,}", f"[yellow]{bar}[/yellow]", str(line),
-                          escape(text[line - 1]))
+            table.add_row(f"{gas:,}", Text(bar, "yellow"), str(line), text[line - 1])
         console.print()
         console.print(table)
 
@@ -140,7 +138,7 @@ def _pairs(pairs: Sequence[Sequence[str]], console: Console) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         digest = len(value) == 64 and console.width < _WIDE
-        table.add_row(escape(name), escape(value[:48] + "…" if digest else value))
+        table.add_row(name, value[:48] + "…" if digest else value)
     console.print(table)
 
 

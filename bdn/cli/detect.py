@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
+from bdn.cli.screen import PlainConsole, styled
 from bdn.cli.tables import print_detection
 from bdn.errors import UsageError
-from bdn.experiments.folder import CONFIG, MODEL, RunFolder
+from bdn.experiments.folder import RunFolder
 from bdn.learning import (
     Detection,
     DetectorSettings,
@@ -25,6 +25,7 @@ from bdn.learning import (
     read_grey,
 )
 from bdn.learning import detect as find_objects
+from bdn.runfolder import CONFIG, MODEL
 
 SMALLEST = 20
 """Side of the smallest window, where nothing is said of the objects' sizes."""
@@ -131,7 +132,7 @@ def _evaluate(
     settings = DetectorSettings(
         fitting.smallest if smallest is None else smallest,
         fitting.largest if largest is None else largest, threshold=threshold)
-    watched = Console(stderr=True)
+    watched = PlainConsole(stderr=True, goes_on=True)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=watched,
                   transient=True, disable=not watched.is_terminal) as progress:
         task = progress.add_task("looking for objects")
@@ -144,13 +145,13 @@ def _evaluate(
                                figures.images, "mean_precision": figures.mean_precision,
                                "detection": found, "notes": data.notes}))
         return
-    console = Console()
-    console.print(f"Classifier on {figures.images} held-out crops: mean precision (mPA) "
-                  f"[bold]{figures.mean_precision:.4f}[/bold], accuracy {figures.accuracy:.4f}",
-                  highlight=False)
+    console = PlainConsole()
+    console.print(styled("Classifier on {} held-out crops: mean precision (mPA) "
+                         "[bold]{:.4f}[/bold], accuracy {:.4f}", figures.images,
+                         figures.mean_precision, figures.accuracy))
     print_detection(found, console)
     for note in data.notes:
-        console.print(f"Note: {note}.", style="dim", highlight=False)
+        console.print(f"Note: {note}.", style="dim")
 
 
 def _model(source: Path) -> tuple[SavedModel, tuple[str, ...]]:
@@ -179,6 +180,6 @@ def _print(found: dict[Path, list[Detection]], target: Path) -> None:
                           ", ".join(f"{coordinate:.0f}" for coordinate in answer.box))
         if not answers:
             table.add_row(image.name, "nothing", "", "")
-    console = Console()
+    console = PlainConsole()
     console.print(table)
-    console.print(f"Pictures with boxes: {target}", highlight=False)
+    console.print(f"Pictures with boxes: {target}")

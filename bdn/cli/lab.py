@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from bdn.cli.options import NamedPath
+from bdn.cli.screen import PlainConsole
 from bdn.errors import UsageError
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.lab import (
     EXPERIMENTS,
     LAB,
-    Experiment,
     Finding,
     document,
     experiment,
     markdown,
     play_all,
 )
+from bdn.runfolder.files import write_json
 
 ALL = "all"
 
@@ -32,7 +33,7 @@ ALL = "all"
               help="Bits of the Paillier modulus.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print them as Markdown tables.")
-@click.option("--into", metavar="RUN", type=click.Path(path_type=Path),
+@click.option("--into", metavar="RUN", type=NamedPath(),
               help=f"Write {LAB} into this run folder, for its report.")
 def lab(
     name: str | None, key_bits: int, as_json: bool, as_markdown: bool, into: Path | None
@@ -54,7 +55,7 @@ def lab(
     played = play_all(chosen, key_bits, told)
     whole = document(played, key_bits)
     if folder is not None:
-        folder.write_text(LAB, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        write_json(folder.path / LAB, whole)
     if as_json:
         click.echo(json.dumps(whole if name == ALL else whole["findings"][0], ensure_ascii=False))
     elif as_markdown:
@@ -63,7 +64,7 @@ def lab(
         _summary(played)
     if folder is not None and not quiet:
         click.echo(f"Written: {folder.path / LAB}. See it with: bdn report {folder.path}")
-    return 0 if all(finding.held for _, finding in played) else 1
+    return 0 if all(finding.held for finding in played) else 1
 
 
 class _Teller:
@@ -73,17 +74,17 @@ class _Teller:
         self._quiet, self._short = quiet, short
         self._started = time.perf_counter()
 
-    def __call__(self, played: Experiment, finding: Finding) -> None:
+    def __call__(self, finding: Finding) -> None:
         """One finding."""
         seconds = time.perf_counter() - self._started
         self._started = time.perf_counter()
         if self._quiet:
-            line = f"{played.name:22}{played.verdict(finding):30}{seconds:6.1f} s"
+            line = f"{finding.experiment:22}{finding.verdict:30}{seconds:6.1f} s"
             click.echo(line, err=True)
             return
         if self._short:
-            click.echo(f"== {played.name} ({seconds:.1f} s)")
-        _print(played, finding)
+            click.echo(f"== {finding.experiment} ({seconds:.1f} s)")
+        _print(finding)
 
 
 def _list() -> None:
@@ -97,24 +98,24 @@ def _list() -> None:
     click.echo("\nPlay one with bdn lab NAME, or all with bdn lab all.")
 
 
-def _print(played: Experiment, finding: Finding) -> None:
+def _print(finding: Finding) -> None:
     """One finding in full."""
     click.echo(f"Tried:       {finding.tried}")
     for line in finding.happened:
         click.echo(f"Happened:    {line}")
     click.echo(f"Paper:       {finding.claimed}")
     click.echo(f"Not covered: {finding.not_covered}")
-    click.echo(f"Outcome:     {played.verdict(finding)}\n")
+    click.echo(f"Outcome:     {finding.verdict}\n")
 
 
-def _summary(played: Sequence[tuple[Experiment, Finding]]) -> None:
+def _summary(played: Sequence[Finding]) -> None:
     """The outcomes in one table."""
     table = Table(title="The attack lab", title_justify="left")
     for column in ("experiment", "Table 1", "outcome"):
         table.add_column(column)
-    for each, finding in played:
-        style = ("green" if each.prevented else "yellow") if finding.held else "bold red"
-        table.add_row(each.name, each.row, f"[{style}]{escape(each.verdict(finding))}[/{style}]")
-    Console().print(table)
-    held = sum(finding.held for _, finding in played)
+    for finding in played:
+        style = ("green" if finding.prevented else "yellow") if finding.held else "bold red"
+        table.add_row(finding.experiment, finding.row, Text(finding.verdict, style))
+    PlainConsole().print(table)
+    held = sum(finding.held for finding in played)
     click.echo(f"{held} of {len(played)} experiments came out as documented.")

@@ -2,28 +2,25 @@
 
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bdn.chain import Store
+from bdn.cli.screen import styled
 from bdn.cli.tables import print_classes, print_learning, print_nodes, print_outcome
 from bdn.errors import UsageError
 from bdn.report import (
-    BEYOND,
     CHALLENGES,
     STAGES,
-    Finding,
     Inputs,
-    Lab,
     SequenceOfRun,
     evidence,
     latency_by_epoch,
+    median_epoch,
     read_facts,
     read_inputs,
     read_rounds,
@@ -32,6 +29,8 @@ from bdn.report import (
     run_summary,
     size_text,
 )
+from bdn.runfolder import TRACE
+from bdn.runfolder.findings import BEYOND, Finding, Lab
 
 MANY_EPOCHS = 14
 MANY_BLOCKS = 30
@@ -45,15 +44,13 @@ LETTERS = "TSUCPO"
 BAR = 60
 
 
-def print_run(folder: Path, store: Store, blocks: Sequence[Mapping[str, Any]],
+def print_run(inputs: Inputs, store: Store, blocks: Sequence[Mapping[str, Any]],
               console: Console) -> None:
-    """Everything that the page has, as far as text can show it.
-
-    Raises `UsageError` where history, trace or `lab.json` are damaged.
-    """
-    inputs = read_inputs(folder)
-    history = inputs.history
-    console.print(escape(run_summary(history)), highlight=False)
+    """Everything that the page has, as far as text can show it."""
+    folder, history = inputs.folder, inputs.history
+    for warning in inputs.warnings:
+        console.print(warning, style="yellow")
+    console.print(run_summary(history))
     print_learning(history, console)
     if history.get("by_class"):
         print_classes(history, console)
@@ -62,14 +59,14 @@ def print_run(folder: Path, store: Store, blocks: Sequence[Mapping[str, Any]],
     if sequence.view_changes:
         epochs = ", ".join(str(epoch) for epoch in sorted(sequence.view_changes))
         console.print(f"A primary was replaced in epoch {epochs}: see bdn show {folder} --epoch "
-                      f"{min(sequence.view_changes)}", highlight=False)
+                      f"{min(sequence.view_changes)}")
     print_nodes(history, console)
-    console.print(rewards_note(history), highlight=False)
+    console.print(rewards_note(history))
     print_blocks(blocks, console)
     _print_refusals(history["refused"], console)
     _print_table_one(inputs.lab, evidence(history, read_facts(store)), folder, console)
     for note in history.get("notes") or []:
-        console.print(f"Note: {escape(note)}.", style="dim", highlight=False)
+        console.print(f"Note: {note}.", style="dim")
     print_outcome(history, folder, console)
 
 
@@ -104,8 +101,9 @@ def print_epoch(folder: Path, store: Store, epoch: int, console: Console) -> Non
     plain = _read_sequence(inputs, store).to_plain(closing)
     found = next((item for item in plain["epochs"] if item["epoch"] == epoch), None)
     if found is None:
-        known = ", ".join(str(item["epoch"]) for item in plain["epochs"])
-        raise UsageError(f"the trace shows no epoch {epoch}; it has {known or 'none'}")
+        known = [item["epoch"] for item in plain["epochs"]]
+        shown = f"it has {known[0]} to {known[-1]}" if known else "it has none"
+        raise UsageError(f"{folder / TRACE} shows no epoch {epoch}; {shown}")
     table = Table(title=found["title"], title_justify="left", title_style="bold", box=None,
                   pad_edge=False)
     for name in ("+ms", "until", "what", "times", "bytes", "who"):
@@ -117,18 +115,19 @@ def print_epoch(folder: Path, store: Store, epoch: int, console: Console) -> Non
                   style="dim")
 
 
-def _band(band: Mapping[str, Any], lanes: Sequence[str]) -> list[str]:
+def _band(band: Mapping[str, Any], lanes: Sequence[str]) -> list[str | Text]:
     """[what, how often, bytes, who] of one stage of the diagram."""
-    label = escape(band["label"])
+    label = Text(band["label"])
     if band["kind"] == "mark":
-        return [f"[green]{label}[/green]", "", "", ""]
+        return [Text(band["label"], "green"), "", "", ""]
     if band["kind"] == "work":
         return [label, str(band["count"]), "", _who({item[0] for item in band["items"]}, lanes)]
     lost = sum(item[4] for item in band["items"])
-    times = str(band["count"]) + (f" [red]({lost} lost)[/red]" if lost else "")
+    times = styled("{} [red]({} lost)[/red]" if lost else "{}", band["count"], lost)
     style = "yellow" if band["kind"] == "vote" else "blue"
     source, target = (_who({item[at] for item in band["items"]}, lanes) for at in (1, 2))
-    return [f"[{style}]{label}[/{style}]", times, size_text(band["bytes"]), f"{source} → {target}"]
+    label.stylize(style)
+    return [label, times, size_text(band["bytes"]), f"{source} → {target}"]
 
 
 def _who(places: Set[int], lanes: Sequence[str]) -> str:
@@ -155,17 +154,17 @@ def _print_latency(latency: Sequence[Mapping[str, Any]], console: Console) -> No
         if item is None:
             table.add_row("…", *[""] * 7)
         else:
-            table.add_row(*_latency_row(str(item["epoch"]), item["stages"]))
-    middle = [median(stages) for stages in zip(*(item["stages"] for item in latency), strict=True)]
+            table.add_row(*_latency_row(str(item["epoch"]), item["stages"], sum(item["stages"])))
+    total, middle = median_epoch(latency)
     if len(latency) > 1:
         table.add_section()
-        table.add_row(*_latency_row("median", middle))
+        table.add_row(*_latency_row("median", middle, total))
     console.print(table)
     console.print(_bar(middle))
 
 
-def _latency_row(name: str, stages: Sequence[float]) -> list[str]:
-    return [name, f"{sum(stages):.0f}", *(f"{stage:.0f}" for stage in stages)]
+def _latency_row(name: str, stages: Sequence[float], total: float) -> list[str]:
+    return [name, f"{total:.0f}", *(f"{stage:.0f}" for stage in stages)]
 
 
 def _bar(stages: Sequence[float]) -> Text:
@@ -187,7 +186,7 @@ def _print_refusals(refused: Sequence[Mapping[str, Any]], console: Console) -> N
     for name in ("node", "what", "why"):
         table.add_column(name, overflow="fold")
     for item in refused[:MANY_REFUSALS]:
-        table.add_row(*(escape(str(item.get(key, ""))) for key in ("node", "event", "reason")))
+        table.add_row(*(str(item.get(key) or "") for key in ("node", "event", "reason")))
     console.print(table)
     if len(refused) > MANY_REFUSALS:
         console.print(f"… and {len(refused) - MANY_REFUSALS} more in trace.jsonl.")
@@ -198,37 +197,36 @@ def _print_table_one(
 ) -> None:
     console.print("\nTable 1 of the paper: its claims, this run, the attack lab", style="italic")
     for challenge in CHALLENGES:
-        console.print(f"[bold]{challenge.name}[/bold]", highlight=False)
+        console.print(challenge.name, style="bold")
         _say("Paper", challenge.claim, console)
         for line in shown[challenge.name]:
             _say("This run", line, console)
         _print_findings(lab.of(challenge.name) if lab is not None else (), console)
     if lab is None:
-        console.print(f"The attack lab was not played into this run: bdn lab all --into {folder}",
-                      highlight=False)
+        console.print(f"The attack lab was not played into this run: bdn lab all --into {folder}")
         return
     if lab.of(BEYOND):
-        console.print(f"[bold]{BEYOND}[/bold]")
+        console.print(BEYOND, style="bold")
         _print_findings(lab.of(BEYOND), console)
     held = sum(finding.held for finding in lab.findings)
     console.print(f"Attack lab: {held} of {len(lab.findings)} came out as documented; "
-                  f"{lab.key_bits}-bit key, {escape(lab.date)}, {escape(lab.machine)}. "
-                  "One of them: bdn lab NAME.", highlight=False)
+                  f"{lab.key_bits}-bit key, {lab.date}, {lab.machine}. "
+                  "One of them: bdn lab NAME.")
 
 
 def _print_findings(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
         style = ("green" if finding.prevented else "yellow") if finding.held else "red"
-        _say("Lab", f"[{style}]{finding.verdict}[/{style}] "
-             f"{escape(finding.experiment)}: {escape(finding.title)}", console, markup=True)
+        _say("Lab", Text.assemble((finding.verdict, style), " ",
+                                  f"{finding.experiment}: {finding.title}"), console)
 
 
-def _say(who: str, what: str, console: Console, markup: bool = False) -> None:
+def _say(who: str, what: str | Text, console: Console) -> None:
     """A sentence with its source before it, wrapped under itself."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="dim", min_width=8, no_wrap=True)
     grid.add_column()
-    grid.add_row(who, what if markup else escape(what))
+    grid.add_row(who, what)
     console.print(Padding(grid, (0, 0, 0, 2)))
 
 

@@ -4,11 +4,12 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bdn.cli.screen import PlainConsole
 from bdn.experiments.config import RunConfig
 
 WORK = {"train": "trained", "seal": "sealed", "share": "shared", "open": "opened"}
@@ -23,14 +24,13 @@ class Progress:
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
-        self._console = Console(stderr=True)
+        self._console = PlainConsole(stderr=True, goes_on=True)
         self._started = time.monotonic()
         self._devices: dict[str, dict[str, float]] = {}
         self._line = "loading data"
         self._reason = ""
         self._epoch = 0
         self._blocks: list[str] = []
-        self._accuracies: list[float] = []
         live = self._console.is_terminal
         self._live = Live(console=self._console, refresh_per_second=8) if live else None
 
@@ -49,13 +49,6 @@ class Progress:
     def hear(self, record: dict[str, Any]) -> None:
         """Take one trace event."""
         match record["event"]:
-            case "load-data":
-                self._say(f"making the {self._config.key_bits}-bit key ({self._config.key})")
-            case "key-progress":
-                self._say(f"joint key, round {record['round']}: {record['tried']} candidates of "
-                          f"about {record['expected']:.0f}")
-            case "key":
-                self._say(f"key of {record['bits']} bits made in {record['seconds']:.1f} s")
             case "work":
                 row = self._devices.setdefault(record["node"], {})
                 row[record["kind"]] = row.get(record["kind"], 0.0) + record["seconds"]
@@ -63,23 +56,19 @@ class Progress:
                 view = "" if record["view"] is None else f", view {record['view']}"
                 self._blocks.append(f"block {record['height']} ({record['kind']}{view}, "
                                     f"{record['transactions']} transactions)")
-            case "new-view":
-                self._say(f"{record.get('node', '')}: view change to view {record.get('view')}")
-            case "scaled":
-                self._say(f"{record['node']}: update scaled by {record['factor']:.3g} to fit its "
-                          "clip")
-            case "refused" | "transaction-refused" | "failed" | "spoiled":
-                self._say(f"{record['node']}: {record['event']}: {record.get('reason', '')}")
             case "waiting" | "process-ended" if record["reason"] != self._reason:
                 self._reason = record["reason"]  # every edge server says the same
                 self._say(self._reason)
             case "epoch-done":
                 self._epoch = record["epoch"]
-                self._accuracies.append(record["accuracy"])
                 self._say(f"epoch {record['epoch']} of {self._config.epochs}: "
                           f"accuracy {record['accuracy']:.4f}")
             case "compare" if self._config.data.partition(":")[0] in WITH_PICTURES:
                 self._say(f"looking for objects on {self._config.pictures} held-out pictures")
+            case _:
+                line = sentence(record)
+                if line:
+                    self._say(line)
         if self._live is not None:
             self._live.update(self._picture())
 
@@ -87,7 +76,7 @@ class Progress:
         self._line = line
         if self._live is None:
             seconds = time.monotonic() - self._started
-            self._console.print(f"[{seconds:6.1f} s] {line}", highlight=False, soft_wrap=True)
+            self._console.print(f"[{seconds:6.1f} s] {line}", soft_wrap=True)
 
     def _picture(self) -> Group:
         table = Table(title=None, box=None, pad_edge=False)
@@ -103,6 +92,28 @@ class Progress:
                     f"  {elapsed:.0f} s  {self._line}", style="bold")
         blocks = Text("  ".join(self._blocks[-BLOCKS_SHOWN:][-2:]), style="dim")
         return Group(head, table, blocks)
+
+
+def sentence(record: dict[str, Any]) -> str:
+    """A trace event in words; "" for one that only counts."""
+    match record["event"]:
+        case "key-begun":
+            return f"making the {record['bits']}-bit key ({record['how']})"
+        case "key-progress":
+            return (f"joint key, round {record['round']}: {record['tried']} candidates of about "
+                    f"{record['expected']:.0f}")
+        case "key":
+            return f"key of {record['bits']} bits made in {record['seconds']:.1f} s"
+        case "ledger-restored":
+            return (f"{record['node']}: caught up from its peers to block {record['height']}: "
+                    f"{record['reason']}")
+        case "new-view":
+            return f"{record.get('node', '')}: view change to view {record.get('view')}"
+        case "scaled":
+            return f"{record['node']}: update scaled by {record['factor']:.3g} to fit its clip"
+        case "refused" | "transaction-refused" | "failed" | "spoiled":
+            return f"{record['node']}: {record['event']}: {record.get('reason', '')}"
+    return ""
 
 
 def _by_number(name: str) -> tuple[int, str]:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
+from bdn.cli.options import NamedPath
 from bdn.report import write_report
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
+@click.argument("folder", metavar="RUN", type=NamedPath())
+@click.option("--out", type=NamedPath(),
               help="Where to write it  [default: RUN/report.html]")
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
 def report(folder: Path, out: Path | None, show: bool) -> None:

@@ -1,31 +1,42 @@
 """``bdn resume``: go on with a run that was interrupted."""
 
-import json
+import dataclasses
 from pathlib import Path
 
 import click
 
-from bdn.cli.run import drive
-from bdn.cli.tables import print_history
-from bdn.experiments.folder import HISTORY, RunFolder
-from bdn.experiments.processes.run import in_processes
+from bdn.cli.options import NamedPath
+from bdn.cli.run import drive, print_outcome_of
+from bdn.errors import UsageError
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.run import rebuild_history
+from bdn.runfolder import HISTORY
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=NamedPath())
+@click.option("--executor", metavar="WHERE",
+              help="Work elsewhere than before: serial, processes[:COUNT] or dask:ADDRESS.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
-def resume(folder: Path, as_json: bool) -> None:
+def resume(folder: Path, executor: str | None, as_json: bool) -> None:
     """Go on with the run in folder RUN where it stopped.
 
     Every node takes up its ledger and journal; the model at the end is the one that the undisturbed
-    run would have made, since data, batches and sums are the same.
+    run would have made, since data, batches and sums are the same. Settings or data that have
+    changed since are refused. Of a run that has ended, a lost or damaged history is made anew.
     """
     opened = RunFolder.open(folder)
-    if not (folder / HISTORY).is_file():
-        drive(opened.config, opened, as_json, processes=in_processes(folder))
+    with opened.locked():  # finishes what was interrupted; others may lock the folder afterwards
+        marker, config = opened.marker(), opened.config
+    if executor is not None:
+        config = dataclasses.replace(config, executor=executor)
+    if not marker["ended"]:
+        drive(config, opened, as_json, processes=marker["processes"])
         return
-    history = opened.read_history()  # the run has ended: there is nothing to go on with
-    if as_json:
-        click.echo(json.dumps(history))
-    else:
-        print_history(history, folder)
+    try:
+        history = opened.read_history()
+    except UsageError as error:
+        if (folder / HISTORY).exists():
+            click.echo(f"bdn: {error}", err=True)
+        history = rebuild_history(config, opened)
+    print_outcome_of(history, folder, as_json)

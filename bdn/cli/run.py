@@ -9,16 +9,19 @@ from typing import Any
 
 import click
 
+from bdn.cli.options import NamedPath
 from bdn.cli.progress import Progress
 from bdn.cli.tables import print_history
 from bdn.experiments.config import KEYS, SPLITS, RunConfig
-from bdn.experiments.folder import RunFolder, check_free
-from bdn.experiments.participants import Participants, from_data
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.participants import Participants, absolute_data, from_data
 from bdn.experiments.presets import PRESETS
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
+from bdn.learning.executors import check_executor
 from bdn.nodes.settings import CIPHERS, RULES
 from bdn.report import write_report
+from bdn.runfolder.files import finite
 
 DEFAULTS = RunConfig()
 
@@ -82,7 +85,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
                    "sockets and in real time.")
 @click.option("--restart/--no-restart", default=True, show_default=True,
               help="With --processes: start a process that died again, from its store.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/latest"),
+@click.option("--out", type=NamedPath(), default=Path("runs/latest"),
               show_default=True, help="Folder of the run.")
 @click.option("--force", is_flag=True, help="Replace a run that is there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
@@ -97,12 +100,14 @@ def run(
     verify and add up the ciphertexts in a contract and agree on each block; the devices open the
     sum together. The run folder holds the ledger, the history, the model, the trace.
     """
-    config = RunConfig(**{**options, **_preset(context, preset)})
+    values = {**options, **_preset(context, preset)}
+    config = RunConfig(**{**values, "data": absolute_data(values["data"])})
+    check_executor(config.executor)
     if processes:
         check_playable(config)
-    check_free(out, force)
+    folder = RunFolder.create(out, config, force)
     people = from_data(config)  # broken data show before anything is written or replaced
-    drive(config, RunFolder.create(out, config, force), as_json, people, processes, restart)
+    drive(config, folder, as_json, people, processes, restart)
 
 
 def _preset(context: click.Context, name: str | None) -> dict[str, Any]:
@@ -130,7 +135,12 @@ def drive(
             **({"restart": restart} if processes else {})) as run:
         history = run.complete()
     write_report(folder.path)
+    print_outcome_of(history, folder.path, as_json)
+
+
+def print_outcome_of(history: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """A finished run's history, as JSON or as tables."""
     if as_json:
-        click.echo(json.dumps(history))
+        click.echo(json.dumps(finite(history)))
     else:
-        print_history(history, folder.path)
+        print_history(history, folder)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from bdn.chain import (
     Block,
@@ -20,15 +19,18 @@ from bdn.chain import (
     transaction_digest,
 )
 from bdn.cli.blocks import print_block, print_gas
+from bdn.cli.options import NamedPath
 from bdn.cli.overview import print_blocks, print_epoch, print_run
+from bdn.cli.screen import PlainConsole
 from bdn.encoding import to_plain
 from bdn.errors import UsageError
-from bdn.experiments.folder import HISTORY, LEDGER, RunFolder
-from bdn.report import describe_block, gas_by_line, longest_ledger
+from bdn.experiments.folder import RunFolder
+from bdn.report import describe_block, gas_by_line, longest_ledger, read_inputs
+from bdn.runfolder import HISTORY, LEDGER
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=NamedPath())
 @click.argument("height", metavar="[HEIGHT]", type=int, required=False)
 @click.option("--gas", is_flag=True, help="With HEIGHT: gas by source line of the contracts, too.")
 @click.option("--epoch", type=click.IntRange(min=0),
@@ -51,18 +53,18 @@ def show(
         raise UsageError("--epoch is shown without a HEIGHT, and as text")
     with Store.open(path, read_only=True) as store:
         if epoch is not None:
-            print_epoch(folder, store, epoch, Console())
+            print_epoch(folder, store, epoch, PlainConsole())
             return 0
         if height is None:
-            _show_run(folder, store, as_json)
-            return 0
+            return _show_run(folder, store, as_json)
         if not 0 <= height <= store.height():
-            raise UsageError(f"there is no block {height}; the last one is {store.height()}")
+            raise UsageError(f"{path} has no block {height}; its blocks are 0 to "
+                             f"{store.height()}")
         if as_json:
             click.echo(json.dumps(_describe(store, height)))
             return 0
         lines = gas_by_line(store)[height] if gas else None
-        console = Console()
+        console = PlainConsole()
         sound = print_block(describe_block(store, height), console)
         if lines is not None:
             print_gas(lines, dict(store.genesis().contracts), console)
@@ -79,19 +81,31 @@ def _ledger(folder: Path) -> Path:
     return path
 
 
-def _show_run(folder: Path, store: Store, as_json: bool) -> None:
+def _show_run(folder: Path, store: Store, as_json: bool) -> int:
+    """The run as far as it can be read; exit status 2 where a file of it is damaged."""
     rows = [_summary(store.block(number), store.seal(number))
             for number in range(store.height() + 1)]
-    ended = folder.is_dir() and (folder / HISTORY).is_file()
+    ended = folder.is_dir() and (folder / HISTORY).exists()
     if as_json:
         history = RunFolder(folder).read_history() if ended else None
         click.echo(json.dumps({"blocks": rows, "history": history}))
-    elif ended:
-        print_run(folder, store, rows, Console())
-    else:
-        print_blocks(rows, Console())
+        return 0
+    console = PlainConsole()
+    if not ended:
+        print_blocks(rows, console)
         if folder.is_dir():
             click.echo(f"The run did not end; go on with: bdn resume {folder}")
+        return 0
+    try:
+        inputs = read_inputs(folder, without_lab=True)
+    except UsageError as error:
+        print_blocks(rows, console)
+        click.echo(f"bdn: {error}", err=True)
+        return 2
+    print_run(inputs, store, rows, console)
+    if inputs.damage:
+        click.echo(f"bdn: {inputs.damage}", err=True)
+    return 2 if inputs.damage else 0
 
 
 def _summary(block: Block, seal: BlockSeal | None) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from bdn.experiments.folder import REPORT
-from bdn.report import spoiled_epochs
+from bdn.cli.screen import PlainConsole, styled
+from bdn.report import best_alone, failed_alone, spoiled_epochs
+from bdn.runfolder import REPORT
 
 PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensus",
           "opening", "evaluation", "detection", "baseline")
@@ -21,11 +22,11 @@ def print_history(
     history: dict[str, Any], folder: Path, console: Console | None = None
 ) -> None:
     """Accuracy by epoch and device, time by phase, blocks and rewards: a run's last words."""
-    console = console if console is not None else Console()
+    console = console if console is not None else PlainConsole()
     print_learning(history, console)
     print_nodes(history, console)
     if history.get("detection"):
-        console.print(_detection_line(history["detection"]), highlight=False)
+        console.print(_detection_line(history["detection"]))
     print_outcome(history, folder, console)
 
 
@@ -38,38 +39,36 @@ def print_nodes(history: dict[str, Any], console: Console) -> None:
 
 def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> None:
     """The result in a few sentences, and where to look next."""
-    alone = max(device["accuracy_alone"] for device in history["devices"])
+    alone = best_alone(history)
     heights = len(history["blocks"])
     views = sorted({block["view"] for block in history["blocks"] if block["view"] is not None})
-    console.print(
-        f"Global model of epoch {history['best_epoch']}: accuracy "
-        f"[bold]{history['accuracy']:.4f}[/bold] on held-out samples; "
-        f"best device alone {alone:.4f}.", highlight=False)
+    console.print(styled(
+        "Global model of epoch {}: accuracy [bold]{:.4f}[/bold] on held-out samples; best device "
+        "alone {}.", history["best_epoch"], history["accuracy"], _figure(alone) or "unknown"))
     plural = "s" if len(views) > 1 else ""
     sealed = f" in view{plural} {', '.join(map(str, views))}" if views else ""
-    console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.",
-                  highlight=False)
-    for line in spoiled_epochs(history):
-        console.print(line, highlight=False)
+    console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.")
+    for line in (*spoiled_epochs(history), *failed_alone(history)):
+        console.print(line)
     if history["scaled"]:
         console.print(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
     if history["refused"]:
         console.print(f"{len(history['refused'])} refusals; see trace.jsonl.")
-    console.print(f"Run folder: {folder}. Check it with: bdn verify {folder}", highlight=False)
+    console.print(f"Run folder: {folder}. Check it with: bdn verify {folder}")
     if (folder / REPORT).is_file():
-        console.print(f"The report: {folder / REPORT}", highlight=False)
+        console.print(f"The report: {folder / REPORT}")
 
 
 def print_learning(history: dict[str, Any], console: Console) -> None:
     """One row an epoch, and the curves in a line each."""
     console.print(_epochs(history))
-    rows = [row for row in history["epochs"] if not row["closing"]]
+    # the closing round's loss is that of the last model; it has no other figure
+    rows = history["epochs"]
     for name, key in (("accuracy", "accuracy"), ("mean precision", "mean_precision"),
                       ("loss F(w)", "loss_before")):
         values = [row[key] for row in rows if row[key] is not None]
         if len(values) > 1:
-            console.print(f"{name:15}{sparkline(values)}  {values[0]:.4f} → {values[-1]:.4f}",
-                          highlight=False)
+            console.print(f"{name:15}{sparkline(values)}  {values[0]:.4f} → {values[-1]:.4f}")
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
@@ -84,26 +83,27 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 def print_classes(history: dict[str, Any], console: Console) -> None:
     """The best model by class, as a classifier and, on whole pictures, as a detector."""
     found = history.get("detection")
-    console.print("\nBy class: mean precision (mPA) over the classes that occur "
-                  f"[bold]{history['mean_precision']:.4f}[/bold] on {history['held_out']} "
-                  "held-out samples", highlight=False)
+    console.print(styled(
+        "\nBy class: mean precision (mPA) over the classes that occur [bold]{}[/bold] on {} "
+        "held-out samples",
+        _figure(history["mean_precision"]), history["held_out"]))
     table = _class_table(found, ("precision", "recall"))
     for row in history["by_class"]:
         judged = found["classes"].get(row["name"]) if found else None
-        table.add_row(escape(row["name"]), _figure(row["precision"]), _figure(row["recall"]),
+        table.add_row(row["name"], _figure(row["precision"]), _figure(row["recall"]),
                       *_found(found, judged))
     console.print(table)
     if found:
-        console.print(_detection_line(found), highlight=False)
+        console.print(_detection_line(found))
 
 
 def print_detection(found: dict[str, Any], console: Console) -> None:
     """A detector's figures by class, and their mean."""
     table = _class_table(found, ())
     for name, row in found["classes"].items():
-        table.add_row(escape(name), *_found(found, row))
+        table.add_row(name, *_found(found, row))
     console.print(table)
-    console.print(_detection_line(found), highlight=False)
+    console.print(_detection_line(found))
 
 
 def _class_table(found: dict[str, Any] | None, more: Sequence[str]) -> Table:
@@ -123,14 +123,15 @@ def _found(found: dict[str, Any] | None, row: dict[str, Any] | None) -> list[str
             _figure(row[key])]
 
 
-def _detection_line(found: dict[str, Any]) -> str:
+def _detection_line(found: dict[str, Any]) -> Text:
     """mAP in a sentence, by the data's own rule first."""
     other = "11-point" if found["rule"] == "all-point" else "all-point"
-    return (f"As a detector: mAP [bold]{found['mean_average_precision']:.4f}[/bold] "
-            f"({found['rule']}, the data's own rule; {other} "
-            f"{found[other.replace('11', 'eleven').replace('-', '_')]:.4f}) on "
-            f"{found['pictures']} of {found['of']} held-out pictures with {found['objects']} "
-            f"objects, at an overlap of {found['overlap']} or more.")
+    return styled(
+        "As a detector: mAP [bold]{:.4f}[/bold] ({}, the data's own rule; {} {}) on {} of {} "
+        "held-out pictures with {} objects, at an overlap of {} or more.",
+        found["mean_average_precision"], found["rule"], other,
+        _figure(found[other.replace("11", "eleven").replace("-", "_")]), found["pictures"],
+        found["of"], found["objects"], found["overlap"])
 
 
 def _epochs(history: dict[str, Any]) -> Table:
@@ -158,7 +159,8 @@ def _devices(history: dict[str, Any]) -> Table:
     rows = history["devices"]
     for row in rows[:MANY_DEVICES]:
         table.add_row(
-            row["name"], str(row["samples"]), _figure(row["accuracy_alone"]),
+            row["name"], str(row["samples"]),
+            "failed" if row.get("alone_failed") else _figure(row["accuracy_alone"]),
             _figure(row["accuracy_together"]), _bytes(row["sent_bytes"]),
             _bytes(row["received_bytes"]), str(row["tokens"]))
     if len(rows) > MANY_DEVICES:

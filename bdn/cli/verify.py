@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from bdn.chain import LedgerError
-from bdn.experiments.folder import LEDGER
+from bdn.cli.options import NamedPath
 from bdn.experiments.verification import verify_run
+from bdn.runfolder import LEDGER
 
 
 @click.command()
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=NamedPath())
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def verify(folder: Path, as_json: bool) -> int:
     """Recompute the ledger of run folder RUN (or of a ledger file) from genesis.

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,37 +81,35 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{field.name.replace('_', ' ')} must be finite")
-        _demand(self.devices >= 2, "collaborative learning needs at least two devices")
-        _demand(self.edges >= 1, "at least one edge server is needed")
-        _demand(1 <= self.holders <= self.devices,
-                f"{self.holders} key holders among {self.devices} devices is impossible")
-        _demand(1 <= self.threshold <= self.holders,
-                f"threshold {self.threshold} of {self.holders} key holders is impossible")
-        _demand(self.threshold < self.minimum <= self.devices,
-                f"at least threshold + 1 = {self.threshold + 1} of {self.devices} devices must "
-                "contribute, so that threshold − 1 colluders face two honest ones: take more "
-                "devices or a smaller threshold")
-        _demand(self.data == "digits" or self.data == "scenes" or ":" in self.data,
-                f"data must be digits, scenes, idx:DIR or voc:DIR, not {self.data!r}")
+            value = _of_type(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            low, high = BOUNDS.get(field.name, (None, None))
+            if low is not None and value is not None:
+                _demand(low <= value <= high, f"{_option(field.name)} must lie between {low:,} and "
+                        f"{high:,}, not {_shown(value)}")
         _one_of("split", self.split, SPLITS)
         _one_of("rule", self.rule, RULES)
         _one_of("cipher", self.cipher, CIPHERS)
         _one_of("key", self.key, KEYS)
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))
-        _demand(self.epochs >= 1 and self.iterations >= 1 and self.batch_size >= 1,
-                "epochs, iterations and batch size must be at least 1")
-        _demand(self.step_size is None or self.step_size > 0, "the step size λ must be positive")
-        _demand(self.tolerance >= 0, "the tolerance ε must not be negative")
-        _demand(min(self.weight_clip, self.gradient_clip, self.loss_clip) > 0,
-                "clips must be positive")
-        _demand(self.samples is None or self.samples >= 1, "a device needs at least one sample")
-        _demand(self.pictures >= 0, "the number of pictures must not be negative")
-        _demand(2 <= self.value_bits <= 32, "value bits must lie between 2 and 32")
-        _demand(self.confirmations >= 0, "confirmations must not be negative")
-        _demand(self.deadline_seconds > 0, "the deadline must be positive")
+        _demand(self.key_bits % 2 == 0, f"--key-bits must be even, not {self.key_bits}")
+        _demand(self.data in ("digits", "scenes") or bool(self.data.partition(":")[2]),
+                "--data must be digits, scenes, idx:DIR, voc:DIR or voc+background:DIR, not "
+                f"{_shown(self.data)}")
+        _demand(self.holders <= self.devices,
+                f"--key-holders {self.holders} of {self.devices} devices is impossible")
+        _demand(self.threshold <= self.holders,
+                f"--threshold {self.threshold} of {self.holders} key holders is impossible")
+        _demand(self.minimum_contributors is None or self.minimum <= self.devices,
+                f"--minimum-contributors {self.minimum} is impossible with {self.devices} devices: "
+                f"take {self.threshold + 1} to {self.devices}, or more --devices")
+        _demand(self.threshold < self.minimum,
+                f"--minimum-contributors must be at least threshold + 1 = {self.threshold + 1}, so "
+                "that threshold − 1 colluders face two honest devices")
+        _demand(self.minimum <= self.devices,
+                f"at least threshold + 1 = {self.threshold + 1} of {self.devices} devices must "
+                "contribute, so that threshold − 1 colluders face two honest ones: take more "
+                "--devices or a smaller --threshold")
 
     @property
     def holders(self) -> int:
@@ -139,8 +138,60 @@ class RunConfig:
         try:
             values: dict[str, Any] = json.loads(text)
             return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"the run's config.json cannot be read: {error}") from error
+        except UsageError:
+            raise
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"the config cannot be read: {str(error)[:200]}") from error
+
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "devices": (2, 1_000_000), "edges": (1, 1_000), "threshold": (1, 1_000_000),
+    "key_holders": (1, 1_000_000), "epochs": (1, 1_000_000), "iterations": (1, 10**9),
+    "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
+    "alpha": (1e-6, 1e6), "samples": (1, 10**12), "pictures": (0, 10**9), "value_bits": (2, 32),
+    "weight_clip": (1e-12, 1e12), "gradient_clip": (1e-12, 1e12), "loss_clip": (1e-12, 1e12),
+    "key_bits": (256, 16_384), "confirmations": (0, 64), "seed": (-2**63, 2**63 - 1),
+    "deadline_seconds": (0.001, 1e7), "minimum_contributors": (1, 1_000_000),
+}
+"""The least and the largest value of each number: beyond them a run would not end in a lifetime, or
+its numbers would leave the formats that carry them."""
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _shown(value: object) -> str:
+    """``value`` as a message may show it: whoever gave it may have given very much."""
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _of_type(name: str, value: Any) -> Any:
+    """``value`` as the plain type that the field's annotation names."""
+    annotation = RunConfig.__annotations__[name]
+    kind = getattr(annotation, "__name__", str(annotation))
+    if value is None and "None" in kind:
+        return None
+    kind = kind.removesuffix(" | None")
+    try:
+        match kind:
+            case "int" if not isinstance(value, bool):
+                return operator.index(value)
+            case "float" if not isinstance(value, (bool, str)):
+                number = float(value)
+                _demand(math.isfinite(number), f"{_option(name)} must be finite")
+                return number
+            case "str" if isinstance(value, str):
+                return str(value)
+            case "bool" if isinstance(value, bool):
+                return value
+    except (TypeError, OverflowError):
+        pass
+    words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+    raise UsageError(f"{_option(name)} must be {words[kind]}, not {_shown(value)}")
 
 
 def _demand(condition: bool, message: str) -> None:
@@ -149,4 +200,5 @@ def _demand(condition: bool, message: str) -> None:
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _demand(value in choices, f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    _demand(value in choices,
+            f"{_option(name)} must be one of {', '.join(choices)}, not {_shown(value)}")

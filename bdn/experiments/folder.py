@@ -1,25 +1,26 @@
-"""The run folder: what a run writes, and how it is found again.
+"""Making, locking and replacing run folders. `bdn.runfolder` lists the files in one.
 
-| file | what |
-|---|---|
-| `config.json` | what was asked for |
-| `ledger.sqlite` | edge server 0's ledger: what `bdn verify` recomputes |
-| `edges/` | the other edge servers' ledgers, while the run lasts: at its end they are equal |
-| `nodes.sqlite` | identities, key shares and journals: everything secret, for `bdn resume` |
-| `history.json` | figures by epoch and device |
-| `model.npz` | the best model, and the last one |
-| `trace.jsonl` | what happened, one event a line |
-| `report.html` | the report |
+**Nothing is lost.** A folder is replaced only if its marker says that bdn made it, and then only
+the files that bdn writes are removed. A new run is made in a subfolder (`DRAFT`) first, with data,
+keys and ledgers, and moves up when nothing can be refused any more; until then the old run is
+untouched. Each step of the move can be taken again, so a kill in the middle is made good by whoever
+opens the folder next (`_recover`).
 
-In a real deployment each node keeps its own part of `nodes.sqlite`; one file holds them all here
-because one process plays all nodes. It is readable by its owner alone.
+**One process works in a folder.** It holds a lock that the operating system frees when the process
+has ended, however it ended. Whoever only reads needs no lock, since files appear as a whole.
 """
 
-import json
+import contextlib
+import io
 import os
+import re
+import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,44 @@ import numpy as np
 
 from bdn.errors import BdnError, UsageError
 from bdn.experiments.config import RunConfig
+from bdn.runfolder import (
+    CONFIG,
+    DRAFT,
+    EDGES,
+    FILES,
+    FORMAT,
+    HISTORY,
+    JOURNALS,
+    LEDGER,
+    LOCK,
+    MARKER,
+    MODEL,
+    REPLACED,
+)
+from bdn.runfolder.files import (
+    TEMPORARY,
+    kind_of,
+    read_json,
+    read_text,
+    sync_folder,
+    write_atomically,
+    write_json,
+)
+from bdn.runfolder.history import read_history
 
-CONFIG, LEDGER, NODES = "config.json", "ledger.sqlite", "nodes.sqlite"
-HISTORY, MODEL, TRACE, REPORT = "history.json", "model.npz", "trace.jsonl", "report.html"
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_SQLITE_ENDS = ("", "-wal", "-shm", "-journal")
+_STORE = re.compile(r"(edge|device)-\d+\.sqlite(\.lost-[0-9a-f]{8})?(-wal|-shm|-journal)?")
+
+MARKER_SHAPE = {
+    "format": str, "chain": str, "processes": bool, "ended": bool, "config": {str: object},
+    "participants": {"source": str, "learners": {str: int}, "model_size": int, "classes": int,
+                     "digest": str},
+}
 
 
 class FolderError(BdnError):
@@ -37,106 +73,378 @@ class FolderError(BdnError):
 
 
 class RunFolder:
-    """A run folder."""
+    """A run folder: `create` for a new run, `open` for one to go on with or to read.
 
-    def __init__(self, path: Path) -> None:
+    Neither changes anything yet. A run works inside ``with folder.locked():``; a new one then
+    fills `draft` and calls `install`.
+    """
+
+    def __init__(self, path: Path, is_new: bool = False, force: bool = False) -> None:
         self.path = path
+        self.is_new = is_new
+        self._force = force
+        self._lock_handle: int | None = None
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, force: bool = False) -> "RunFolder":
-        """A new folder with its config.
+    def create(cls, path: Path, config: RunConfig, force: bool = False) -> "RunFolder":  # noqa: ARG003 - a run needs a checked config
+        """A folder for a new run.
 
-        Raises `UsageError` where ``path`` exists; with ``force``, only if it is no run folder.
+        Raises `UsageError` where ``path`` is taken; with ``force``, only where it is no run folder.
         """
-        folder = cls(path)
-        if check_free(path, force):
-            shutil.rmtree(path)
-        try:
-            (path / "edges").mkdir(parents=True)
-            folder.write_text(CONFIG, config.to_json())
-        except OSError as error:
-            raise FolderError(f"cannot write to {path}: {error.strerror}") from error
-        return folder
+        check_free(path, force)
+        return cls(path, is_new=True, force=force)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """An existing folder; raises `UsageError` where there is none."""
-        if not (path / CONFIG).is_file() or not (path / LEDGER).is_file():
-            raise UsageError(f"{path} is no run folder: it holds no {CONFIG} and {LEDGER}")
+        if not any((path / name).exists() for name in (MARKER, REPLACED, f"{DRAFT}/{MARKER}")):
+            started = (path / LOCK).exists()
+            raise UsageError(f"{path} is no run folder: it holds no {MARKER}" + (
+                "; the run that began there was ended before anything was sealed: start it anew "
+                "with bdn run" if started else ""))
         return cls(path)
+
+    # --- what lies where ------------------------------------------------------------------------
+
+    @property
+    def draft(self) -> Path:
+        """Where a new run's files are made, in the same places as below `path`."""
+        return self.path / DRAFT
+
+    def ledger(self, edge: int, base: Path | None = None) -> Path:
+        """Where an edge server's ledger lies, below `path` or ``base``."""
+        base = self.path if base is None else base
+        return base / LEDGER if edge == 0 else base / EDGES / f"edge-{edge}.sqlite"
 
     @property
     def config(self) -> RunConfig:
-        """What was asked for."""
-        return RunConfig.from_json((self.path / CONFIG).read_text())
+        """What was asked for; raises `UsageError` where `config.json` is damaged."""
+        path = self.path / CONFIG
+        try:
+            return RunConfig.from_json(read_text(path, 1 << 20))
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}; {self.path / MARKER} has the values that the run "
+                             "began with") from error
 
-    def ledger(self, edge: int) -> Path:
-        """Where an edge server's ledger lies."""
-        return self.path / LEDGER if edge == 0 else self.path / "edges" / f"edge-{edge}.sqlite"
+    def marker(self) -> dict[str, Any]:
+        """What the run was made of; raises `UsageError` where the marker is damaged."""
+        return read_marker(self.path)
 
-    def drop_copies(self) -> None:
-        """Remove the other edge servers' ledgers, which a finished run has compared."""
-        for path in (self.path / "edges").glob("edge-*.sqlite*"):
-            path.unlink()
+    # --- writing --------------------------------------------------------------------------------
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a file as a whole: readers see the old one or the new one, never a half."""
-        target = self.path / name
-        temporary = target.with_suffix(target.suffix + ".new")
-        temporary.write_text(text)
-        temporary.replace(target)
-
-    def write_history(self, history: dict[str, Any]) -> None:
+    def write_history(self, history: Mapping[str, Any]) -> None:
         """`history.json`."""
-        self.write_text(HISTORY, json.dumps(history, indent=1) + "\n")
+        write_json(self.path / HISTORY, history)
 
     def read_history(self) -> dict[str, Any]:
-        """What `write_history` wrote; raises `UsageError` where the run has not got that far."""
-        try:
-            history: dict[str, Any] = json.loads((self.path / HISTORY).read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path} holds no readable {HISTORY}: the run did not end; "
-                             f"try bdn resume {self.path}") from error
-        return history
+        """What `write_history` wrote; raises `UsageError` where it is missing or damaged."""
+        return read_history(self.path)
 
     def write_model(
         self, best: np.ndarray, last: np.ndarray, classes: int,
         class_names: tuple[str, ...] | None = None,
     ) -> None:
         """`model.npz`: ``w`` (the best), ``w_last``, ``classes`` and, if known, their names."""
-        temporary = self.path / "model.new.npz"
         arrays = {"w": best, "w_last": last, "classes": np.int64(classes)}
         if class_names is not None:
             arrays["class_names"] = np.array(class_names)
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle
-        temporary.replace(self.path / MODEL)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle
+        write_atomically(self.path / MODEL, stream.getvalue())
+
+    def end(self) -> None:
+        """Remove the other edge servers' ledgers, which a finished run has compared."""
+        write_json(self.path / MARKER, {**self.marker(), "ended": True})
+        _remove_stores(self.path / EDGES)
+
+    # --- working in it --------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Work in the folder, alone: an interrupted replacement is finished first.
+
+        A new run that is not installed by the end leaves nothing behind. Raises `UsageError` where
+        another process works in the folder, or where it is taken.
+        """
+        with ExitStack() as stack:
+            if self.is_new:
+                check_free(self.path, self._force)
+                stack.callback(_remove_empty, _make_folders(self.path))
+            elif not self.path.is_dir():
+                raise UsageError(f"{self.path} is no run folder")
+            self._lock_handle = _lock(self.path)
+            stack.callback(self._unlock)
+            self._recover()
+            if not self.is_new:
+                self.marker()
+                yield
+                return
+            check_free(self.path, self._force)
+            (self.draft / EDGES).mkdir(parents=True)
+            stack.callback(_discard, self.draft)
+            yield
+
+    def install(self, marker: Mapping[str, Any]) -> None:
+        """Let the finished draft take its place, instead of the run that was there."""
+        write_json(self.draft / MARKER, {"format": FORMAT, "ended": False, **marker})
+        if (self.path / MARKER).exists():
+            (self.path / MARKER).replace(self.path / REPLACED)
+            sync_folder(self.path)
+        self._finish_install()
+        self.is_new = False
+
+    def _finish_install(self) -> None:
+        """Remove the old run's files, then move the new one's; the marker moves last."""
+        if (self.path / REPLACED).exists():
+            _remove_run(self.path)
+            (self.path / REPLACED).unlink()
+        if (self.draft / MARKER).exists():
+            for folder in (self.draft / EDGES, self.draft / JOURNALS, self.draft):
+                _move_up(folder, self.path)
+            sync_folder(self.path)
+            (self.draft / MARKER).replace(self.path / MARKER)
+        sync_folder(self.path)
+        _discard(self.draft)
+
+    def _recover(self) -> None:
+        """Finish a replacement that was interrupted, or throw away a draft that was not ready."""
+        for leftover in self.path.glob(f".*{TEMPORARY}"):
+            leftover.unlink(missing_ok=True)
+        is_ready = (self.draft / MARKER).exists()
+        if (self.path / REPLACED).exists() or (is_ready and not (self.path / MARKER).exists()):
+            self._finish_install()
+        else:
+            _discard(self.draft)
+
+    def _unlock(self) -> None:
+        handle, self._lock_handle = self._lock_handle, None
+        if handle is None:
+            return
+        if not (self.path / MARKER).exists():
+            (self.path / LOCK).unlink(missing_ok=True)  # nothing was made: leave no trace
+        _HELD.discard(handle)
+        os.close(handle)
+
+
+def read_marker(path: Path) -> dict[str, Any]:
+    """The marker of the run in ``path``; `UsageError` where there is none, or it is damaged."""
+    if not (path / MARKER).exists():
+        raise UsageError(f"{path} is no run folder: it holds no {MARKER}")
+    marker: dict[str, Any] = read_json(path / MARKER, MARKER_SHAPE, 1 << 20)
+    if marker["format"] != FORMAT:
+        raise UsageError(f"{path / MARKER} is of another version of bdn: its format is not "
+                         f"{FORMAT!r}")
+    return marker
 
 
 def check_free(path: Path, force: bool = False) -> bool:
     """Whether a run lies at ``path`` that is to be replaced; nothing is changed.
 
-    Raises `UsageError` where ``path`` is taken; with ``force``, only if it is no run folder.
+    Raises `UsageError` where ``path`` is taken; with ``force``, only where it is no run folder or
+    holds things in the place of bdn's files that bdn did not make.
     """
-    if not path.exists() or not any(path.iterdir() if path.is_dir() else [path]):
+    if not path.exists():
+        if path.is_symlink():
+            raise UsageError(f"{path} is a symbolic link that leads nowhere; choose another --out")
+        parent = next(parent for parent in path.absolute().parents if parent.exists())
+        if not parent.is_dir():
+            raise UsageError(f"cannot make {path}: {parent} is {kind_of(parent)}, not a folder")
         return False
-    if not (path / CONFIG).is_file():
-        raise UsageError(f"{path} exists and is no run folder; choose another --out")
+    if not path.is_dir():
+        raise UsageError(f"{path} is {kind_of(path)}, not a folder; choose another --out")
+    names = {entry.name for entry in path.iterdir()}
+    ours = {LOCK, DRAFT, REPLACED} | {name for name in names if name.endswith(TEMPORARY)}
+    if not names - ours:
+        return False
+    if (path / REPLACED).exists() or (path / DRAFT / MARKER).exists():
+        return False  # the next one to lock the folder finishes what was interrupted
+    if MARKER not in names:
+        raise UsageError(f"{path} exists and is no run folder that bdn made: it holds no {MARKER}; "
+                         "choose another --out")
+    read_marker(path)
     if not force:
-        raise UsageError(f"{path} holds a run already; choose another --out, or --force "
-                         "to replace it")
+        raise UsageError(f"{path} holds a run already; choose another --out, go on with it by bdn "
+                         f"resume {path}, or replace it with --force")
+    for name in (*FILES, MARKER):
+        _demand_own(path / name, "a file")
+    for name in (EDGES, JOURNALS):
+        _demand_own(path / name, "a folder")
     return True
+
+
+def _demand_own(path: Path, kind: str) -> None:
+    if (path.exists() or path.is_symlink()) and kind_of(path) != kind:
+        raise UsageError(f"{path} is {kind_of(path)}, which bdn did not make: move it away, or "
+                         "choose another --out")
+
+
+# --- moving and removing ------------------------------------------------------------------------
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make ``path`` with its parents; returns those that were made, the innermost first."""
+    missing = []
+    for folder in (path, *path.absolute().parents):
+        if folder.exists():
+            break
+        missing.append(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders that nobody has put anything into."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _discard(draft: Path) -> None:
+    """Remove a draft and everything in it: nobody but bdn has written there."""
+    if draft.is_symlink():
+        raise UsageError(f"{draft} is a symbolic link, which bdn did not make: move it away")
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_run(path: Path) -> None:
+    """Remove the files that bdn wrote for a run, and no others."""
+    for name in FILES:
+        for end in _SQLITE_ENDS if name.endswith(".sqlite") else ("",):
+            (path / (name + end)).unlink(missing_ok=True)
+    for lost in path.glob(f"{LEDGER}.lost-*"):
+        lost.unlink()
+    for name in (EDGES, JOURNALS):
+        _remove_stores(path / name)
+        _remove_empty([path / name])
+
+
+def _remove_stores(folder: Path) -> None:
+    """Remove the nodes' databases in ``folder``."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _STORE.fullmatch(path.name):
+            path.unlink()
+
+
+def _move_up(source: Path, path: Path) -> None:
+    """Move a draft folder's files, but for the marker, to their places below ``path``."""
+    if not source.is_dir():
+        return
+    target = path if source.name == DRAFT else path / source.name
+    target.mkdir(exist_ok=True)
+    for entry in sorted(source.iterdir()):
+        if entry.name != MARKER and entry.is_file():
+            entry.replace(target / entry.name)
+
+
+# --- the lock -----------------------------------------------------------------------------------
+
+
+def _lock(path: Path) -> int:
+    """Lock the folder for this process; returns the handle that holds the lock.
+
+    Where the process that locked it was killed, its child processes may hold the lock for a few
+    seconds more; they are waited for. Raises `UsageError`, naming the other process, where it is
+    locked already.
+    """
+    patience = time.monotonic() + ORPHAN_SECONDS
+    while True:
+        try:
+            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # its last holder removed the folder just now
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        try:
+            if not _try_lock(handle):
+                os.lseek(handle, 0, os.SEEK_SET)
+                holder = os.read(handle, 20).decode("ascii", "replace").strip()
+                if time.monotonic() < patience and holder.isdecimal() and not _lives(int(holder)):
+                    os.close(handle)
+                    time.sleep(0.2)  # its orphans are about to end
+                    continue
+                raise UsageError(f"{path} is in use by process {holder or '(unknown)'}: wait until "
+                                 "it has ended, or end it")
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), (path / LOCK).stat()):
+                    os.ftruncate(handle, 0)
+                    os.lseek(handle, 0, os.SEEK_SET)
+                    os.write(handle, f"{os.getpid()}\n".encode())
+                    _HELD.add(handle)
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its last holder removed the file just now: take the new one
+
+
+ORPHAN_SECONDS = 10.0
+
+_HELD: set[int] = set()
+
+
+def held_locks() -> tuple[int, ...]:
+    """File descriptors of the locks that this process holds.
+
+    A child process that works in the folder inherits them: the folder stays locked until the last
+    of them has ended.
+    """
+    return tuple(_HELD)
+
+
+def _lives(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there, asking would be a signal
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            os.lseek(handle, 1 << 20, os.SEEK_SET)  # a byte that nobody reads or writes
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# --- secrets and journals -----------------------------------------------------------------------
 
 
 class NodeStore:
     """Secrets and journals of all nodes, in one SQLite file that its owner alone can read.
 
-    Journals are append-only; a record is durable when `append` returns.
+    Journals are append-only; a record is durable when `append` returns. Raises `FolderError` where
+    the file is damaged or cannot be written.
+
+    Args:
+        path: of the file; in memory where it is None.
+        must_exist: whether a missing file is an error, and not a new store.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, must_exist: bool = False) -> None:
+        self._path = path
         if path is not None and not path.exists():
+            if must_exist:
+                raise FolderError(
+                    f"{path} is missing: keys and journals of the nodes were in it, so the run "
+                    "cannot go on; bdn show and bdn verify still read what was sealed")
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        self._database = sqlite3.connect(path if path is not None else ":memory:")
+        with self._translated():
+            self._database = sqlite3.connect(path if path is not None else ":memory:")
+            try:
+                self._prepare()
+            except sqlite3.Error:
+                self._database.close()
+                raise
+
+    def _prepare(self) -> None:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         with self._database:
@@ -147,19 +455,31 @@ class NodeStore:
                                    "record BLOB NOT NULL)")
             self._database.execute("CREATE INDEX IF NOT EXISTS by_node ON journal (node, number)")
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorname", "") or ""
+            remedy = next((text for start, text in _REMEDIES.items() if code.startswith(start)),
+                          "it is damaged; put back a copy of it")
+            raise FolderError(f"{self._path}: {remedy} ({error})") from error
+
     def keep(self, secrets: Iterable[tuple[str, bytes]]) -> None:
         """Store secrets by name, all or none."""
-        with self._database:
+        with self._translated(), self._database:
             self._database.executemany("INSERT OR REPLACE INTO secret VALUES (?, ?)", secrets)
 
     def secret(self, name: str) -> bytes | None:
         """The secret called ``name``, if there is one."""
-        row = self._database.execute("SELECT value FROM secret WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        with self._translated():
+            row = self._database.execute("SELECT value FROM secret WHERE name = ?",
+                                         (name,)).fetchone()
+        return None if row is None else self._bytes(row[0], f"secret {name!r}")
 
     def append(self, node: str, record: bytes, slot: str = "") -> None:
         """Add a record to a node's journal, in place of the earlier one in the same slot."""
-        with self._database:
+        with self._translated(), self._database:
             if slot:
                 self._database.execute("DELETE FROM journal WHERE node = ? AND slot = ?",
                                        (node, slot))
@@ -168,10 +488,36 @@ class NodeStore:
 
     def journal(self, node: str) -> list[bytes]:
         """A node's records in order."""
-        rows = self._database.execute("SELECT record FROM journal WHERE node = ? ORDER BY number",
-                                      (node,))
-        return [bytes(row[0]) for row in rows]
+        with self._translated():
+            rows = self._database.execute("SELECT record FROM journal WHERE node = ? ORDER BY "
+                                          "number", (node,)).fetchall()
+        return [self._bytes(row[0], f"journal of {node}") for row in rows]
+
+    def _bytes(self, value: Any, place: str) -> bytes:
+        if type(value) is not bytes:
+            raise FolderError(f"{self._path} is damaged: {place} is no byte string")
+        return value
 
     def close(self) -> None:
         """Release the file."""
         self._database.close()
+
+
+_REMEDIES = {
+    "SQLITE_FULL": "the disk is full; free some space and go on with bdn resume",
+    "SQLITE_IOERR": "the disk failed, is full, or a limit on file sizes was reached (ulimit -f); "
+                    "go on with bdn resume when that is put right",
+    "SQLITE_READONLY": "it cannot be written; check the permissions of file and folder",
+    "SQLITE_CANTOPEN": "it cannot be opened; check the permissions of the folder and the limit on "
+                       "open files (ulimit -n)",
+    "SQLITE_BUSY": "another process writes to it",
+}
+
+
+def lost_name(path: Path) -> Path:
+    """A new name for a damaged store, beside it, so that it is kept as evidence."""
+    return path.with_name(f"{path.name}.lost-{secrets.token_hex(4)}")
+
+
+__all__ = ["FolderError", "NodeStore", "RunFolder", "check_free", "held_locks", "lost_name",
+           "read_marker"]

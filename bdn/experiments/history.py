@@ -1,17 +1,25 @@
-"""What is known after a run: figures by epoch and device, time by kind of work, rewards."""
+"""What is known after a run: figures by epoch and device, time by kind of work, rewards.
+
+However a run was driven, `judge` looks at each new global model and `conclude` writes down what
+was learned. What is known only while the run lasts (an epoch's figures, seconds by phase, refusals)
+is told to the trace as it is made, and `Meter` reads it from there, also after a resumption.
+"""
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from bdn.chain import Ledger, block_size, encode_seal
+from bdn.errors import BdnError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.material import TREASURY, Material
-from bdn.learning import DetectorFigures, Evaluation, train
+from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
+from bdn.nodes.device.work import Vector
 from bdn.randomness import SeededRandomness
 from bdn.trace import Trace
 
@@ -25,13 +33,16 @@ PHASES = {
 
 
 class Meter:
-    """Adds up what the trace tells: seconds by phase, refusals, views."""
+    """Adds up what the trace tells: seconds by phase, refusals, figures by epoch, bytes by node."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.scaled: list[dict[str, Any]] = []
         self.refused: list[dict[str, Any]] = []
-        self.epoch_virtual_ms: dict[int, float] = {}
+        self.epochs: dict[int, dict[str, Any]] = {}
+        """The "epoch-done" events by epoch."""
+        self.sent: dict[str, int] = defaultdict(int)
+        self.received: dict[str, int] = defaultdict(int)
 
     def hear(self, record: dict[str, Any]) -> None:
         """Take one trace event."""
@@ -44,7 +55,11 @@ class Meter:
         elif event in ("refused", "transaction-refused", "failed", "share-withheld"):
             self.refused.append(record)
         elif event == "epoch-done":
-            self.epoch_virtual_ms[record["epoch"]] = record["virtual_ms"]
+            self.epochs.setdefault(record["epoch"], record)
+        elif event == "message":
+            self.sent[record["source"]] += record["bytes"]
+            if not record["lost"]:
+                self.received[record["target"]] += record["bytes"]
 
     def why_stalled(self) -> str:
         """What a run that gets no further says: the devices whose own work failed last, or the
@@ -57,7 +72,7 @@ class Meter:
         return (reason if node in reason else f"{node} failed: {reason}") + others
 
 
-class Scholar(Protocol):
+class TrainedDevice(Protocol):
     """A device, as far as its model goes."""
 
     @property
@@ -85,12 +100,28 @@ class FullNode(Protocol):
         """The view of its consensus."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClosedEdge:
+    """An edge server after the run: its ledger, and the last view that is known of it."""
+
+    name: str
+    index: int
+    ledger: Ledger
+    view: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedDevice:
+    """A device after the run."""
+
+    progress: Progress
+
+
 class FinishedRun(Protocol):
     """A run whose devices have finished.
 
     Attributes:
         config, material, folder, trace, meter: as they were at its start; what the meter counted.
-        evaluations: figures of the global model by epoch.
     """
 
     config: RunConfig
@@ -98,10 +129,9 @@ class FinishedRun(Protocol):
     folder: RunFolder | None
     trace: Trace
     meter: Meter
-    evaluations: dict[int, Evaluation]
 
     @property
-    def reference(self) -> Scholar:
+    def reference(self) -> TrainedDevice:
         """A device that is still there; all hold the same model."""
 
     @property
@@ -112,27 +142,97 @@ class FinishedRun(Protocol):
         """Bytes (sent, received) by node."""
 
 
-def alone(material: Material, config: RunConfig) -> list[float]:
-    """Each device's test accuracy alone: Algorithm 1 with n = 1, as many iterations in all."""
-    figures = []
+# --- while it lasts, and at its end -------------------------------------------------------------
+
+
+def judge(run: FinishedRun, epoch: int, w: Vector, now_ms: float) -> None:
+    """Judge the global model after ``epoch`` on the held-out samples, once, and tell the trace."""
+    if epoch in run.meter.epochs:
+        return
+    with run.trace.span("evaluate", epoch=epoch):
+        figures = run.material.participants.judge(w)
+    run.trace.event("epoch-done", epoch=epoch, accuracy=figures.accuracy,
+                    mean_precision=figures.mean_precision, test_loss=figures.loss,
+                    virtual_ms=round(now_ms, 3))
+
+
+def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
+    """The history of ``run``, which began at ``started`` (`time.perf_counter`).
+
+    In a folder, history and model are written before anything else is computed, then the devices
+    alone and the detector are judged and the history is written again; at last the ledgers that
+    say the same are dropped.
+    """
+    people, progress = run.material.participants, run.reference.progress
+    history = compile_history(run)
+    if run.folder is not None:
+        run.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
+        run.folder.write_history({**history, "seconds": time.perf_counter() - started})
+    with run.trace.span("compare"):
+        for row, baseline in zip(history["devices"], alone(run.material, run.config), strict=True):
+            row.update(baseline.to_plain())
+    if people.find is not None:
+        with run.trace.span("find-objects"):
+            history["detection"] = people.find(progress.best).to_plain()
+    history |= {"complete": True, "seconds": time.perf_counter() - started,
+                "phases": dict(run.meter.seconds)}
+    if run.folder is not None:
+        run.folder.write_history(history)
+        _drop_copies(run, run.folder)
+    return history
+
+
+def _drop_copies(run: FinishedRun, folder: RunFolder) -> None:
+    """Keep one ledger, once all edge servers are found to agree on every block."""
+    first = run.edges[0].ledger
+    for edge in run.edges[1:]:
+        height = min(edge.ledger.height, first.height)
+        if edge.ledger.store.header(height) != first.store.header(height):
+            return  # keep the evidence
+        if edge.ledger.height > first.height:
+            return  # ledger.sqlite is behind: `bdn resume` can still catch up
+    for edge in run.edges[1:]:
+        edge.ledger.close()
+    folder.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a device reaches alone: its test accuracy, or why there is none."""
+
+    accuracy: float | None
+    failure: str | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As the device's row in the history holds it."""
+        return {"accuracy_alone": self.accuracy, "alone_failed": self.failure}
+
+
+def alone(material: Material, config: RunConfig) -> list[Baseline]:
+    """Each device alone: Algorithm 1 with n = 1, as many iterations in all.
+
+    A device that diverges without the others has no accuracy; that is a result, and no error.
+    """
+    baselines = []
     people = material.participants
     for name, learner in zip(material.device_names, people.learners, strict=True):
-        results = train(people.cnn, {name: learner}, material.settings,
-                        rng=SeededRandomness(config.seed), w=people.w)
-        figures.append(people.judge(results[-1].w).accuracy)
-    return figures
+        try:
+            results = train(people.cnn, {name: learner}, material.settings,
+                            rng=SeededRandomness(config.seed), w=people.w)
+            baselines.append(Baseline(people.judge(results[-1].w).accuracy))
+        except BdnError as error:
+            baselines.append(Baseline(None, str(error)))
+    return baselines
 
 
-def compile_history(
-    run: FinishedRun, singles: list[float], seconds: float, found: DetectorFigures | None = None
-) -> dict[str, Any]:
-    """The run's history as plain JSON values; ``found``: the best model as a detector."""
+def compile_history(run: FinishedRun) -> dict[str, Any]:
+    """The run's history as plain JSON values, without what `conclude` computes afterwards."""
     material, progress = run.material, run.reference.progress
     names = {identity.address: name for identity, name in
              zip(material.devices, material.device_names, strict=True)}
     epochs = []
     for record in progress.history:
-        figures = run.evaluations.get(record.epoch)
+        found = run.meter.epochs.get(record.epoch, {})
         closing = record.norm == 0.0 and record is progress.history[-1] and progress.finished
         epochs.append({
             "epoch": record.epoch,
@@ -142,17 +242,17 @@ def compile_history(
             "norm": record.norm,
             "contributors": [names[address] for address in record.contributors],
             "samples": record.total_samples,
-            "accuracy": None if closing or figures is None else figures.accuracy,
-            "mean_precision": None if closing or figures is None else figures.mean_precision,
-            "test_loss": None if closing or figures is None else figures.loss,
-            "virtual_ms": run.meter.epoch_virtual_ms.get(record.epoch),
+            **{name: None if closing else found.get(name)
+               for name in ("accuracy", "mean_precision", "test_loss")},
+            "virtual_ms": found.get("virtual_ms"),
         })
     figures = material.participants.judge(progress.best)
     best = figures.accuracy
     traffic = run.traffic()
     return {
+        "complete": False,
         "config": asdict(run.config),
-        "seconds": seconds,
+        "seconds": 0.0,
         "phases": dict(run.meter.seconds),
         "epochs": epochs,
         "best_epoch": progress.best_epoch,
@@ -161,20 +261,21 @@ def compile_history(
         "mean_precision": figures.mean_precision,
         "held_out": figures.images,
         "by_class": _by_class(material, figures),
-        "detection": None if found is None else found.to_plain(),
+        "detection": None,
         "notes": list(material.participants.notes),
         "devices": [
             {
                 "name": name,
                 "samples": learner.sample_count,
-                "accuracy_alone": single,
+                "accuracy_alone": None,
+                "alone_failed": None,
                 "accuracy_together": best,
                 "sent_bytes": traffic[name][0],
                 "received_bytes": traffic[name][1],
                 "tokens": _balance(run, identity.address),
             }
-            for name, learner, single, identity in zip(
-                material.device_names, material.participants.learners, singles, material.devices,
+            for name, learner, identity in zip(
+                material.device_names, material.participants.learners, material.devices,
                 strict=True)
         ],
         "edges": [

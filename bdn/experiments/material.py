@@ -5,9 +5,12 @@ Everything is drawn from named substreams of one source: the operating system's,
 run can be repeated, and resumed, with fresh keys.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import resources
+from typing import Any
 
 from bdn.chain import (
     Block,
@@ -95,6 +98,8 @@ class Material:
         public_key: encoded.
         shares: by device; None for one that holds none.
         genesis, block: the chain's beginning.
+        choices: what the run was made of: config and participants, as plain values. Genesis
+            commits to them, so a resumed run can be compared with its beginning.
     """
 
     config: RunConfig
@@ -106,6 +111,7 @@ class Material:
     shares: tuple[KeyShare | None, ...] = field(repr=False)
     genesis: Genesis
     block: Block
+    choices: Mapping[str, Any]
 
     @property
     def common(self) -> Common:
@@ -174,10 +180,30 @@ def gather(
     public_key, shares = _keys(config, store, source, trace)
     if config.deterministic:
         now_ms = DETERMINISTIC_TIME_MS
-    genesis, block = _genesis(config, store, settings, devices, edges, counts, now_ms, source)
+    choices = choices_of(config, participants)
+    genesis, block = _genesis(config, store, settings, devices, edges, counts, now_ms, source,
+                              commitment(choices))
     padded = (*shares, *[None] * (config.devices - len(shares)))
     return Material(config, settings, participants, devices, edges, public_key, padded, genesis,
-                    block)
+                    block, choices)
+
+
+FREE = ("executor", "data")
+"""Fields of a config that may change between a run's beginning and its resumption: where work is
+done, and where the data lie. The digest of the data may not."""
+
+
+def choices_of(config: RunConfig, participants: Participants) -> dict[str, Any]:
+    """What a run is made of, as the marker keeps it."""
+    return {"config": asdict(config), "participants": participants.describe()}
+
+
+def commitment(choices: Mapping[str, Any]) -> bytes:
+    """32 bytes that bind everything in ``choices`` that must not change, for genesis' salt."""
+    config = {name: value for name, value in choices["config"].items() if name not in FREE}
+    people = {name: value for name, value in choices["participants"].items() if name != "source"}
+    text = json.dumps({"config": config, "participants": people}, sort_keys=True)
+    return hashlib.sha256(b"bdn/choices" + text.encode()).digest()
 
 
 def _identities(
@@ -202,6 +228,7 @@ def _keys(
         found = [store.secret(f"key share/{i}") for i in range(config.holders)]
         return stored, [decode_share(public_key, part) for part in found if part]
     rng = source.substream("key")
+    trace.event("key-begun", bits=config.key_bits, how=config.key)
     with trace.span("key", bits=config.key_bits, how=config.key):
         if config.key == "dealer":
             public_key, shares = deal(config.holders, config.threshold, config.key_bits, rng=rng)
@@ -234,11 +261,13 @@ def decode_share(public_key: PublicKey, data: bytes) -> KeyShare:
 def _genesis(
     config: RunConfig, store: NodeStore, settings: Settings, devices: tuple[Identity, ...],
     edges: tuple[Identity, ...], sample_counts: Sequence[int], now_ms: int, source: Randomness,
+    choices: bytes,
 ) -> tuple[Genesis, Block]:
     stored = store.secret("genesis salt")
     salt = stored[8:] if stored else source.substream("salt").bytes(16)
     time = int.from_bytes(stored[:8], "big") if stored else now_ms
     store.keep([("genesis salt", time.to_bytes(8, "big") + salt)])
+    salt = hashlib.sha256(salt + choices).digest()[:len(salt)]
     treasury = settings.processing_reward * settings.epochs
     genesis = Genesis(
         name="bdn", salt=salt, consensus=config.consensus, gas_table=LATEST,

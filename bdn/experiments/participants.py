@@ -5,8 +5,12 @@ answers as a `bdn.learning.Learner` can take its place, for one a client of Flow
 shape (`bdn.learning.client_learner`), so a PyTorch model trains over the same ledger.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +19,7 @@ from bdn.experiments.config import RunConfig
 from bdn.learning import (
     CnnLearner,
     Data,
+    Dataset,
     DetectorFigures,
     Evaluation,
     Learner,
@@ -41,6 +46,8 @@ class Participants:
         cnn: the network, where it is the paper's.
         notes: what a report must say about the data.
         find: a model as a detector on whole pictures, where the data have some; or None.
+        source: the data that `from_data` took; "" where the learners were made otherwise.
+        held_out: the samples that ``judge`` judges on, where they are known.
     """
 
     learners: tuple[Learner, ...]
@@ -51,6 +58,8 @@ class Participants:
     cnn: PaperCNN | None = None
     notes: tuple[str, ...] = ()
     find: Callable[[Floats], DetectorFigures] | None = None
+    source: str = ""
+    held_out: Dataset | None = None
 
     def __post_init__(self) -> None:
         if self.w.dtype != np.float32 or self.w.ndim != 1:
@@ -58,10 +67,40 @@ class Participants:
         if any(learner.sample_count < 1 for learner in self.learners):
             raise UsageError("a device without samples cannot take part")
 
+    def describe(self) -> dict[str, Any]:
+        """What a resumed run must find again, as plain values for the run folder's marker.
+
+        ``digest`` is SHA-256 over w^(0), each learner's kind and sample count and, where it is
+        the paper's CNN, over its samples and labels in order; and over the held-out ones.
+        """
+        digest = hashlib.sha256(np.ascontiguousarray(self.w, "<f4").tobytes())
+        for learner in self.learners:
+            digest.update(f"{type(learner).__name__} {learner.sample_count}\n".encode())
+            if isinstance(learner, CnnLearner):
+                _update(digest, learner.dataset)
+        if self.held_out is not None:
+            _update(digest, self.held_out)
+        return {
+            "source": self.source,
+            "learners": dict(Counter(type(learner).__name__ for learner in self.learners)),
+            "model_size": len(self.w), "classes": self.classes, "digest": digest.hexdigest(),
+        }
+
+
+def _update(digest: "hashlib._Hash", data: Dataset) -> None:
+    """Feed a data set to ``digest``, a few thousand pictures at a time."""
+    digest.update(f"{data.inputs.dtype.name} {data.inputs.shape} {data.classes}\n".encode())
+    for start in range(0, len(data), HASHED_AT_ONCE):
+        digest.update(np.ascontiguousarray(data.inputs[start:start + HASHED_AT_ONCE]).tobytes())
+    digest.update(np.ascontiguousarray(data.labels, "<i8").tobytes())
+
+
+HASHED_AT_ONCE = 4096
+
 
 def from_data(config: RunConfig) -> Participants:
     """The paper's CNN on the config's data; raises `UsageError` for data that cannot be split."""
-    data = load(config.data)
+    data = load(absolute_data(config.data))
     parts = split(data.train, config.devices, config.split, config.alpha, config.seed)
     if config.samples is not None:
         parts = [part.subset(np.arange(min(config.samples, len(part)))) for part in parts]
@@ -69,8 +108,14 @@ def from_data(config: RunConfig) -> Participants:
     return Participants(
         tuple(CnnLearner(cnn, part) for part in parts), cnn.parameters(),
         lambda w: evaluate(cnn, w, data.test), cnn.classes, data.class_names, cnn, data.notes,
-        _detector(data, cnn, config),
+        _detector(data, cnn, config), config.data, data.test,
     )
+
+
+def absolute_data(data: str) -> str:
+    """``data`` with its folder as an absolute path, so that a run can be resumed from anywhere."""
+    kind, colon, folder = data.partition(":")
+    return f"{kind}:{Path(folder).expanduser().absolute()}" if colon and folder else data
 
 
 def _detector(

@@ -5,12 +5,34 @@ data, so that a node can be built where nothing else is known; `make_edge` and `
 their part out of the whole material.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bdn.chain import PROOF_OF_WORK, Ledger, LightClient, encode_block
-from bdn.experiments.folder import NodeStore
-from bdn.experiments.material import GAS_LIMIT, Common, Material, source_of
+from bdn.chain import (
+    PROOF_OF_WORK,
+    Ledger,
+    LightClient,
+    apply_sealed_block,
+    blocks_after,
+    chain_id,
+    encode_block,
+)
+from bdn.errors import BdnError, UsageError
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import FolderError, NodeStore, RunFolder, lost_name
+from bdn.experiments.material import (
+    FREE,
+    GAS_LIMIT,
+    Common,
+    Material,
+    gather,
+    source_of,
+)
+from bdn.experiments.participants import Participants, absolute_data, from_data
 from bdn.identity import Identity, address_of
 from bdn.learning import Learner
 from bdn.nodes.ciphers import Ciphers
@@ -27,13 +49,200 @@ from bdn.pbft.cluster import Cluster
 from bdn.pbft.journal import Executed, Stable, decode_journal, encode_journal
 from bdn.pbft.replica import Replica
 from bdn.randomness import SeededRandomness
-from bdn.seal import Seal
+from bdn.runfolder import CONFIG, JOURNALS, MARKER, NODES
+from bdn.runfolder.files import write_atomically
+from bdn.seal import Seal, fault_bound
 from bdn.trace import Trace
 
 REQUEST_TIMEOUT_MS = 30_000
 VIEW_TIMEOUT_MS = 60_000
 STATUS_MS = 10_000
 """In virtual time: patient enough for the slowest cipher, and free when nothing waits."""
+
+
+# --- the folder's files -------------------------------------------------------------------------
+
+
+def prepare(
+    config: RunConfig, folder: RunFolder, trace: Trace, now_ms: int,
+    participants: Participants | None = None, processes: bool = False,
+) -> Material:  # fmt: skip
+    """Make the files of a new run and install them, or take up those of one that was interrupted.
+
+    The folder must be locked. Whatever can be refused is refused before a new run is installed.
+    Raises `UsageError` where an interrupted run cannot go on as it began.
+    """
+    config = dataclasses.replace(config, data=absolute_data(config.data))
+    if not folder.is_new:
+        return _take_up(config, folder, trace, now_ms, participants, processes)
+    write_atomically(folder.draft / CONFIG, config.to_json())
+    with closing(NodeStore(folder.draft / NODES)) as store:
+        material = gather(config, store, trace, now_ms, participants)
+    for index in range(config.edges):
+        open_ledger(material.common, folder.ledger(index, folder.draft))[0].close()
+    folder.install({**material.choices, "chain": material.common.chain.hex(),
+                    "processes": processes})
+    return material
+
+
+def _take_up(
+    config: RunConfig, folder: RunFolder, trace: Trace, now_ms: int,
+    participants: Participants | None, processes: bool,
+) -> Material:  # fmt: skip
+    marker = folder.marker()
+    begun = marker["participants"]
+    if participants is None and not begun["source"]:
+        learners = ", ".join(f"{count} × {name}" for name, count in begun["learners"].items())
+        raise UsageError(
+            f"the run in {folder.path} was made by a program, with participants of its own "
+            f"({learners}, |w| = {begun['model_size']}): resume it there with opened_run(config, "
+            "RunFolder.open(path), participants=…)")
+    if processes != marker["processes"]:
+        raise UsageError(f"the run in {folder.path} was begun with"
+                         f"{'' if marker['processes'] else 'out'} --processes: resume it so")
+    demand_same(marker["config"], choices_of_config(config), folder.path)
+    participants = participants if participants is not None else from_data(config)
+    _demand_same_people(begun, participants, folder.path)
+    with closing(NodeStore(folder.path / NODES, must_exist=True)) as store:
+        material = gather(config, store, trace, now_ms, participants)
+        if material.common.chain.hex() != marker["chain"]:
+            raise UsageError(
+                f"{folder.path / NODES} or {folder.path / MARKER} belongs to another run: they "
+                f"give chain {material.common.chain.hex()[:16]}…, but the run began as "
+                f"{marker['chain'][:16]}…")
+        if not marker["ended"]:
+            repair_ledgers(folder, material, store, trace)
+    return material
+
+
+def choices_of_config(config: RunConfig) -> dict[str, Any]:
+    """The config's part of `choices_of`."""
+    return dataclasses.asdict(config)
+
+
+def demand_same(begun: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+    """Raise `UsageError` naming what differs between two configs that matters."""
+    missing = object()
+    differ = [f"{name} {_short(begun.get(name))} → {_short(value)}" for name, value in now.items()
+              if name not in FREE and begun.get(name, missing) != value]
+    if differ:
+        raise UsageError(f"the run in {where} cannot go on with other settings than it began with "
+                         f"({', '.join(differ)}): put {CONFIG} right, or start another run")
+
+
+def _short(value: object) -> str:
+    return str(value)[:40]
+
+
+def _demand_same_people(begun: dict[str, Any], people: Participants, where: Path) -> None:
+    """Raise `UsageError` where learners or data are not those of the run's beginning."""
+    now = people.describe()
+    for name, what in (("learners", "other learners"), ("model_size", "a model of another size"),
+                       ("classes", "other classes"), ("digest", "other data, or another split")):
+        if begun[name] != now[name]:
+            raise UsageError(
+                f"the run in {where} began with {what} ({name} {_short(begun[name])} → "
+                f"{_short(now[name])}): put back what {begun['source'] or 'the program'} gave "
+                "then, or start another run")
+
+
+def repair_ledgers(
+    folder: RunFolder, material: Material, store: NodeStore, trace: Trace
+) -> None:
+    """Fill the ledgers of edge servers that lost theirs, wholly or in part, from their peers'.
+
+    Every block that is taken over is checked as if a peer had sent it: seal, execution, blobs. A
+    damaged file is kept under another name. Raises `UsageError` where more than f ledgers are
+    lost: the rest could then not tell a missing block from one that never was.
+    """
+    common = material.common
+    with ExitStack() as opened:
+        whole: dict[int, Ledger] = {}
+        lost: dict[int, str] = {}
+        for index, name in enumerate(common.edge_names):
+            try:
+                ledger = _open_whole(common, folder.ledger(index))
+            except (BdnError, OSError) as error:
+                lost[index] = str(error)
+                continue
+            opened.callback(ledger.close)
+            executed = _executed(_journal_of(folder, store, name))
+            if ledger.height < executed:
+                lost[index] = f"{folder.ledger(index)} ends at block {ledger.height} of {executed}"
+            else:
+                whole[index] = ledger
+        if not lost:
+            return
+        if len(lost) > fault_bound(len(common.edges)):
+            first = next(iter(lost.values()))
+            raise UsageError(
+                f"{len(lost)} of {len(common.edges)} edge servers have lost blocks, more than "
+                f"f = {fault_bound(len(common.edges))}; the run cannot go on unless the files are "
+                f"put back: {first}")
+        for index, why in lost.items():
+            _restore_ledger(folder, material, index, list(whole.values()))
+            trace.event("ledger-restored", node=common.edge_names[index], reason=why,
+                        height=max(ledger.height for ledger in whole.values()))
+
+
+def _open_whole(common: Common, path: Path) -> Ledger:
+    """The ledger at ``path``; raises where it is missing, damaged, or of another chain."""
+    if not path.is_file():
+        raise FolderError(f"{path} is missing")
+    ledger, _ = open_ledger(common, path)
+    try:
+        ledger.store.verify_file()
+        if chain_id(ledger.genesis) != common.chain:
+            raise FolderError(f"{path} is the ledger of another run")
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def _journal_of(folder: RunFolder, store: NodeStore, name: str) -> list[bytes]:
+    own = folder.path / JOURNALS / f"{name}.sqlite"
+    if not own.exists():
+        return store.journal(name)
+    with closing(NodeStore(own)) as journals:
+        return journals.journal(name)
+
+
+def _executed(journal: Sequence[bytes]) -> int:
+    """The last block that a replica's journal says it executed; 0 for none."""
+    return max((record.seal.sequence for record in map(decode_journal, journal)
+                if isinstance(record, Executed)), default=0)
+
+
+def _restore_ledger(
+    folder: RunFolder, material: Material, index: int, peers: Sequence[Ledger]
+) -> None:
+    common, path = material.common, folder.ledger(index)
+    try:
+        _open_whole(common, path).close()
+    except (BdnError, OSError):  # missing or damaged: begin anew beside what is left of it
+        kept = lost_name(path)
+        for end in ("", "-wal", "-shm"):
+            left = path.with_name(path.name + end)
+            if left.exists():
+                left.rename(kept.with_name(kept.name + end))
+    path.parent.mkdir(exist_ok=True)
+    ledger, host = open_ledger(common, path)
+    with closing(ledger):
+        application = LedgerApplication(common.edge_names[index], material.edges[index], ledger,
+                                        host, common.settings)
+        for peer in peers:
+            for root in peer.store.blob_roots():
+                if ledger.store.blob_size(root) is None:
+                    ledger.put_blob(peer.blob(root))
+            while blocks := blocks_after(peer.store, ledger.height):
+                for sealed in blocks:
+                    application.prepare(sealed)
+                    apply_sealed_block(ledger, sealed)
+                    application.after_commit()
+
+
+# --- nodes --------------------------------------------------------------------------------------
 
 
 def make_cluster(common: Common) -> Cluster:
@@ -47,14 +256,27 @@ def make_cluster(common: Common) -> Cluster:
     )
 
 
-def open_ledger(common: Common, path: Path | str) -> tuple[Ledger, VectorHost]:
+@dataclass(frozen=True, slots=True)
+class EdgeClasses:
+    """What an edge server's ledger side is made of; the lab puts an attacker's in its place."""
+
+    application: type[LedgerApplication] = LedgerApplication
+    host: type[VectorHost] = VectorHost
+
+
+HONEST = EdgeClasses()
+
+
+def open_ledger(
+    common: Common, path: Path | str, host_class: type[VectorHost] = VectorHost
+) -> tuple[Ledger, VectorHost]:
     """An edge server's ledger, new or as it was, with the vector operations bound to it."""
     holder: list[Ledger] = []
 
     def read_blob(root: bytes) -> bytes:
         return holder[0].blob(root)
 
-    host = VectorHost(Ciphers(common.chain, common.settings, read_blob), read_blob)
+    host = host_class(Ciphers(common.chain, common.settings, read_blob), read_blob)
     if isinstance(path, Path) and path.exists():
         ledger = Ledger.open(path, host.functions)
     else:
@@ -65,12 +287,12 @@ def open_ledger(common: Common, path: Path | str) -> tuple[Ledger, VectorHost]:
 
 def build_edge(
     common: Common, index: int, identity: Identity, path: Path | str, store: NodeStore,
-    trace: Trace,
+    trace: Trace, classes: EdgeClasses = HONEST,
 ) -> EdgeServer:
     """Edge server ``index``, where its ledger at ``path`` and its journal left it."""
-    ledger, host = open_ledger(common, path)
+    ledger, host = open_ledger(common, path, classes.host)
     name = common.edge_names[index]
-    application = LedgerApplication(name, identity, ledger, host, common.settings, trace)
+    application = classes.application(name, identity, ledger, host, common.settings, trace)
     devices = [device for k, device in enumerate(common.device_names)
                if k % len(common.edges) == index]
     agreement: Agreement
@@ -132,10 +354,11 @@ def build_device(
 
 
 def make_edge(
-    material: Material, index: int, path: Path | str, store: NodeStore, trace: Trace
+    material: Material, index: int, path: Path | str, store: NodeStore, trace: Trace,
+    classes: EdgeClasses = HONEST,
 ) -> EdgeServer:
     """`build_edge` from the run's material."""
-    return build_edge(material.common, index, material.edges[index], path, store, trace)
+    return build_edge(material.common, index, material.edges[index], path, store, trace, classes)
 
 
 def make_device(material: Material, position: int, store: NodeStore, trace: Trace) -> Device:

@@ -168,12 +168,23 @@ def open_executor(description: str) -> "Serial | Processes | Dask":
     """The executor that ``description`` names: ``serial``, ``processes``, ``processes:COUNT`` or
     ``dask:ADDRESS``; raises `UsageError` for anything else, or where no cluster answers.
     """
-    kind, _, rest = description.partition(":")
-    if kind == "serial" and not rest:
+    kind, rest = check_executor(description)
+    if kind == "serial":
         return Serial()
-    if kind == "processes" and (not rest or rest.isdecimal()):
+    if kind == "processes":
         return Processes(int(rest) if rest else None)
+    return Dask(rest)
+
+
+def check_executor(description: str) -> tuple[str, str]:
+    """(kind, the rest) of ``description``, without opening anything; `UsageError` for others."""
+    kind, colon, rest = description.partition(":")
+    if kind == "serial" and not colon:
+        return kind, rest
+    if kind == "processes" and (not colon or (rest.isdecimal() and 0 < len(rest) <= 4
+                                              and int(rest) >= 1)):
+        return kind, rest
     if kind == "dask" and rest:
-        return Dask(rest)
+        return kind, rest
     raise UsageError(f"an executor is serial, processes[:COUNT] or dask:ADDRESS, "
-                     f"not {description!r}")
+                     f"not {description[:80]!r}")

@@ -17,7 +17,7 @@ kept, or shown from a stick. It is made of what a run leaves behind, and of noth
     ledger.sqlite   the block explorer, with proofs             `blocks`
                     gas by source line, replayed                `profile`
                     counts for Table 1                          `facts`
-    lab.json        Table 1 with the attack lab's findings      `table_one`, `outcomes`
+    lab.json        Table 1 with the attack lab's findings      `table_one`
 
 **The diagram** draws each message of the trace as one arrow, in bands: all PREPAREs for a block in
 a view are one band, so that an epoch is a page and not a wall.
@@ -32,7 +32,7 @@ verify` does, from genesis on.
 lines. It is shown only where the replay charges exactly what the receipts say.
 
 **For the terminal** (`bdn show`) the same figures can be had as plain values: `describe_block`,
-`gas_by_line`, `latency_by_epoch`, `evidence`, `read_lab`.
+`gas_by_line`, `latency_by_epoch`, `evidence`.
 
 Pages stay small: no blob is embedded, and of very long runs only as many proofs and diagrams as
 fit (`blocks.PROOF_BUDGET`, `sequence.MESSAGE_BUDGET`); the page says what it left out.
@@ -41,20 +41,20 @@ fit (`blocks.PROOF_BUDGET`, `sequence.MESSAGE_BUDGET`); the page says what it le
 from bdn.report.blocks import describe_block
 from bdn.report.facts import Facts, read_facts
 from bdn.report.inputs import Inputs, longest_ledger, read_inputs
-from bdn.report.latency import STAGES, latency_by_epoch
+from bdn.report.latency import STAGES, latency_by_epoch, median_epoch
 from bdn.report.page import write_report
 from bdn.report.plain import size_text
 from bdn.report.profile import gas_by_line
 from bdn.report.rounds import read_rounds
-from bdn.report.sections import rewards_note, spoiled_epochs
+from bdn.report.sections import best_alone, failed_alone, rewards_note, spoiled_epochs
 from bdn.report.sections import summary as run_summary
 from bdn.report.sequence import Sequence as SequenceOfRun
 from bdn.report.sequence import read_sequence
-from bdn.report.table_one import BEYOND, CHALLENGES, Finding, Lab, evidence, read_lab
+from bdn.report.table_one import CHALLENGES, evidence
 
 __all__ = [
-    "BEYOND", "CHALLENGES", "STAGES", "Facts", "Finding", "Inputs", "Lab", "SequenceOfRun",
-    "describe_block", "evidence", "gas_by_line", "latency_by_epoch", "longest_ledger",
-    "read_facts", "read_inputs", "read_lab", "read_rounds", "read_sequence", "rewards_note",
-    "run_summary", "size_text", "spoiled_epochs", "write_report",
+    "CHALLENGES", "STAGES", "Facts", "Inputs", "SequenceOfRun", "best_alone",
+    "describe_block", "evidence", "failed_alone", "gas_by_line", "latency_by_epoch",
+    "longest_ledger", "median_epoch", "read_facts", "read_inputs", "read_rounds", "read_sequence",
+    "rewards_note", "run_summary", "size_text", "spoiled_epochs", "write_report",
 ]

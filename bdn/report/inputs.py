@@ -1,22 +1,14 @@
-"""What the report reads from a run folder. Nothing here changes the folder.
+"""What the report reads from a run folder. Nothing here changes the folder."""
 
-The folder's layout is `bdn.experiments.folder`'s; that package stands on the same floor, so the
-few names are repeated here.
-"""
-
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bdn.chain import Store
-from bdn.errors import UsageError
-from bdn.report.table_one import Lab, read_lab
-
-LEDGER, EDGES, HISTORY, TRACE = "ledger.sqlite", "edges", "history.json", "trace.jsonl"
-
-Record = dict[str, Any]
-"""One line of the trace: ``{"event": …, "at": seconds, …}``."""
+from bdn.errors import BdnError, UsageError
+from bdn.runfolder import EDGES, LEDGER, TRACE
+from bdn.runfolder.findings import Lab, read_lab
+from bdn.runfolder.history import History, read_history
+from bdn.runfolder.trace import Record, read_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,56 +21,52 @@ class Inputs:
         history: what `history.json` holds.
         trace: the trace's events in order; empty where the file is missing.
         lab: what the attack lab found; None where it was not played into the folder.
+        warnings: what could not be read, in sentences.
+        damage: why `lab.json` could not be read, where the reader wants the rest all the same.
     """
 
     folder: Path
     ledger: Path
-    history: dict[str, Any]
+    history: History
     trace: list[Record]
     lab: Lab | None = None
+    warnings: list[str] = field(default_factory=list)
+    damage: str = ""
 
 
-def read_inputs(folder: Path) -> Inputs:
-    """Read ``folder``; raises `UsageError` where it is no folder of a finished run."""
-    ledger = folder / LEDGER
-    if not ledger.is_file():
+def read_inputs(folder: Path, without_lab: bool = False) -> Inputs:
+    """Read ``folder``; raises `UsageError` where it is no folder of a finished run.
+
+    A damaged `lab.json` is an error too, unless the rest is wanted ``without_lab``.
+    """
+    if not (folder / LEDGER).is_file():
         raise UsageError(f"{folder} is no run folder: it holds no {LEDGER}")
+    history = read_history(folder)
+    trace, damaged = read_trace(folder / TRACE)
+    lines = f"{damaged} line{'s' * (damaged > 1)}"
+    warnings = [f"{lines} of {TRACE} could not be read and are left out."] if damaged else []
+    ledger, lab, damage = longest_ledger(folder), None, ""
     try:
-        history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{folder} holds no readable {HISTORY}: the run did not end; "
-                         f"try bdn resume {folder}") from error
-    if not isinstance(history, dict) or "epochs" not in history:
-        raise UsageError(f"{folder / HISTORY} is no history of a run")
-    return Inputs(folder, _longest(folder, ledger), history, _read_trace(folder / TRACE),
-                  read_lab(folder))
+        lab = read_lab(folder)
+    except UsageError as error:
+        if not without_lab:
+            raise
+        damage = str(error)
+    return Inputs(folder, ledger, history, trace, lab, warnings, damage)
 
 
 def longest_ledger(folder: Path) -> Path:
-    """The ledger with the most blocks among those that a run has left in ``folder``."""
-    return _longest(folder, folder / LEDGER)
+    """The ledger with the most blocks among those that a run has left in ``folder``.
 
-
-def _longest(folder: Path, ledger: Path) -> Path:
-    """The ledger with the most blocks: an edge server that crashed may have left a short one."""
-    heights = {}
-    for path in (ledger, *sorted((folder / EDGES).glob("edge-*.sqlite"))):
-        with Store.open(path, read_only=True) as store:
-            heights[path] = store.height()
-    return max(heights, key=lambda path: heights[path])
-
-
-def _read_trace(path: Path) -> list[Record]:
-    """The events; the last line may be half-written after a ``kill -9`` and is then left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    An edge server that crashed may have left a short one, or one that cannot be read.
+    """
+    best, most = folder / LEDGER, -1
+    for path in (folder / LEDGER, *sorted((folder / EDGES).glob("edge-*.sqlite"))):
         try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # a line that a kill cut short; the run went on with the next
-        if not isinstance(record, dict) or "event" not in record:
-            raise UsageError(f"{path}, line {number}: no trace event")
-        records.append(record)
-    return records
+            with Store.open(path, read_only=True) as store:
+                height = store.height()
+        except BdnError:
+            continue
+        if height > most:
+            best, most = path, height
+    return best

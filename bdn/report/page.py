@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from bdn.chain import Store
+from bdn.errors import UsageError
 from bdn.report import sections
 from bdn.report.blocks import read_blocks
 from bdn.report.facts import read_facts
 from bdn.report.inputs import Inputs, read_inputs
 from bdn.report.latency import latency_by_epoch
-from bdn.report.outcomes import table_one
 from bdn.report.rounds import read_rounds
 from bdn.report.sequence import read_sequence
-from bdn.report.table_one import evidence
+from bdn.report.table_one import evidence, table_one
+from bdn.runfolder import REPORT
+from bdn.runfolder.files import writable, write_atomically
 
-REPORT = "report.html"
 SCRIPTS = ("proof.js", "sequence.js", "explorer.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -30,14 +31,15 @@ def write_report(run_folder: Path, target: Path | None = None) -> Path:
         run_folder: with `ledger.sqlite`, `history.json` and, for the diagrams, `trace.jsonl`.
         target: where to; `report.html` in the folder by default.
 
-    Returns the file's path. Raises `UsageError` where the folder holds no history, `LedgerError`
-    or `StoreError` where its ledger cannot be read.
+    Returns the file's path. Raises `UsageError` where the folder holds no history or ``target`` is
+    no file, `LedgerError` or `StoreError` where its ledger cannot be read.
     """
-    page = render(read_inputs(run_folder))
     target = run_folder / REPORT if target is None else target
-    temporary = target.with_suffix(target.suffix + ".new")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(target)
+    if not target.name:
+        raise UsageError("the report needs a file's name, not an empty one")
+    inputs = read_inputs(run_folder)
+    writable(target)
+    write_atomically(target, render(inputs))
     return target
 
 
@@ -59,7 +61,7 @@ def render(inputs: Inputs) -> str:
         "data": embedded(data),
         "heading": sections.heading(history),
         "subtitle": sections.subtitle(history),
-        "warnings": sections.warnings(history),
+        "warnings": sections.warnings(history, inputs.warnings),
         "headline": sections.headline(history, latency, messages,
                                       explorer["blocks"][1:]),
         "learning": sections.learning_charts(history),

@@ -5,10 +5,9 @@ from html import escape
 from typing import Any
 
 from bdn.report.charts import Level, Line, line_chart, plain_bars, stacked_bars
-from bdn.report.latency import STAGES
+from bdn.report.latency import STAGES, median_epoch
 from bdn.report.plain import size_text, time_text
-
-History = dict[str, Any]
+from bdn.runfolder.history import History
 
 MANY_LEVELS = 10
 """Above so many devices, only the best, the median and the worst one alone are drawn."""
@@ -44,9 +43,12 @@ def heading(history: History) -> str:
             + ("s" if config["edges"] != 1 else ""))
 
 
-def warnings(history: History) -> str:
-    """What a reader must not overlook."""
-    config, found = history["config"], []
+def warnings(history: History, more: Sequence[str] = ()) -> str:
+    """What a reader must not overlook, and ``more`` sentences of that kind."""
+    config, found = history["config"], list(more)
+    if not history.get("complete", True):
+        found.append("The run was interrupted at its very end: what devices reach alone is not "
+                     "known yet; bdn resume computes it.")
     if config["deterministic"]:
         found.append("Deterministic run: every key follows from the seed, so nothing here is "
                      "secret; and work takes no virtual time, so times below are the network's.")
@@ -54,7 +56,7 @@ def warnings(history: History) -> str:
         found.append(f"A key of {config['key_bits']} bits is a toy.")
     if history["scaled"]:
         found.append(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
-    found += spoiled_epochs(history)
+    found += [*spoiled_epochs(history), *failed_alone(history)]
     return "".join(f'<p class="warning">{escape(text)}</p>' for text in found)
 
 
@@ -64,16 +66,14 @@ def headline(
 ) -> str:
     """The figures that people ask for first; ``blocks`` are the explorer's."""
     devices, epochs = history["devices"], _trained(history)
-    best_alone = max(device["accuracy_alone"] for device in devices)
     samples = sum(device["samples"] for device in devices)
     sent = sum(node["sent_bytes"] for node in [*devices, *history["edges"]])
     views = sorted({block["seal"]["view"] for block in blocks if "view" in block["seal"]})
     sealed = f"in view{'s' * (len(views) > 1)} {', '.join(map(str, views))}" if views else "mined"
-    totals = sorted(sum(item["stages"]) for item in latency)
-    middle = time_text(totals[len(totals) // 2]) if totals else "–"
+    middle = time_text(median_epoch(latency)[0]) if latency else "–"
     tiles = [
         (_percent(history["accuracy"]), "accuracy together",
-         f"best device alone {_percent(best_alone)}"),
+         f"best device alone {_percent(best_alone(history)) or 'unknown'}"),
         (str(len(epochs)), "epochs", f"{len(devices)} devices, {_number(samples)} samples"),
         (middle, "an epoch's latency", "median, on the virtual clock"),
         (str(len(blocks)), "blocks agreed", sealed),
@@ -86,6 +86,22 @@ def headline(
                          f"{found['pictures']} of {found['of']} held-out pictures"))
     return "".join(f"<div class=\"tile\"><b>{escape(value)}</b><span>{escape(name)}</span>"
                    f"<small>{escape(more)}</small></div>" for value, name, more in tiles)
+
+
+def best_alone(history: History) -> float | None:
+    """The best accuracy that a device reaches alone; None where none is known."""
+    return max((device["accuracy_alone"] for device in history["devices"]
+                if device["accuracy_alone"] is not None), default=None)
+
+
+def failed_alone(history: History) -> list[str]:
+    """A sentence for the devices that got nowhere alone, such as those that diverged."""
+    failed = [device for device in history["devices"] if device.get("alone_failed")]
+    if not failed:
+        return []
+    names = ", ".join(device["name"] for device in failed[:MANY_LEVELS])
+    more = f" and {len(failed) - MANY_LEVELS} more" if len(failed) > MANY_LEVELS else ""
+    return [f"Alone, {names}{more} got no model: {failed[0]['alone_failed']}."]
 
 
 def spoiled_epochs(history: History) -> list[str]:
@@ -117,7 +133,9 @@ def learning_charts(history: History) -> str:
 
 
 def _levels(history: History) -> list[Level]:
-    devices = sorted(history["devices"], key=lambda device: device["accuracy_alone"])
+    devices = sorted((device for device in history["devices"]
+                      if device["accuracy_alone"] is not None),
+                     key=lambda device: device["accuracy_alone"])
     if len(devices) > MANY_LEVELS:
         devices = [devices[0], devices[len(devices) // 2], devices[-1]]
     return [Level(f"{device['name']} alone", device["accuracy_alone"]) for device in devices]
@@ -139,11 +157,15 @@ def phase_bars(history: History) -> str:
 
 def device_table(history: History) -> str:
     """What each device had, got, sent and earned."""
-    rows = [[device["name"], f"{device['samples']}", _percent(device["accuracy_alone"]),
+    rows = [[device["name"], f"{device['samples']}", _alone(device),
              _percent(device["accuracy_together"]), size_text(device["sent_bytes"]),
              size_text(device["received_bytes"]), f"{device['tokens']}"]
             for device in history["devices"]]
     return table(["device", "samples", "alone", "together", "sent", "received", "tokens"], rows)
+
+
+def _alone(device: dict[str, Any]) -> str:
+    return "failed" if device.get("alone_failed") else _percent(device["accuracy_alone"])
 
 
 def edge_table(history: History) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bdn.nodes.settings import LOSS
-from bdn.report.inputs import Record
 from bdn.report.rounds import SET_UP, Rounds
+from bdn.runfolder.trace import Record
 
 MESSAGE_BUDGET = 16_000
 """Arrows that a page draws; epochs with a view change come first, then the rest in order."""

@@ -2,32 +2,28 @@
 
 Table 1 is qualitative: four challenges, each "without" and "with BlockDeepNet". Here each row gets
 what can be seen: figures of the run at hand, and the lab's experiments that were played into its
-folder (``bdn lab all --into RUN`` writes `lab.json`). The lab belongs to `bdn.experiments`, which
-this package does not know, so the file's shape is checked here:
-
-    {"machine": …, "date": …, "key_bits": …, "findings": [{"experiment", "group", "row", "title",
-     "tried", "happened": […], "claimed", "not_covered", "held"}, …]}
-
-A finding may also say ``"prevented": false``: the attack was to succeed, and ``held`` then means
-that it did no more than the documents say.
+folder (``bdn lab all --into RUN`` writes `lab.json`, which `bdn.runfolder.findings` reads).
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from html import escape
 from statistics import median
 from typing import Any
 
-from bdn.errors import UsageError
 from bdn.report.facts import Facts
 from bdn.report.plain import size_text
-
-LAB = "lab.json"
-
-History = dict[str, Any]
+from bdn.runfolder.findings import (
+    BEYOND,
+    INSUFFICIENCY,
+    POISONING,
+    PRIVACY_LEAK,
+    SINGLE_POINT,
+    Finding,
+    Lab,
+)
+from bdn.runfolder.history import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,126 +43,23 @@ class Challenge:
 
 CHALLENGES = (
     Challenge(
-        "Single point of failure",
+        SINGLE_POINT,
         "One server collects, prepares and trains; when it is overloaded or gone, all is.",
         "The blockchain spreads the work over the network's members, and nobody is in control."),
     Challenge(
-        "Privacy leak",
+        PRIVACY_LEAK,
         "A server collects the devices' raw data without asking their owners.",
         "A device trains on its own data and hands over nothing but its local update."),
     Challenge(
-        "Training data insufficiency",
+        INSUFFICIENCY,
         "Owners who fear for their privacy give no data, and the model stays weak.",
         "Devices share updates instead of data, and each gets an accurate global model."),
     Challenge(
-        "Data poisoning attack",
+        POISONING,
         "Any party, a malicious server for one, can slip in data that spoil the model.",
         "Parties talk by transactions; the contracts give confidentiality and secret sharing by "
         "additively homomorphic encryption."),
 )
-
-BEYOND = "Beyond Table 1"
-"""Where findings go that answer none of its rows."""
-
-_TEXTS = ("experiment", "group", "row", "title", "tried", "claimed", "not_covered")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One experiment of the lab, as `lab.json` tells it."""
-
-    experiment: str
-    group: str
-    row: str
-    title: str
-    tried: str
-    happened: tuple[str, ...]
-    claimed: str
-    not_covered: str
-    held: bool
-    prevented: bool = True
-
-    @property
-    def verdict(self) -> str:
-        """In a few words."""
-        if not self.held:
-            return "DID NOT HOLD" if self.prevented else "NOT AS DOCUMENTED"
-        return "held" if self.prevented else "not prevented, as documented"
-
-
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """`lab.json`: the findings, and where and when they were made."""
-
-    machine: str
-    date: str
-    key_bits: int
-    findings: tuple[Finding, ...]
-
-    def of(self, name: str) -> tuple[Finding, ...]:
-        """The findings of a row, or of `BEYOND`."""
-        known = {challenge.name for challenge in CHALLENGES}
-        return tuple(finding for finding in self.findings
-                     if (finding.row if finding.row in known else BEYOND) == name)
-
-
-def read_lab(folder: Path) -> Lab | None:
-    """The lab's findings in a run folder; None where none were made.
-
-    Raises `UsageError` naming the file where it is damaged.
-    """
-    path = folder / LAB
-    if not path.is_file():
-        return None
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        machine, date = plain["machine"], plain["date"]
-        findings = tuple(_finding(item) for item in plain["findings"])
-        if not isinstance(plain["key_bits"], int):
-            raise TypeError("key_bits is no number")
-        return Lab(_machine(machine), _moment(str(date)), plain["key_bits"], findings)
-    except KeyError as error:
-        raise _damaged(path, f"it has no {error}") from error
-    except (OSError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, why: str) -> UsageError:
-    return UsageError(f"{path} is damaged ({why}): write it anew with bdn lab all --into "
-                      f"{path.parent}")
-
-
-def _finding(item: Any) -> Finding:
-    if not isinstance(item, dict):
-        raise TypeError("a finding is no object")
-    for key in _TEXTS:
-        if not isinstance(item[key], str):
-            raise TypeError(f"a finding's {key} is no text")
-    happened, flags = item["happened"], (item["held"], item.get("prevented", True))
-    if not isinstance(happened, list) or not all(isinstance(line, str) for line in happened):
-        raise TypeError("what happened is no list of sentences")
-    if not all(isinstance(flag, bool) for flag in flags):
-        raise TypeError("held and prevented are true or false")
-    return Finding(**{key: item[key] for key in _TEXTS}, happened=tuple(happened),
-                   held=flags[0], prevented=flags[1])
-
-
-def _moment(text: str) -> str:
-    """An ISO 8601 time to the minute, for people; anything else as it is."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return text
-    if "T" not in text:
-        return text
-    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".rstrip()
-
-
-def _machine(value: Any) -> str:
-    """The machine in a line, whether it is told as text or by parts."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
-    return str(value)
 
 
 # --- what this run shows ------------------------------------------------------------------------
@@ -210,16 +103,21 @@ def _privacy(history: History, facts: Facts) -> list[str]:
 
 
 def _gain(history: History) -> list[str]:
-    alone = sorted(device["accuracy_alone"] for device in history["devices"])
     samples = sorted(device["samples"] for device in history["devices"])
-    together = history["accuracy"]
-    word = "above" if together >= alone[-1] else "BELOW"
     held = f"{samples[0]}" if samples[0] == samples[-1] else f"{samples[0]} to {samples[-1]}"
+    held = f"A device holds {held} of {sum(samples)} samples."
+    alone = sorted(device["accuracy_alone"] for device in history["devices"]
+                   if device["accuracy_alone"] is not None)
+    together = history["accuracy"]
+    if not alone:
+        return [(f"Together {together:.1%} on held-out samples; what devices reach alone is not "
+                 "known."), held]
+    word = "above" if together >= alone[-1] else "BELOW"
     return [
         (f"Together {together:.1%} on held-out samples: {abs(together - alone[-1]) * 100:.1f} "
-        f"points {word} the best device alone ({alone[-1]:.1%}), "
-        f"{(together - median(alone)) * 100:+.1f} against the median one."),
-        f"A device holds {held} of {sum(samples)} samples.",
+         f"points {word} the best device alone ({alone[-1]:.1%}), "
+         f"{(together - median(alone)) * 100:+.1f} against the median one."),
+        held,
     ]
 
 
@@ -243,3 +141,54 @@ def _poison(history: History, facts: Facts) -> list[str]:
 def _listed(words: Any) -> str:
     listed: Sequence[str] = list(words)
     return " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
+
+
+# --- the page's cards -----------------------------------------------------------------------------
+
+
+def table_one(lab: Lab | None, shown: Mapping[str, Sequence[str]], folder: str) -> str:
+    """The section's inner HTML; ``folder`` is the run's, for the command that plays the lab."""
+    cards = "".join(_card(challenge, shown[challenge.name], lab) for challenge in CHALLENGES)
+    beyond = lab.of(BEYOND) if lab is not None else ()
+    more = f"<h3>{BEYOND}</h3>{_findings(beyond)}" if beyond else ""
+    return _origin(lab, folder) + f'<div class="claims">{cards}</div>' + more
+
+
+def _origin(lab: Lab | None, folder: str) -> str:
+    if lab is None:
+        command = f"<code>bdn lab all --into {escape(folder)}</code>"
+        return ('<p class="note">The attack lab has not been played for this run. '
+                f"{command} plays it against the real parts; then write this page again with "
+                f"<code>bdn report {escape(folder)}</code>.</p>")
+    held = sum(finding.held for finding in lab.findings)
+    return (f'<p class="note">Attack lab: {held} of {len(lab.findings)} experiments came out as '
+            f"documented, with a {lab.key_bits}-bit key; {escape(lab.date)}, "
+            f"{escape(lab.machine)}.</p>")
+
+
+def _card(challenge: Challenge, shown: Sequence[str], lab: Lab | None) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in shown)
+    findings = lab.of(challenge.name) if lab is not None else ()
+    return (
+        f'<article class="claim"><h3>{escape(challenge.name)}</h3>'
+        f"<dl><dt>Without</dt><dd>{escape(challenge.without)}</dd>"
+        f"<dt>The paper’s claim</dt><dd>{escape(challenge.claim)}</dd>"
+        f"<dt>This run</dt><dd><ul>{lines}</ul></dd></dl>{_findings(findings)}</article>")
+
+
+def _style(finding: Finding) -> str:
+    """Its verdict's colour: what is not prevented is no success, though it was foretold."""
+    return ("ok" if finding.prevented else "open") if finding.held else "no"
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    return "".join(
+        f'<details class="finding"><summary><b class="{_style(finding)}">'
+        f"{escape(finding.verdict)}</b> {escape(finding.title)}</summary><dl>"
+        f"<dt>Experiment</dt><dd><code>bdn lab {escape(finding.experiment)}</code></dd>"
+        f"<dt>Tried</dt><dd>{escape(finding.tried)}</dd>"
+        "<dt>Happened</dt><dd><ul>"
+        + "".join(f"<li>{escape(line)}</li>" for line in finding.happened)
+        + f"</ul></dd><dt>The paper</dt><dd>{escape(finding.claimed)}</dd>"
+        f"<dt>Not covered</dt><dd>{escape(finding.not_covered)}</dd></dl></details>"
+        for finding in findings)

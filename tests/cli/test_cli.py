@@ -27,16 +27,25 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     ("arguments", "says"),
     [
         (["run", "--devices", "3", "--threshold", "3"], "threshold + 1"),
-        (["run", "--devices", "1"], "two devices"),
+        (["run", "--devices", "1"], "--devices must lie between 2"),
         (["run", "--threshold", "9"], "impossible"),
         (["run", "--data", "mnist"], "digits, scenes"),
-        (["run", "--step-size", "-1"], "step size"),
+        (["run", "--step-size", "-1"], "--step-size must lie"),
         (["run", "--step-size", "nan"], "finite"),
         (["run", "--rule", "adam"], "adam"),
         (["verify", "nowhere"], "no ledger"),
         (["show", "nowhere"], "no ledger"),
         (["resume", "nowhere"], "no run folder"),
         (["nonsense"], "nonsense"),
+        (["resum", "x"], "resume"),
+        (["run", "--epoch", "3"], "--epochs"),
+        (["run", "--epochs", "x"], "bdn run: Invalid value for '--epochs'"),
+        (["run", "--data", "idx:"], "--data must be"),
+        (["run", "--out", ""], "--out"),
+        (["report", "nowhere"], "no run folder"),
+        (["report", "nowhere", "--out", ""], "must not be empty"),
+        (["lab", "crash-edges"], "did you mean crash-edge?"),
+        (["verify"], "RUN"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(
@@ -47,6 +56,7 @@ def test_bad_input_gets_one_line_and_status_2(
     assert invoke(arguments) == 2
     captured = capsys.readouterr()
     assert says in captured.err
+    assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert list(tmp_path.iterdir()) == [], "nothing half-written"

@@ -7,9 +7,9 @@ import pytest
 
 from bdn.cli import invoke
 from bdn.experiments import lab
-from bdn.experiments.config import RunConfig
-from bdn.experiments.folder import RunFolder
-from bdn.experiments.lab.finding import PRIVACY_LEAK, SINGLE_POINT, Experiment, Finding
+from bdn.experiments.lab.experiment import Experiment
+from bdn.runfolder import MARKER
+from bdn.runfolder.findings import PRIVACY_LEAK, SINGLE_POINT, Finding
 
 KEYS = {"experiment", "group", "row", "title", "tried", "happened", "claimed", "not_covered",
         "held", "prevented"}
@@ -37,9 +37,10 @@ def two(monkeypatch: pytest.MonkeyPatch) -> dict[str, Experiment]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder, as far as the lab cares."""
-    made = RunFolder.create(tmp_path / "run", RunConfig(devices=4, threshold=2))
-    made.ledger(0).write_bytes(b"")
-    return made.path
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / MARKER).write_text("{}")
+    return path
 
 
 def test_the_list_is_by_group(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.chain import verify
+from bdn.experiments.lab import attackers, collusion, lies, poison, privacy
 from bdn.experiments.lab import experiment as find
-from bdn.experiments.lab import lies, poison, privacy, quorum
-from bdn.experiments.lab.hands import small_run, undisturbed
+from bdn.experiments.lab.small_runs import small_run, undisturbed
 from bdn.experiments.run import opened_run
 from bdn.nodes.device.device import Device
 from bdn.nodes.edge.application import LedgerApplication
@@ -46,7 +46,7 @@ def test_backups_that_do_not_mind_what_is_left_out(monkeypatch: pytest.MonkeyPat
 def test_devices_that_open_whatever_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """DESIGN section 5, step 6: the device's own last word is what keeps one update closed."""
     monkeypatch.setattr(Device, "_may_open", lambda _self, _at: True)
-    monkeypatch.setattr(quorum, "_honest_servers", lambda _bits: "too few contributors")
+    monkeypatch.setattr(collusion, "_honest_servers", lambda _bits: "too few contributors")
     finding = find("decryption-oracle")(512)
     assert not finding.held
     assert "4 devices opened it" in finding.happened[1]
@@ -118,9 +118,9 @@ def test_similarity_is_the_papers() -> None:
 
 def test_colluders_run_contracts_of_their_own() -> None:
     """The genesis record is untouched: a device cannot see it from the chain id."""
-    with opened_run(small_run(512)) as run:
+    with opened_run(small_run(512), edge_classes=attackers.COLLUDERS) as run:
         chain = run.edges[0].ledger.chain
-        quorum.collude(run, lambda _liar, _waiting: None)
+        attackers.collude(run, lambda _liar, _waiting: None)
         assert run.edges[0].ledger.chain == chain
         assert "too few contributors" in dict(run.edges[0].ledger.genesis.contracts)["mining"]
         mining = run.edges[0].ledger.machine.contracts["mining"]

@@ -212,9 +212,10 @@ def test_a_process_that_cannot_begin_says_why(
 ) -> None:
     config = tiny(**SMALL)
     folder = RunFolder.create(tmp_path / "run", config)
-    (tmp_path / "run" / "ledger.sqlite").write_bytes(b"not a ledger")
-    with opened_processes(config, folder) as run, pytest.raises(ProcessError, match="edge-0"):
-        run.complete()
+    with opened_processes(config, folder) as run:
+        (tmp_path / "run" / "ledger.sqlite").write_bytes(b"not a ledger")
+        with pytest.raises(ProcessError, match="edge-0"):
+            run.complete()
     assert not any(is_alive(child.pid) for child in run.children.all.values())
 
 

@@ -148,18 +148,6 @@ def test_a_ledger_by_itself_and_an_unfinished_run_are_shown(
     assert "bdn resume" in shown(capsys, str(tmp_path))
 
 
-def test_a_history_from_before_these_figures_is_shown(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Older runs keep their pages and their place in the terminal."""
-    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    history = json.loads((folder / "history.json").read_text())
-    for key in ("by_class", "detection", "notes", "mean_precision", "held_out"):
-        del history[key]
-    (folder / "history.json").write_text(json.dumps(history))
-    assert "Single point of failure" in shown(capsys, str(folder))
-    assert invoke(["report", str(folder)]) == 0
-
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=120))
 def test_a_sparkline_shows_least_and_largest(values: list[float]) -> None:

@@ -12,11 +12,11 @@ signatures, consensus and training, in which some node is in an attacker's hands
     Control, weights applied by the edge: 100.0% and 100.0% of the entries recovered exactly.
 
 **The modules**, one for each kind of trouble: `crashes` (edge servers stop), `lies` (a primary
-lies or leaves out), `quorum` (all edge servers collude), `privacy` (who tries to read), `together`
-(what learning together gives), `poison` (devices that poison), `forgery` (forged,
-replayed, false shares), `tampering` (the stored ledger).
-`hands` is what they share: an adversary is a real node whose events are hidden or whose effects are
-changed, so that what the others see is exactly what a network would show them.
+lies or leaves out), `collusion` (all edge servers collude), `privacy` (who tries to read), `gain`
+(what learning together gives), `poison` (devices that poison), `forgery` (forged and replayed
+transactions, false shares, a stored ledger that is changed). `small_runs` and `attackers` are what
+they share: an adversary is a real node whose events are hidden or whose effects are changed, so
+that what the others see is exactly what a network would show them.
 
 **Controls.** An attack that fails proves little if it would fail anyway. Where it makes sense the
 same attack is played with the defence taken away, and must succeed; ``held`` asks for both.
@@ -28,21 +28,13 @@ then says that the attack does what the documents say, no more and no less.
 its title, in an `Experiment` in its module's ``EXPERIMENTS``, which is listed in `MODULES` below.
 """
 
-from bdn.errors import UsageError
-from bdn.experiments.lab import (
-    crashes,
-    forgery,
-    lies,
-    poison,
-    privacy,
-    quorum,
-    tampering,
-    together,
-)
-from bdn.experiments.lab.finding import ROWS, Experiment, Finding
-from bdn.experiments.lab.record import LAB, document, markdown, play_all
+from bdn.errors import UsageError, did_you_mean
+from bdn.experiments.lab import collusion, crashes, forgery, gain, lies, poison, privacy
+from bdn.experiments.lab.experiment import Experiment, document, markdown, play_all
+from bdn.runfolder import LAB
+from bdn.runfolder.findings import ROWS, Finding
 
-MODULES = (crashes, lies, quorum, privacy, together, poison, forgery, tampering)
+MODULES = (crashes, lies, collusion, privacy, gain, poison, forgery)
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each for module in MODULES for each in module.EXPERIMENTS
@@ -53,7 +45,8 @@ EXPERIMENTS: dict[str, Experiment] = {
 def experiment(name: str) -> Experiment:
     """The experiment called ``name``; raises `UsageError` for another name."""
     if name not in EXPERIMENTS:
-        raise UsageError(f"no experiment {name!r}; there are {', '.join(EXPERIMENTS)}, and all")
+        raise UsageError(f"no experiment {name[:80]!r}{did_you_mean(name, EXPERIMENTS)}; there are "
+                         f"{', '.join(EXPERIMENTS)}, and all")
     return EXPERIMENTS[name]
 
 

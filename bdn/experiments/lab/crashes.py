@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bdn.experiments.folder import RunFolder
-from bdn.experiments.lab.finding import SINGLE_POINT, Experiment, Finding
-from bdn.experiments.lab.hands import (
+from bdn.experiments.lab.experiment import Experiment
+from bdn.experiments.lab.small_runs import (
     hear,
     is_same,
     once,
@@ -23,6 +23,7 @@ from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import make_edge
 from bdn.nodes.device.device import Stage
 from bdn.nodes.edge.server import EdgeServer
+from bdn.runfolder.findings import SINGLE_POINT, Finding
 from bdn.seal import fault_bound
 
 GROUP = "edge servers crash"

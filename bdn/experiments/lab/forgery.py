@@ -3,23 +3,29 @@
     δ_k    the update of device k        s_k    its samples        t    shares that open a sum
 """
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bdn.chain import (
     CANDIDATE,
     AggregateTransaction,
     CallTransaction,
     Envelope,
+    LedgerError,
     UpdateTransaction,
     blob_root,
     sign_transaction,
     unpack_blob,
 )
-from bdn.experiments.lab.finding import POISONING, Experiment, Finding
-from bdn.experiments.lab.hands import (
-    Adversary,
-    Outsider,
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.lab.attackers import Adversary, Outsider, submission, submitted, wrapped
+from bdn.experiments.lab.experiment import Experiment
+from bdn.experiments.lab.small_runs import (
     drive,
     hear,
     is_same,
@@ -27,11 +33,10 @@ from bdn.experiments.lab.hands import (
     reasons,
     same_model,
     small_run,
-    submission,
-    submitted,
-    wrapped,
 )
 from bdn.experiments.run import Run, opened_run
+from bdn.experiments.setup import EdgeClasses
+from bdn.experiments.verification import verify_run
 from bdn.identity import Identity
 from bdn.nodes.device.opening import make_share
 from bdn.nodes.events import Compute, Effect, Send
@@ -39,6 +44,7 @@ from bdn.nodes.messages import Submit
 from bdn.nodes.vector_host import VectorHost
 from bdn.paillier import KeyShare, VectorCipher
 from bdn.randomness import Randomness, SeededRandomness
+from bdn.runfolder.findings import POISONING, Finding
 
 GROUP = "forged and replayed"
 CLAIMED = ("Table 1, data poisoning: each entity communicates securely by transactions of the "
@@ -123,7 +129,8 @@ def _copy(key_bits: int, verified: bool) -> tuple[list[str], str]:
 
     Without ``verified``, the edge servers check neither form nor proof of an update.
     """
-    with opened_run(small_run(key_bits)) as run:
+    classes = EdgeClasses() if verified else EdgeClasses(host=_Careless)
+    with opened_run(small_run(key_bits), edge_classes=classes) as run:
         stolen: list[Submit] = []
         _when_first_updates(run, 0, lambda message, _: stolen.append(message))
 
@@ -139,9 +146,6 @@ def _copy(key_bits: int, verified: bool) -> tuple[list[str], str]:
                 run, run.material.devices[3], found[1].nonce, copy, [blob]))]
 
         run.runner.add(Adversary(run.devices[3], change=change))
-        if not verified:
-            for edge in run.edges:
-                edge.application.host.__class__ = _Careless
         refused = hear(run, "refused", "transaction-refused")
         ledger = run.edges[0].ledger
         drive(run, lambda: ledger.head.kind == CANDIDATE)
@@ -320,9 +324,75 @@ def _false_share(
                       group_key, rng)
 
 
+# --- the stored ledger --------------------------------------------------------------------------
+
+STORED = "the stored ledger"
+
+TARGETS = {
+    "a header": ("blocks", "header", "height = 4"),
+    "a seal": ("blocks", "seal", "height = 4"),
+    "a device's update transaction": ("transactions", "envelope", "height = 4 AND position = 0"),
+    "Tx_co": ("transactions", "envelope", "height = 4 ORDER BY position DESC"),
+    "a receipt": ("transactions", "receipt", "height = 4 AND position = 0"),
+    "a sealed update's blob": ("blobs", "data", "LENGTH(data) > 100000"),
+    "a cell of contract state": ("state", "value", "height = 4 AND LENGTH(value) > 8"),
+    "the last block's header": ("blocks", "header", "1 ORDER BY height DESC"),
+}
+"""What is changed: table, column, and which row (the first one)."""
+
+
+def tampered_ledger(key_bits: int) -> Finding:
+    """Somebody changes one byte of a finished run's ledger file."""
+    with TemporaryDirectory() as place:
+        config = small_run(key_bits)
+        folder = RunFolder.create(Path(place) / "run", config)
+        with opened_run(config, folder) as run:
+            run.runner.run(run.is_over)
+        path = folder.ledger(0)
+        height = verify_run(path)
+        found = {what: _verdict(path, Path(place) / "copy.sqlite", table, column, where)
+                 for what, (table, column, where) in TARGETS.items()}
+    named = {what: text for what, text in found.items() if text.startswith("block ")}
+    return Finding(
+        tried=f"The middle byte of {len(TARGETS)} stored values is flipped, each in a copy of its "
+              "own, and the ledger is recomputed as bdn verify does.",
+        happened=(
+            f"Control, untouched: all {height} blocks verify.",
+            *(f"{what[0].upper()}{what[1:]}: {text or 'NOT NOTICED'}."
+              for what, text in found.items()),
+        ),
+        claimed="Section 1: the immutable distributed ledger prevents malicious tampering, which "
+                "responds very well to data poisoning attacks; Table 1, data poisoning.",
+        not_covered="A ledger that a quorum of edge servers writes anew from genesis on verifies; "
+                    "whoever has kept a header of the old one holds the evidence.",
+        held=len(named) == len(TARGETS),
+    )
+
+
+def _verdict(path: Path, copy: Path, table: str, column: str, where: str) -> str:
+    """What recomputing says of a copy of ``path`` with one byte flipped; "" for nothing."""
+    shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy)) as database, database:
+        keys = {"blocks": "height", "transactions": "height, position", "blobs": "root",
+                "state": "contract, key, height"}[table].split(", ")
+        query = f"SELECT {', '.join(keys)}, {column} FROM {table} WHERE {where} LIMIT 1"  # noqa: S608 - from the table above
+        *name, value = database.execute(query).fetchone()
+        changed = bytearray(value)
+        changed[len(changed) // 2] ^= 1
+        here = " AND ".join(f"{key} = ?" for key in keys)
+        database.execute(f"UPDATE {table} SET {column} = ? WHERE {here}",  # noqa: S608 - as above
+                         (bytes(changed), *name))
+    try:
+        verify_run(copy)
+    except LedgerError as error:
+        return str(error)
+    return ""
+
+
 EXPERIMENTS = (
     Experiment("forged-transaction", GROUP, POISONING, forged_transaction),
     Experiment("replayed-transaction", GROUP, POISONING, replayed_transaction),
     Experiment("impersonation", GROUP, POISONING, impersonation),
     Experiment("wrong-share", GROUP, POISONING, wrong_share),
+    Experiment("tampered-ledger", STORED, POISONING, tampered_ledger),
 )

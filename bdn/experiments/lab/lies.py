@@ -11,9 +11,9 @@ from bdn.chain import (
     sign_transaction,
 )
 from bdn.chain.blocks import compute_transactions_root
-from bdn.experiments.lab.finding import POISONING, Experiment, Finding
-from bdn.experiments.lab.hands import (
-    Adversary,
+from bdn.experiments.lab.attackers import Adversary, submitted
+from bdn.experiments.lab.experiment import Experiment
+from bdn.experiments.lab.small_runs import (
     Outcome,
     hear,
     is_same,
@@ -21,12 +21,12 @@ from bdn.experiments.lab.hands import (
     reasons,
     same_model,
     small_run,
-    submitted,
     views,
 )
 from bdn.experiments.run import Run, opened_run
 from bdn.nodes.edge.application import LedgerApplication
 from bdn.nodes.events import Effect, Event, Received, Send
+from bdn.runfolder.findings import POISONING, Finding
 
 GROUP = "edge servers lie"
 CLAIMED = ("Table 1, data poisoning: a malicious server may wrongly update the model parameters; "

@@ -14,9 +14,9 @@ import numpy as np
 
 from bdn.chain import pack_blob
 from bdn.experiments.config import RunConfig
-from bdn.experiments.lab.finding import POISONING, Experiment, Finding
-from bdn.experiments.lab.hands import (
-    Adversary,
+from bdn.experiments.lab.attackers import Adversary
+from bdn.experiments.lab.experiment import Experiment
+from bdn.experiments.lab.small_runs import (
     Outcome,
     drive,
     hear,
@@ -36,6 +36,7 @@ from bdn.nodes.events import Compute, Effect, Task
 from bdn.nodes.settings import WEIGHTS
 from bdn.paillier.vector.cipher import VectorCipher
 from bdn.randomness import Randomness
+from bdn.runfolder.findings import POISONING, Finding
 
 GROUP = "devices that poison"
 CLAIMED = ("Table 1, data poisoning: entities may show adversarial behavior and wrongly update the "

@@ -12,11 +12,11 @@ import numpy as np
 from bdn.chain import blob_root, pack_blob
 from bdn.encoding import decode_union
 from bdn.errors import PeerError
-from bdn.experiments.lab.finding import PRIVACY_LEAK, Experiment, Finding
-from bdn.experiments.lab.hands import (
+from bdn.experiments.lab.attackers import Tap
+from bdn.experiments.lab.experiment import Experiment
+from bdn.experiments.lab.small_runs import (
     READ,
     FirstEpoch,
-    Tap,
     first_epoch,
     similarity,
     small_run,
@@ -34,6 +34,7 @@ from bdn.paillier.keys import unpack_values
 from bdn.paillier.threshold import open_shares, partially_decrypt_many
 from bdn.paillier.vector.ring_attack import attack
 from bdn.randomness import SeededRandomness
+from bdn.runfolder.findings import PRIVACY_LEAK, Finding
 
 GROUP = "who tries to read"
 CLAIMED = ("Table 1, privacy leak: each device delivers a local update over its own private data, "

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from bdn.errors import PeerError
+from bdn.experiments.folder import held_locks
 from bdn.experiments.processes.assignment import Assignment
 from bdn.experiments.processes.control import (
     FROM_CHILD,
@@ -59,6 +60,7 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 - our own module, by this interpreter
             [sys.executable, "-m", MAIN, self.name], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self._said, env=environment, process_group=0, bufsize=0,
+            pass_fds=held_locks(),
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -21,29 +21,27 @@ from bdn.chain import PROOF_OF_WORK, Ledger, encode_block
 from bdn.chain.blocks import encode_genesis
 from bdn.encoding import decode_union
 from bdn.errors import IntegrityError, UsageError
-from bdn.experiments.conclusion import conclude, judge
 from bdn.experiments.config import RunConfig
-from bdn.experiments.folder import NODES, TRACE, NodeStore, RunFolder
-from bdn.experiments.history import Meter
-from bdn.experiments.material import Material, encode_share, gather
-from bdn.experiments.participants import Participants
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.history import Meter, conclude, judge
+from bdn.experiments.machine import one_blas_thread
+from bdn.experiments.material import Material, encode_share
+from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.processes.assignment import Assignment, DeviceRole, EdgeRole, Samples, Shared
 from bdn.experiments.processes.children import Children
 from bdn.experiments.processes.connections import local_addresses
 from bdn.experiments.processes.control import Finished, FromChild, Reached, Told, Totals
 from bdn.experiments.processes.driver import RealClock
 from bdn.experiments.processes.errors import ProcessError
-from bdn.experiments.run import PATIENCE
+from bdn.experiments.run import PATIENCE, traced_folder
 from bdn.experiments.runner import StalledError
-from bdn.experiments.setup import open_ledger
-from bdn.learning import CnnLearner, Evaluation, Learner, PaperCNN
+from bdn.experiments.setup import open_ledger, prepare
+from bdn.learning import CnnLearner, Learner, PaperCNN
 from bdn.nodes.device import journal
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.edge.server import MINER
-from bdn.trace import Recorder, Trace, json_lines
-
-JOURNALS = "nodes"
-"""Subfolder of the run folder: each node's journal. Where it is, a run is resumed in processes."""
+from bdn.runfolder import JOURNALS
+from bdn.trace import Recorder, Trace
 
 TRANSPORTS = ("unix", "tcp")
 LOOK_SECONDS = 0.5
@@ -97,7 +95,6 @@ class ProcessRun:
         self.config = config
         self.folder: RunFolder | None = folder
         self.meter = Meter()
-        self.evaluations: dict[int, Evaluation] = {}
         self.edges: Sequence[StoppedEdge] = ()
         self.children: Children | None = None
         self.dead: dict[str, str] = {}
@@ -121,18 +118,17 @@ class ProcessRun:
         self._last_block = time.monotonic()
         self._open = ExitStack()
         with ExitStack() as opening:
-            stream = opening.enter_context(
-                (folder.path / TRACE).open("a", buffering=1, encoding="utf-8"))
-            self._listeners.append(json_lines(stream))
-            store = NodeStore(folder.path / NODES)
-            opening.callback(store.close)
-            self.material: Material = gather(config, store, self.trace, self._started_ms,
-                                            participants)
-            people = self.material.participants
-            self._samples = [samples_of(each) for each in people.learners]
-            cnn = PaperCNN(classes=people.classes, seed=config.seed)
-            if not np.array_equal(people.w, cnn.parameters()):
-                raise UsageError("processes begin with the w^(0) of the config's seed, not another")
+            opening.enter_context(one_blas_thread(required=False))
+            opening.enter_context(folder.locked())
+            trace_file = opening.enter_context(
+                traced_folder(folder, self.meter, self._listeners))
+            if participants is not None or folder.is_new:  # refuse before anything is replaced
+                participants = participants if participants is not None else from_data(config)
+                check_learners(config, participants)
+            self.material: Material = prepare(config, folder, self.trace, self._started_ms,
+                                              participants, processes=True)
+            trace_file.begin()
+            self._samples = [samples_of(each) for each in self.material.participants.learners]
             self._open = opening.pop_all()
 
     # --- driving --------------------------------------------------------------------------------
@@ -332,6 +328,15 @@ class ProcessRun:
         return StoppedEdge(name, index, ledger, last.view if last is not None else 0)
 
 
+def check_learners(config: RunConfig, people: Participants) -> None:
+    """Raise `UsageError` where processes cannot be given these learners."""
+    for learner in people.learners:
+        samples_of(learner)
+    cnn = PaperCNN(classes=people.classes, seed=config.seed)
+    if not np.array_equal(people.w, cnn.parameters()):
+        raise UsageError("processes begin with the w^(0) of the config's seed, not another")
+
+
 def samples_of(learner: Learner) -> Samples:
     """A device's data, to be handed over; raises `UsageError` where it is not the paper's CNN."""
     if not isinstance(learner, CnnLearner):
@@ -352,9 +357,6 @@ def opened_processes(
         run.close()
 
 
-def in_processes(folder: Path) -> bool:
-    """Whether the run in ``folder`` was played in processes, and must be resumed so."""
-    return (folder / JOURNALS).is_dir()
 
 
 def check_playable(config: RunConfig, transport: str = TRANSPORTS[0]) -> None:

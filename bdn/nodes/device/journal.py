@@ -6,6 +6,7 @@ the model after each opened phase. Restarting means reading them in order; the l
 rest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import numpy as np
 from bdn.chain import RegisterKey
 from bdn.encoding import at_most, decode_union, encode_union
 from bdn.nodes.device.progress import EpochRecord, Progress
+from bdn.nodes.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,16 @@ def restore_progress(progress: Progress, kept: KeptProgress) -> None:
                     e.total_samples, e.spoiled)
         for e in kept.history
     ]
+
+
+def last_progress(settings: Settings, w: np.ndarray, records: Sequence[bytes]) -> Progress:
+    """Algorithm 1 as a device's journal left it; ``w`` is w^(0)."""
+    progress = Progress(settings, w)
+    for data in records:
+        record = decode_union(RECORDS, data)
+        if isinstance(record, KeptProgress):
+            restore_progress(progress, record)
+    return progress
 
 
 def _floats(vector: np.ndarray) -> bytes:

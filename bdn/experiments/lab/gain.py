@@ -3,17 +3,18 @@
 from statistics import median
 
 from bdn.experiments.history import alone
-from bdn.experiments.lab.finding import INSUFFICIENCY, Experiment, Finding
-from bdn.experiments.lab.hands import undisturbed
+from bdn.experiments.lab.experiment import Experiment
 from bdn.experiments.lab.poison import judged_run
+from bdn.experiments.lab.small_runs import undisturbed
 from bdn.experiments.run import opened_run
+from bdn.runfolder.findings import INSUFFICIENCY, Finding
 
 
 def alone_or_together(key_bits: int) -> Finding:
     """Each device learns alone, and all learn together over the ledger."""
     config = judged_run(key_bits)
     with opened_run(config) as run:
-        singles = alone(run.material, config)
+        singles = [baseline.accuracy or 0.0 for baseline in alone(run.material, config)]
         samples = [learner.sample_count for learner in run.material.participants.learners]
     joint = undisturbed(config).accuracy
     return Finding(

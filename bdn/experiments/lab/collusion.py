@@ -1,8 +1,8 @@
 """Edge servers that collude, all of them, and devices that are asked to open what they should not.
 
-Here *every* edge server lies (`bdn.experiments.lab.colluders`). The blocks are then validly sealed,
-and what stands between the edge servers and a device's update is what the devices refuse by
-themselves; one experiment shows what they cannot refuse.
+Here *every* edge server lies (`bdn.experiments.lab.attackers.Colluder`). The blocks are then
+validly sealed, and what stands between the edge servers and a device's update is what the devices
+refuse by themselves; one experiment shows what they cannot refuse.
 
     δ_k    the update of device k        s_k    its samples        w    a model
 """
@@ -28,21 +28,31 @@ from bdn.chain import (
 from bdn.chain.verify import verify_ledger
 from bdn.encoding import decode_union
 from bdn.experiments.folder import NodeStore
-from bdn.experiments.lab.colluders import (
+from bdn.experiments.lab.attackers import (
+    COLLUDERS,
     SILENCE,
     Colluder,
     collude,
     false_block,
     updates_in,
 )
-from bdn.experiments.lab.finding import PRIVACY_LEAK, Experiment, Finding
-from bdn.experiments.lab.hands import READ, drive, hear, reasons, similarity, small_run, true_update
+from bdn.experiments.lab.experiment import Experiment
+from bdn.experiments.lab.small_runs import (
+    READ,
+    drive,
+    hear,
+    reasons,
+    similarity,
+    small_run,
+    true_update,
+)
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.setup import make_device
 from bdn.nodes.ciphers import Ciphers
 from bdn.nodes.device import journal
 from bdn.nodes.settings import WEIGHTS
 from bdn.nodes.vector_host import VectorHost
+from bdn.runfolder.findings import PRIVACY_LEAK, Finding
 
 GROUP = "edge servers collude"
 CLAIMED = ("Section 4.2: the edge server only performs computation over encrypted data, and the "
@@ -54,10 +64,10 @@ CLAIMED = ("Section 4.2: the edge server only performs computation over encrypte
 def decryption_oracle(key_bits: int) -> Finding:
     """Edge servers ask the devices to open a single device's update, dressed as a sum."""
     refusal = _honest_servers(key_bits)
-    with opened_run(small_run(key_bits)) as run:
+    with opened_run(small_run(key_bits), edge_classes=COLLUDERS) as run:
         withheld, opened = _lie_about_few(run, 1)
         shares, served = _shares(run), len({r["node"] for r in withheld})
-    with opened_run(small_run(key_bits)) as run:
+    with opened_run(small_run(key_bits), edge_classes=COLLUDERS) as run:
         gullible, _ = _lie_about_few(run, 2, gullible=True)
         read = _subtract_own(run)
     said = reasons(withheld)
@@ -86,7 +96,7 @@ def decryption_oracle(key_bits: int) -> Finding:
 
 def _honest_servers(key_bits: int) -> str:
     """What an honest mining contract says to an aggregate of one."""
-    with opened_run(small_run(key_bits)) as run:
+    with opened_run(small_run(key_bits), edge_classes=COLLUDERS) as run:
         ledger, application = run.edges[0].ledger, run.edges[0].application
         drive(run, lambda: ledger.head.kind == CANDIDATE)
         block = ledger.store.block(ledger.height)
@@ -144,13 +154,13 @@ def _shares(run: Run) -> list[ShareTransaction]:
 
 def second_sum(key_bits: int) -> Finding:
     """Edge servers have two sums sealed for one epoch: their difference is a device's update."""
-    with opened_run(small_run(key_bits, devices=5, threshold=3)) as run:
+    with opened_run(small_run(key_bits, devices=5, threshold=3), edge_classes=COLLUDERS) as run:
         first, second, withheld = _seal_two_sums(run)
         said = reasons(withheld)
         name = withheld[0]["node"] if withheld else run.devices[0].name
         again = _after_restart(run, name, with_promises=True)
         forgetful = _after_restart(run, name, with_promises=False)
-    with opened_run(small_run(key_bits)) as run:
+    with opened_run(small_run(key_bits), edge_classes=COLLUDERS) as run:
         few_first, few_second, _ = _seal_two_sums(run)
     return Finding(
         tried="All edge servers collude and seal, as soon as devices have made shares of an "
@@ -257,7 +267,7 @@ def _after_restart(run: Run, name: str, with_promises: bool) -> str:
 
 def colluding_quorum(key_bits: int) -> Finding:
     """A quorum of edge servers seals one device's update under the names of all (not prevented)."""
-    with opened_run(small_run(key_bits)) as run:
+    with opened_run(small_run(key_bits), edge_classes=COLLUDERS) as run:
         victim = run.material.devices[0].address
 
         def plan(liar: Colluder, waiting: Sequence[Envelope]) -> bytes | None:

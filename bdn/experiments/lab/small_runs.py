@@ -1,15 +1,11 @@
-"""The attacker's hands, and the observer's eyes: what the experiments share.
-
-An adversary is a real node whose owner sees its events and changes its effects (`Adversary`), a
-stranger who only knows the protocol (`Outsider`), or a network that somebody taps (`Tap`). All of
-them act through what every node can do: take events, send messages, work.
+"""The lab's runs: small whole runs, driven to a point, watched, and compared with undisturbed ones.
 
     w    a model, float32 (|w|,)        δ_k    w_k − w^(p-1), the update of device k
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,24 +13,15 @@ import numpy as np
 from bdn.chain import (
     CANDIDATE,
     AggregateTransaction,
-    Envelope,
     UpdateTransaction,
-    decode_envelope,
-    encode_envelope,
-    sign_transaction,
     unpack_blob,
 )
-from bdn.errors import BdnError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.run import Run, opened_run
-from bdn.identity import Identity
 from bdn.learning import Learner, device_generator
 from bdn.nodes.ciphers import share_session
 from bdn.nodes.device.work import Floats
-from bdn.nodes.events import Effect, Event, Node, Received, Send, Started
-from bdn.nodes.messages import Refusal, Submit, decode_message, encode_message
-from bdn.nodes.requests import decode_request, sign_request
 from bdn.nodes.settings import WEIGHTS
 from bdn.paillier import PublicKey, SealedSum, SealedVector, VectorCipher
 from bdn.randomness import SeededRandomness
@@ -180,7 +167,7 @@ def first_epoch(run: Run) -> FirstEpoch:
     )
 
 
-# --- eyes ---------------------------------------------------------------------------------------
+# --- watching -----------------------------------------------------------------------------------
 
 
 def hear(run: Run, *names: str) -> list[dict[str, Any]]:
@@ -227,86 +214,3 @@ def views(run: Run, edge: int) -> list[int]:
     ledger = run.edges[edge].ledger
     seals = (ledger.store.seal(height) for height in range(1, ledger.height + 1))
     return sorted({getattr(seal, "view", 0) for seal in seals})
-
-
-# --- hands --------------------------------------------------------------------------------------
-
-
-class Adversary:
-    """A real node in an attacker's hands: its events can be hidden, its effects changed."""
-
-    def __init__(
-        self, node: Node,
-        change: Callable[[Effect], Sequence[Effect]] = lambda effect: [effect],
-        hides: Callable[[Event], bool] = lambda _event: False,
-    ) -> None:
-        self.name = node.name
-        self._node, self._change, self._hides = node, change, hides
-
-    def step(self, event: Event, now_ms: int) -> list[Effect]:
-        """As the node would, where the attacker lets it."""
-        if self._hides(event):
-            return []
-        return [changed for effect in self._node.step(event, now_ms)
-                for changed in self._change(effect)]
-
-
-@dataclass(slots=True)
-class Outsider:
-    """A stranger on the network: it sends what it has prepared and hears the answers."""
-
-    sends: list[Send]
-    name: str = "mallory"
-    refusals: list[str] = field(default_factory=list)
-
-    def step(self, event: Event, now_ms: int) -> list[Effect]:  # noqa: ARG002 - Node's signature
-        """Send everything at the start; keep the reasons of refusals."""
-        if isinstance(event, Started):
-            return list(self.sends)
-        if isinstance(event, Received):
-            message = decode_message(event.data)
-            if isinstance(message, Refusal):
-                self.refusals.append(message.reason)
-        return []
-
-
-class Tap:
-    """A network on which somebody listens: every message arrives after a millisecond."""
-
-    def __init__(self) -> None:
-        self.messages: list[bytes] = []
-
-    def __call__(self, source: str, target: str, data: bytes, now_ms: int) -> int:  # noqa: ARG002 - Network's signature
-        """Keep a copy."""
-        self.messages.append(data)
-        return 1
-
-
-def submitted(effect: Effect) -> tuple[Submit, Envelope] | None:
-    """The update that a device sends with ``effect``, if it does."""
-    if not isinstance(effect, Send):
-        return None
-    try:
-        message = decode_message(effect.data)
-        if not isinstance(message, Submit):
-            return None
-        envelope = decode_envelope(decode_request(message.request).operation)
-    except BdnError:
-        return None
-    return (message, envelope) if isinstance(envelope.payload, UpdateTransaction) else None
-
-
-def submission(
-    run: Run, identity: Identity, nonce: int, payload: Any, blobs: Sequence[bytes] = ()
-) -> bytes:
-    """A message to an edge server: ``payload`` as a transaction of ``identity``."""
-    chain = run.material.block.header.chain
-    envelope = sign_transaction(identity, chain, nonce, run.material.genesis.gas_limit, payload)
-    return wrapped(run, identity, envelope, blobs)
-
-
-def wrapped(run: Run, identity: Identity, envelope: Envelope, blobs: Sequence[bytes]) -> bytes:
-    """A message to an edge server: ``envelope``, signed by whomever, requested by ``identity``."""
-    chain = run.material.block.header.chain
-    request = sign_request(chain, identity, envelope.nonce, encode_envelope(envelope))
-    return encode_message(Submit(request, tuple(blobs)))
