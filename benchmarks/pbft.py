@@ -1,6 +1,6 @@
 """What consensus costs, beside the signatures that it cannot do without.
 
-Eight questions, each a table::
+Six questions, each a table::
 
     python benchmarks/pbft.py [--quick] [--json FILE]
 
@@ -26,30 +26,12 @@ Eight questions, each a table::
 4. Requests per second over the batch size (all n replicas on one core, so a cluster of n machines
    does about n times as much).
 5. Messages and bytes for one batch over n, beside the formula 2n(n − 1).
-6. What a view change costs one backup over n, while ``PREPARED`` numbers are under way: it takes
-   the VIEW-CHANGEs of the others and the NEW-VIEW. Each shows q − 1 PREPAREs for each number, a
-   selection of its own, so the NEW-VIEW holds nearly q² of them for each; *checked* is how many
-   signatures the backup verifies, *shown* how many it is shown. Payloads are left out of both.
-7. How long clients wait when something fails, in the simulator's virtual time: links take 1 to
-   10 ms, a request may wait T = 200 ms, a new view may take V = 400 ms at first and twice as long
-   each time it fails, and replicas tell how far they are every S = 200 ms. *bound* is what the
-   rules give in the worst case, with d = 10 ms; the worst of ten seeds stands beside it.
-
-   * *primary crashed*: T for the request, then VIEW-CHANGE, NEW-VIEW and the normal case: T + 8d.
-   * *k primaries crashed* (f, but at most 4): T + (2^(k−1) − 1) V + (k + 7) d, since each failed
-     view doubles V.
-   * *primary lies* (another batch for each backup): as the first.
-   * *partition healed* (no quorum for 300 ms): a view change under way is repeated by the next
-     STATUS, and at worst the next view is needed: S + V + T + 8d.
-   * *checkpoint lies* (one replica misleads all but one, which was away): the certificate comes
-     as a whole with a STATUS, and the replica that was away asks each period: 3S + T + 8d.
-8. Why there are two codecs: `bdn.pbft.wire` compared with `bdn.encoding`.
+6. Why there are two codecs: `bdn.pbft.wire` compared with `bdn.encoding`.
 
 Messages are handed over in memory: no network, no fsync.
 """
 
 import gc
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -76,16 +58,7 @@ from bdn.pbft import (
     type_name,
 )
 from bdn.pbft.events import Broadcast, Decided, Effect, Receive
-from bdn.pbft.messages import (
-    MESSAGES,
-    Commit,
-    NewView,
-    Prepare,
-    Prepared,
-    PrePrepare,
-    ViewChange,
-)
-from bdn.pbft.simulator import World, parse_scenario
+from bdn.pbft.messages import MESSAGES, Commit, PrePrepare
 
 CLIENT = Identity.from_secret(b"c" * 32)
 
@@ -307,7 +280,7 @@ def _as_application(listener: Any) -> Application:
 
 
 def measure(report: Report) -> None:
-    """All eight tables."""
+    """All six tables."""
     repeats = 1 if report.quick else 5
     for n in (4, 7, 13):
         for batch in (1, 16):
@@ -343,101 +316,11 @@ def measure(report: Report) -> None:
         report.add(**{"one batch, n": n, "ms of CPU a replica": spent / n * 1e3,
                       "messages": messages, "2n(n − 1)": 2 * n * (n - 1),
                       "bytes": size, "bytes a message": size / messages})
-    for n in (4, 7) if report.quick else (4, 7, 13, 31, 64, 100):
-        view_change(report, n)
-    for n in (4,) if report.quick else (4, 7, 13, 31):
-        recovery(report, n)
     codecs(report, repeats)
 
 
-D, T, V, S = 10, 200, 400, 200
-"""The simulator's slowest link and its timeouts, in ms."""
-
-
-def failures(n: int) -> dict[str, tuple[dict[str, Any], float, float]]:
-    """Scenarios by name, with when the fault strikes or ends, and the bound for what follows."""
-    dead = min((n - 1) // 3, 4)
-    names = [str(i) for i in range(n)]
-    one = [{"client": "c0", "at_ms": 0, "operation": "a"}]
-    half = [{"to_ms": 300, "groups": [[*names[:n // 2], "clients"], names[n // 2:]]}]
-    away = [{"to_ms": 350, "groups": [[*names[:-1], "clients"], names[-1:]]}]
-    nine = [{"client": "c0", "at_ms": 0, "operation": str(k)} for k in range(9)]
-    lie = [{"type": "CHECKPOINT", "from": "2", "to": [i for i in names[:-1] if i != "2"],
-            "field": "digest", "resign": True}]
-    groups = [[i] for i in names[1:]]
-    return {
-        "no fault": ({"requests": one}, 0, 6 * D),
-        "primary crashed": ({"requests": one, "crash": [{"replica": "0"}]}, 0, T + 8 * D),
-        f"{dead} primaries crashed": (
-            {"requests": one, "crash": [{"replica": i} for i in names[:dead]]}, 0,
-            T + (2 ** (dead - 1) - 1) * V + (dead + 7) * D),
-        "primary lies": (
-            {"requests": one, "equivocate": [
-                {"replica": "0", "view": 0, "sequence": 1, "groups": groups}]}, 0, T + 8 * D),
-        "partition healed": ({"requests": one, "partitions": half}, 300, S + V + T + 8 * D),
-        "checkpoint lies": (
-            {"requests": nine, "partitions": away, "mutate": lie}, 350, 3 * S + T + 8 * D),
-    }
-
-
-def recovery(report: Report, n: int) -> None:
-    """The rows of one n in the seventh table."""
-    for name, (sections, struck, bound) in failures(n).items():
-        waits = []
-        for seed in range(1 if report.quick else 10):
-            scenario = parse_scenario({"replicas": n, "seed": seed, "limit_ms": 60_000,
-                                       "request_timeout_ms": T, "view_timeout_ms": V, **sections})
-            outcome = World(scenario, real_signatures=False, keep_record=False).run()
-            assert outcome.safe
-            assert outcome.settled_at_ms is not None, f"{name}: {outcome.unmet}"
-            waits.append(outcome.settled_at_ms - struck)
-        report.add(**{"what fails": name, "n": n, "ms until all is executed": median(waits),
-                      "at most": max(waits), "bound": bound})
-
-
-PREPARED = 15
-
-
-def view_change(report: Report, n: int) -> None:
-    """One row of the sixth table."""
-    who = [Identity.from_secret(bytes([i + 1]) * 32) for i in range(n)]
-    cluster = Cluster(b"bench", tuple(i.public_key for i in who), checkpoint_interval=16)
-    rng = random.Random(n)
-
-    def by(i: int, message: Any) -> Any:
-        return signed(message, b"bench", Ed25519Signing(who[i]))
-
-    digest = b"d" * 32
-    proposals = [by(0, PrePrepare(0, s, digest, None, b"")) for s in range(1, PREPARED + 1)]
-    votes = {(i, p.sequence): by(i, Prepare(0, p.sequence, digest, i, b""))
-             for p in proposals for i in range(1, n)}
-    parts = [by(i, ViewChange(1, 0, (), tuple(
-        Prepared(p, tuple(votes[j, p.sequence]
-                          for j in sorted(rng.sample(range(1, n), cluster.q - 1))))
-        for p in proposals), i, b"")) for i in range(1, n)]
-    shown = tuple(parts[:cluster.q])
-    new_view = by(1, NewView(1, shown, tuple(
-        by(1, PrePrepare(1, p.sequence, digest, None, b"")) for p in proposals), b""))
-    meter = Meter(Ed25519Signing(who[-1]))
-    application = AppendLog(b"bench", {"c": CLIENT.public_key}, meter)
-    backup = Replica(n - 1, cluster, who[-1], application, signing=meter)
-    arriving = [*map(encode_message, parts[:-1]), encode_message(new_view)]
-
-    def take() -> None:
-        for data in arriving:
-            backup.step(Receive(1, data))
-
-    spent = seconds(take)
-    assert (backup.view, backup.active) == (1, True)
-    per_part = 1 + PREPARED * cluster.q
-    report.add(**{
-        "view change, n": n, "shown": (n - 2 + cluster.q) * per_part + 1 + PREPARED,
-        "checked": len(meter.checks), "ms of CPU": spent * 1e3,
-        "VIEW-CHANGE, kB": len(arriving[0]) / 1e3, "NEW-VIEW, kB": len(arriving[-1]) / 1e3})
-
-
 def codecs(report: Report, repeats: int) -> None:
-    """The eighth table; the ratios are those of pairs in alternation."""
+    """The sixth table; the ratios are those of pairs in alternation."""
     rounds = 200 if report.quick else 2000
     digest, signature = b"d" * 32, b"s" * 64
     for message in (Commit(3, 1000, digest, 2, signature),
