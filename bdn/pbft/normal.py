@@ -13,8 +13,8 @@
    *committed*: a later primary learns of it from any q replicas (`bdn.pbft.view_change`).
 5. Committed batches are executed in the order of their numbers, and the clients are answered.
 
-Rules held here: 1 (what a PRE-PREPARE must be), 2 (prepared, committed, executed), 4 (votes count
-only in their view; those for a view to come wait), 9 (requests).
+Rules enforced here: 1 (what a PRE-PREPARE must be), 2 (prepared, committed, executed), 4 (votes
+count only in their view; those for a view to come wait), 9 (requests).
 """
 
 from bdn.errors import PeerError
@@ -41,11 +41,11 @@ PENDING_PER_CLIENT = 256
 """A client's requests that may wait at a replica; more are refused."""
 
 
-# --- requests (Rule 9) --------------------------------------------------------------------------
+# --- 1. the client asks (Rule 9) ------------------------------------------------------------------
 
 
 def on_request(core: Core, request: Request) -> None:
-    """A client, or a backup that relays, brings a request."""
+    """Take a request from a client, or from a backup that passed it on."""
     # accept?
     verify_message(request, core.cluster, core.signing)
     core.application.check_request(request)
@@ -80,23 +80,17 @@ def _refuse_crowding(core: Core, request: Request) -> None:
 
 
 def relay(core: Core, request: Request) -> None:
-    """Rule 9c: a backup passes a request on to the primary."""
+    """Pass a request on to the primary, as a backup (Rule 9c)."""
     if core.active and not core.is_primary:
         core.tell("relayed", client=request.client)
         core.send(core.cluster.primary(core.view), request)
 
 
-def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
-    """Tell a client what its request gave."""
-    reply = core.sign(Reply(core.view, client, timestamp, result, core.index, b""))
-    core.effects.append(SendReply(client, encode_message(reply)))
-
-
-# --- proposing ----------------------------------------------------------------------------------
+# --- 2. PRE-PREPARE: the primary orders (Rule 1) --------------------------------------------------
 
 
 def propose_ready(core: Core) -> None:
-    """The primary orders whatever the application finds due, within window and pipeline."""
+    """Order what the application finds due, as the primary, within window and pipeline."""
     while core.active and core.is_primary and core.restoring is None:
         sequence = core.next_sequence
         depth = 1 if core.cluster.sequential else core.cluster.pipeline
@@ -122,53 +116,18 @@ def propose_ready(core: Core) -> None:
             become_prepared(core, slot)
 
 
-# --- the three phases ---------------------------------------------------------------------------
-
-
-def is_for_later(core: Core, message: PrePrepare | Prepare | Commit) -> bool:
-    """Tell whether a vote must wait for its view or window; raise where it never counts."""
-    if message.view != core.view or not core.active:
-        if message.view < core.view:  # Rule 4a
-            raise MessageError(f"view {message.view} is over")
-        return True  # Rule 4b: nor do votes count during a view change
-    # Rule 1d: else a faulty primary could exhaust the numbers. The others may have reached a
-    # checkpoint that this replica has yet to count the votes for, so one window more can wait.
-    if not core.low < message.sequence <= core.high + core.cluster.window:
-        raise MessageError(f"sequence {message.sequence} is outside "
-                           f"({core.low}, {core.high}] and the window after it")
-    return message.sequence > core.high
-
-
-def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
-    """Rule 7d: keep a vote that arrives before its view or window, bounded for each sender."""
-    # accept?
-    sender = (core.cluster.primary(message.view) if isinstance(message, PrePrepare)
-              else message.replica)
-    held = core.buffer.get(sender, [])
-    if len(held) >= 3 * core.cluster.window:
-        raise MessageError(f"replica {sender} has {len(held)} messages waiting for a later view")
-    if message in held:
-        return
-    bodies = [m.payload for m in (*held, message) if isinstance(m, PrePrepare) and m.payload]
-    if sum(map(len, bodies)) > core.cluster.max_payload:  # Rule 11d
-        raise MessageError(f"replica {sender} has {len(bodies) - 1} payloads waiting already")
-    verify_message(message, core.cluster, core.signing)
-    # record
-    core.buffer[sender] = [*held, message]
-    core.tell("buffered", sequence=message.sequence)
-
-
 def on_pre_prepare(core: Core, message: PrePrepare) -> None:
-    """Rule 1: the primary proposes a payload for a sequence number."""
+    """Take the primary's proposal: this payload, at this number of this view (Rule 1)."""
     # accept?
     if is_for_later(core, message):
-        return hold_back(core, message)
+        hold_back(core, message)
+        return
     slot = core.log.get(message.sequence)
     if slot is not None and slot.pre_prepare is not None:
         if slot.pre_prepare.digest != message.digest:  # Rule 1c
             raise MessageError(f"the primary proposed another digest at {message.sequence}")
         if slot.body(message.digest) is not None or message.payload is None:
-            return None
+            return
     if message.payload is None or message.payload == NULL_PAYLOAD:
         raise MessageError("a PRE-PREPARE without a payload")  # null requests come from O alone
     refuse_long(core, message.payload)
@@ -178,7 +137,8 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     if core.application.digest(message.payload) != message.digest:  # Rule 1b
         raise MessageError("the PRE-PREPARE's digest is not its payload's")
     if slot is not None and slot.pre_prepare is not None:  # a carried proposal's missing body
-        return receive_body(core, slot, message.payload)
+        receive_body(core, slot, message.payload)
+        return
     ready = is_acceptable(core, message.sequence, message.digest, message.payload, carried=False)
     # record
     slot = core.log.at(message.sequence)
@@ -190,7 +150,6 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     else:
         core.unvoted.add(message.sequence)
         core.tell("deferred", sequence=message.sequence)
-    return None
 
 
 def refuse_long(core: Core, payload: bytes) -> None:
@@ -203,7 +162,7 @@ def refuse_long(core: Core, payload: bytes) -> None:
 def is_acceptable(
     core: Core, sequence: int, digest: bytes, payload: bytes, carried: bool
 ) -> bool:
-    """True: vote for it. False: not yet. Raises `PeerError`: never."""
+    """Return whether to vote for it now; False means not yet. Raise `PeerError` for never."""
     if sequence <= core.executed:  # Rule 7e: run the phases again, for what was executed only
         slot = core.log.get(sequence)
         if slot is None or slot.seal is None or slot.seal.digest != digest:
@@ -222,37 +181,6 @@ def is_acceptable(
     except NotYet:
         return False
     return True
-
-
-def reconsider(core: Core) -> None:
-    """Ask again about proposals that could not be voted for yet."""
-    for sequence in sorted(core.unvoted):
-        slot = core.log.get(sequence)
-        if slot is None or slot.pre_prepare is None or slot.voted:
-            core.unvoted.discard(sequence)
-            continue
-        payload = slot.body(slot.pre_prepare.digest)
-        if payload is None:
-            continue
-        try:
-            ready = is_acceptable(core, sequence, slot.pre_prepare.digest, payload, slot.carried)
-        except PeerError as error:
-            core.unvoted.discard(sequence)
-            slot.withdraw()
-            core.tell("rejected", reason=str(error), sequence=sequence)
-            continue
-        if ready:
-            vote(core, slot)
-
-
-def receive_body(core: Core, slot: Slot, payload: bytes) -> None:
-    """The missing payload of a carried proposal arrived, verified against its digest."""
-    assert slot.pre_prepare is not None
-    slot.keep(slot.pre_prepare.digest, payload)
-    core.unvoted.add(slot.sequence)
-    core.in_flight.update(core.application.requests(payload))
-    core.tell("fetched-payload", sequence=slot.sequence)
-    reconsider(core)
 
 
 def vote(core: Core, slot: Slot) -> None:
@@ -279,23 +207,21 @@ def own_prepare(core: Core, proposal: PrePrepare) -> Prepare:
         proposal.view, proposal.sequence, proposal.digest, core.index, b""))
 
 
-def own_commit(core: Core, proposal: PrePrepare) -> Commit:
-    """Return this replica's COMMIT for a proposal."""
-    return core.sign(Commit(
-        proposal.view, proposal.sequence, proposal.digest, core.index, b""))
+# --- 3. PREPARE: the backups agree on the order within the view (Rule 2a) -------------------------
 
 
 def on_prepare(core: Core, message: Prepare) -> None:
-    """Rule 2: a backup accepts a proposal."""
+    """Take a backup's vote: it accepts the proposal (Rule 2)."""
     # accept?
     if is_for_later(core, message):
-        return hold_back(core, message)
+        hold_back(core, message)
+        return
     if message.replica == core.primary:  # Rule 2d
         raise MessageError("a primary's PREPARE counts for nothing")
     slot = core.log.get(message.sequence)
     if slot is not None:
         if slot.committing or message.replica in slot.prepares:
-            return None  # votes after the quorum need no check, because nobody counts them
+            return  # votes after the quorum need no check, because nobody counts them
         if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2e
             raise MessageError(f"a PREPARE for another digest at {message.sequence}")
     verify_message(message, core.cluster, core.signing)
@@ -305,31 +231,14 @@ def on_prepare(core: Core, message: Prepare) -> None:
     # send
     if slot.is_prepared(core.q):
         become_prepared(core, slot)
-    return None
-
-
-def on_commit(core: Core, message: Commit) -> None:
-    """Rule 2: a replica saw a proposal prepared."""
-    # accept?
-    if is_for_later(core, message):
-        return hold_back(core, message)
-    slot = core.log.get(message.sequence)
-    if slot is not None:
-        if slot.seal is not None or message.replica in slot.commits:
-            return None  # as in on_prepare
-        if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2f
-            raise MessageError(f"a COMMIT for another digest at {message.sequence}")
-    verify_message(message, core.cluster, core.signing)
-    # record
-    slot = slot or core.log.at(message.sequence)
-    slot.commits[message.replica] = message
-    if slot.is_committed(core.q):
-        become_committed(core, slot)
-    return None
 
 
 def become_prepared(core: Core, slot: Slot) -> None:
-    """Rule 2a: keep the certificate and tell everyone with a COMMIT."""
+    """Keep the certificate and tell everyone with a COMMIT (Rule 2a).
+
+    No other digest can be prepared at this number in this view: two quorums share a correct
+    replica, and it votes once.
+    """
     proposal = slot.pre_prepare
     assert proposal is not None
     votes = [slot.prepares[i] for i in sorted(slot.prepares)[:core.q - 1]]
@@ -346,8 +255,41 @@ def become_prepared(core: Core, slot: Slot) -> None:
         become_committed(core, slot)
 
 
+def own_commit(core: Core, proposal: PrePrepare) -> Commit:
+    """Return this replica's COMMIT for a proposal."""
+    return core.sign(Commit(
+        proposal.view, proposal.sequence, proposal.digest, core.index, b""))
+
+
+# --- 4. COMMIT: the order outlives the view (Rule 2b) ---------------------------------------------
+
+
+def on_commit(core: Core, message: Commit) -> None:
+    """Take a replica's vote: it has the proposal prepared (Rule 2)."""
+    # accept?
+    if is_for_later(core, message):
+        hold_back(core, message)
+        return
+    slot = core.log.get(message.sequence)
+    if slot is not None:
+        if slot.seal is not None or message.replica in slot.commits:
+            return  # as in on_prepare
+        if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2f
+            raise MessageError(f"a COMMIT for another digest at {message.sequence}")
+    verify_message(message, core.cluster, core.signing)
+    # record
+    slot = slot or core.log.at(message.sequence)
+    slot.commits[message.replica] = message
+    if slot.is_committed(core.q):
+        become_committed(core, slot)
+
+
 def become_committed(core: Core, slot: Slot) -> None:
-    """Rule 2b: q COMMITs are a seal, whatever happens to the view."""
+    """Make the seal of q COMMITs (Rule 2b).
+
+    A quorum has the certificate now. Any q VIEW-CHANGEs include one of a correct replica that has
+    it, so every later view proposes this digest at this number.
+    """
     proposal = slot.pre_prepare
     assert proposal is not None
     signatures = [(i, slot.commits[i].signature) for i in sorted(slot.commits)[:core.q]]
@@ -356,7 +298,7 @@ def become_committed(core: Core, slot: Slot) -> None:
     core.tell("committed", sequence=slot.sequence)
 
 
-# --- execution (Rule 2g) ------------------------------------------------------------------------
+# --- 5. execution and replies (Rule 2g) -----------------------------------------------------------
 
 
 def execute_ready(core: Core) -> None:
@@ -399,7 +341,7 @@ def _execute(core: Core, seal: Seal, payload: bytes) -> None:
 
 
 def apply(core: Core, seal: Seal, payload: bytes) -> list[tuple[str, int, bytes]]:
-    """The state after ``payload``; also how a restart replays its journal."""
+    """Bring the state to that after ``payload``; a restart replays its journal by this, too."""
     results: list[tuple[str, int, bytes]] = []
     if payload != NULL_PAYLOAD:
         try:
@@ -425,7 +367,80 @@ def drop_unwanted(core: Core) -> None:
         core.tell("dropped", client=key[0])
 
 
-# --- votes for a view to come (Rule 4b, 7d) -----------------------------------------------------
+def send_reply(core: Core, client: str, timestamp: int, result: bytes) -> None:
+    """Tell a client the result of its request."""
+    reply = core.sign(Reply(core.view, client, timestamp, result, core.index, b""))
+    core.effects.append(SendReply(client, encode_message(reply)))
+
+
+# --- proposals that cannot be judged yet ----------------------------------------------------------
+
+
+def reconsider(core: Core) -> None:
+    """Ask again about proposals that could not be voted for yet."""
+    for sequence in sorted(core.unvoted):
+        slot = core.log.get(sequence)
+        if slot is None or slot.pre_prepare is None or slot.voted:
+            core.unvoted.discard(sequence)
+            continue
+        payload = slot.body(slot.pre_prepare.digest)
+        if payload is None:
+            continue
+        try:
+            ready = is_acceptable(core, sequence, slot.pre_prepare.digest, payload, slot.carried)
+        except PeerError as error:
+            core.unvoted.discard(sequence)
+            slot.withdraw()
+            core.tell("rejected", reason=str(error), sequence=sequence)
+            continue
+        if ready:
+            vote(core, slot)
+
+
+def receive_body(core: Core, slot: Slot, payload: bytes) -> None:
+    """Take the missing payload of a carried proposal, which was verified against its digest."""
+    assert slot.pre_prepare is not None
+    slot.keep(slot.pre_prepare.digest, payload)
+    core.unvoted.add(slot.sequence)
+    core.in_flight.update(core.application.requests(payload))
+    core.tell("fetched-payload", sequence=slot.sequence)
+    reconsider(core)
+
+
+# --- votes for a view or window to come (Rules 4, 7d) ---------------------------------------------
+
+
+def is_for_later(core: Core, message: PrePrepare | Prepare | Commit) -> bool:
+    """Tell whether a vote must wait for its view or window; raise where it never counts."""
+    if message.view != core.view or not core.active:
+        if message.view < core.view:  # Rule 4a
+            raise MessageError(f"view {message.view} is over")
+        return True  # Rule 4b: nor do votes count during a view change
+    # Rule 1d: else a faulty primary could exhaust the numbers. The others may have reached a
+    # checkpoint that this replica has yet to count the votes for, so one window more can wait.
+    if not core.low < message.sequence <= core.high + core.cluster.window:
+        raise MessageError(f"sequence {message.sequence} is outside "
+                           f"({core.low}, {core.high}] and the window after it")
+    return message.sequence > core.high
+
+
+def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
+    """Keep a vote that arrives before its view or window, bounded for each sender (Rule 7d)."""
+    # accept?
+    sender = (core.cluster.primary(message.view) if isinstance(message, PrePrepare)
+              else message.replica)
+    held = core.buffer.get(sender, [])
+    if len(held) >= 3 * core.cluster.window:
+        raise MessageError(f"replica {sender} has {len(held)} messages waiting for a later view")
+    if message in held:
+        return
+    bodies = [m.payload for m in (*held, message) if isinstance(m, PrePrepare) and m.payload]
+    if sum(map(len, bodies)) > core.cluster.max_payload:  # Rule 11d
+        raise MessageError(f"replica {sender} has {len(bodies) - 1} payloads waiting already")
+    verify_message(message, core.cluster, core.signing)
+    # record
+    core.buffer[sender] = [*held, message]
+    core.tell("buffered", sequence=message.sequence)
 
 
 def forget_held_back(core: Core) -> None:

@@ -5,7 +5,7 @@ replica executed was prepared by a quorum, and two quorums share a correct repli
 VIEW-CHANGEs there is one that remembers it. The new primary shows its q VIEW-CHANGEs (V) and what
 follows from them (O); since O is a function of V, everybody computes it again.
 
-Rules held here: 6 (VIEW-CHANGE), 7 (NEW-VIEW), 8 (timers, joining).
+Rules enforced here: 6 (VIEW-CHANGE), 7 (NEW-VIEW), 8 (timers, joining).
 """
 
 from bdn.pbft import catch_up, checkpoint
