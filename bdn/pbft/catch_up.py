@@ -47,7 +47,7 @@ def on_status_timer(core: Core) -> None:
     # record
     stuck = core.executed == core.executed_at_tick
     core.executed_at_tick = core.executed
-    core.fetching, core.chase = None, 0
+    core.fetching, core.fetch_until = None, 0
     core.served.clear()  # Rule 11c: everybody may ask again
     core.answered.clear()
     core.statuses = {replica: (status, age + 1) for replica, (status, age)
@@ -165,7 +165,7 @@ def _fetch_ahead(core: Core, message: Status) -> None:
     if message.stable > core.executed:
         core.send(message.replica, _ask(core, "checkpoint", message.stable))
     else:
-        core.chase = message.executed
+        core.fetch_until = message.executed
         core.send(message.replica, _ask(core, "decided", core.executed + 1))
 
 
@@ -295,7 +295,7 @@ def _take_decided(core: Core, message: State) -> None:
         slot.keep(message.digest, message.data)
     core.tell("fetched-decided", sequence=message.sequence)
     # send
-    if core.fetching == message.replica and core.chase > message.sequence:
+    if core.fetching == message.replica and core.fetch_until > message.sequence:
         core.send(message.replica, _ask(core, "decided", message.sequence + 1))
 
 

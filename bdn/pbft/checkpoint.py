@@ -105,7 +105,7 @@ def adopt(
     core: Core, sequence: int, snapshot: bytes | None, proof: tuple[Checkpoint, ...]
 ) -> None:
     """Apply the stable checkpoint to the state; a restart replays it by this, too."""
-    core.slide_to(sequence)
+    core.set_low(sequence)
     core.stable_proof = proof
     core.stable_snapshot = snapshot
     core.log.cut(sequence)

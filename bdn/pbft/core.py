@@ -89,19 +89,19 @@ class Slot:
     # --- accessors
 
     def body(self, digest: bytes) -> bytes | None:
-        """The payload of ``digest``, if known."""
+        """Return the payload of ``digest``, if known."""
         return NULL_PAYLOAD if digest == NULL_DIGEST else self.bodies.get(digest)
 
     def is_prepared(self, q: int) -> bool:
-        """Rule 2a: payload, PRE-PREPARE and q − 1 matching PREPAREs of distinct backups."""
+        """Tell whether payload, PRE-PREPARE and q − 1 matching PREPAREs are there (Rule 2a)."""
         return self.voted and len(self.prepares) >= q - 1
 
     def is_committed(self, q: int) -> bool:
-        """Rule 2b: prepared, and q matching COMMITs of distinct replicas."""
+        """Tell whether it is prepared and q matching COMMITs are there (Rule 2b)."""
         return self.committing and len(self.commits) >= q
 
     def key(self) -> Hashable:
-        """Everything, hashable."""
+        """Return everything, hashable."""
         return (self.sequence, self.pre_prepare, self.carried, self.voted, self.committing,
                 frozenset(self.prepares.values()), frozenset(self.commits.values()),
                 self.certificate, frozenset(self.bodies.items()), self.seal)
@@ -138,13 +138,13 @@ class Slot:
         self.pre_prepare, self.carried = None, False
 
     def leave_view(self) -> None:
-        """Rule 4a: nothing of a view counts after it; P, bodies and seal survive (Rule 7f)."""
+        """Forget the view's proposal and votes (Rule 4a); P, bodies and seal survive (Rule 7f)."""
         self.withdraw()
         self.voted = self.committing = False
         self.prepares, self.commits = {}, {}
 
     def copy(self) -> "Slot":
-        """An independent copy."""
+        """Return an independent copy."""
         return replace(self, prepares=dict(self.prepares), commits=dict(self.commits),
                        bodies=dict(self.bodies))
 
@@ -159,7 +159,7 @@ class Log:
         return len(self._slots)
 
     def __iter__(self) -> Iterator[Slot]:
-        """Ascending by sequence."""
+        """Iterate in the order of their sequence numbers."""
         return iter([self._slots[sequence] for sequence in sorted(self._slots)])
 
     def get(self, sequence: int) -> Slot | None:
@@ -167,7 +167,7 @@ class Log:
         return self._slots.get(sequence)
 
     def at(self, sequence: int) -> Slot:
-        """The slot, made where there is none."""
+        """Return the slot, made where there is none."""
         slot = self._slots.get(sequence)
         if slot is None:
             slot = self._slots[sequence] = Slot(sequence)
@@ -179,14 +179,14 @@ class Log:
             del self._slots[sequence]
 
     def leave_view(self) -> None:
-        """Every slot leaves the view; those with nothing left are dropped."""
+        """Let every slot leave the view; drop those with nothing left."""
         for slot in list(self._slots.values()):
             slot.leave_view()
             if slot.certificate is None and slot.seal is None and not slot.bodies:
                 del self._slots[slot.sequence]
 
     def copy(self) -> "Log":
-        """An independent copy."""
+        """Return an independent copy."""
         twin = Log()
         twin._slots.update((sequence, slot.copy()) for sequence, slot in self._slots.items())
         return twin
@@ -194,7 +194,49 @@ class Log:
 
 @dataclass(slots=True, eq=False)
 class Core:
-    """State of one replica. Public within the package; `Replica` shows what others may read."""
+    """The state of one replica. Public within the package; `Replica` shows what others may read.
+
+    Attributes:
+        index, cluster, signing, application, trace, name: who it is and with whom it works.
+        certificate_signing: checks votes inside certificates, each once.
+        longest_messages: how long messages that hold others can be in this cluster.
+        q: the quorum.
+        view: v, its view, or the one that it wants to enter.
+        primary, is_primary: of ``view``.
+        active: False between its VIEW-CHANGE and the NEW-VIEW.
+        new_view: the NEW-VIEW that began ``view``; None in view 0 and while it waits for one.
+        view_changes: the highest VIEW-CHANGE of each replica for a view that has not begun.
+        failures: view changes in a row without an execution; timeouts double with each.
+        buffer: verified votes that wait for their view or window, by sender.
+        log: one slot for each sequence number in the window.
+        next_sequence: where the primary proposes next.
+        unvoted: numbers with a proposal that cannot be judged yet.
+        in_flight: requests inside proposals of this view, as (client, timestamp).
+        pending: requests that wait for their execution, oldest first.
+        executed: the last number executed.
+        replies: the last (timestamp, result) of each client.
+        low, high: h, the stable checkpoint, and H = h + L.
+        stable_proof, stable_snapshot: what proves h, and its state if it is held.
+        snapshots: this replica's states at checkpoints above h, encoded.
+        checkpoints: votes for checkpoints in the window: sequence, then replica.
+        far_checkpoints: each replica's highest vote above the window.
+        fetching: whom it has asked in this period for what is decided.
+        fetch_until: how far it goes on asking that one.
+        goal_proof: the certificate of the highest checkpoint that it has not reached, if any.
+        tried: whom it has asked since it last moved.
+        restoring: the checkpoint that the application is about to become: sequence, state, proof.
+        executed_at_tick: ``executed`` when the period began.
+        served: what each replica has asked in this period.
+        answered: whose STATUS was answered in this period.
+        statuses: the last STATUS of each replica, and its age in periods.
+        source: whom the transport names as the sender of the message at hand; only a hint.
+        request_timer, view_timer: whether they run.
+        retake: the view or the window has moved, so held-back votes may count now.
+        recheck: something has changed that proposals or the request timer depend on.
+        progress: a request that waited here was executed, so the request timer starts anew.
+        journaled: bytes of the journal since its last snapshot; no part of `key`.
+        effects: what the running step has to say.
+    """
 
     # who and with whom
     index: int
@@ -233,35 +275,35 @@ class Core:
     far_checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     # catching up
     fetching: int | None = None
-    chase: int = 0
+    fetch_until: int = 0
     goal_proof: tuple[Checkpoint, ...] = ()
     tried: set[int] = field(default_factory=set)
     restoring: tuple[int, bytes, tuple[Checkpoint, ...]] | None = None
     executed_at_tick: int = 0
     served: dict[int, set[tuple[str, int, bytes]]] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
-    statuses: dict[int, tuple[Status, int]] = field(default_factory=dict)  # age in periods
+    statuses: dict[int, tuple[Status, int]] = field(default_factory=dict)
     # timers and the running step
-    source: str | int = -1  # whom the transport names as the message's sender
+    source: str | int = -1
     request_timer: bool = False
     view_timer: bool = False
-    retake: bool = False  # the view or the window has moved: held-back votes may count now
+    retake: bool = False
     recheck: bool = False
     progress: bool = False
-    journaled: int = 0  # bytes written since the last snapshot; no part of `key`
+    journaled: int = 0
     effects: list[Effect] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.certificate_signing = CachedSigning(self.signing)
         self.longest_messages = self.cluster.longest_messages
         self.q = self.cluster.q
-        self.turn_to(0)
-        self.slide_to(0)
+        self.set_view(0)
+        self.set_low(0)
 
     # --- accessors
 
     def key(self) -> Hashable:
-        """Everything that later behaviour depends on, hashable and comparable."""
+        """Return everything that later behaviour depends on, hashable and comparable."""
         return (
             self.view, self.active, self.new_view, frozenset(self.view_changes.values()),
             self.failures, frozenset((i, tuple(m)) for i, m in self.buffer.items()),
@@ -270,7 +312,7 @@ class Core:
             frozenset(self.replies.items()), self.low, self.stable_proof, self.stable_snapshot,
             frozenset(self.snapshots.items()),
             frozenset(vote for votes in self.checkpoints.values() for vote in votes.values()),
-            frozenset(self.far_checkpoints.values()), self.fetching, self.chase,
+            frozenset(self.far_checkpoints.values()), self.fetching, self.fetch_until,
             self.goal_proof, frozenset(self.tried), self.restoring, self.executed_at_tick,
             frozenset((i, frozenset(asked)) for i, asked in self.served.items()),
             frozenset(self.answered), frozenset(self.statuses.items()), self.request_timer,
@@ -278,7 +320,7 @@ class Core:
         )
 
     def clone(self, application: Application) -> "Core":
-        """An independent copy over ``application``, a copy of this one's; messages are shared."""
+        """Return an independent copy over ``application``, a copy of this one's."""
         twin = Core(self.index, self.cluster, self.signing, application, self.trace, self.name)
         for part in fields(self):
             if part.name not in ("application", "trace", "cluster", *_SIGNINGS):
@@ -290,35 +332,35 @@ class Core:
         """The highest certified checkpoint that was not reached when it was certified, or 0."""
         return self.goal_proof[0].sequence if self.goal_proof else 0
 
-    # --- its two moving frames
+    # --- view and window
 
-    def turn_to(self, view: int) -> None:
-        """v, and whether this replica is its primary."""
+    def set_view(self, view: int) -> None:
+        """Set v, and whether this replica is its primary."""
         self.view = view
         self.primary = self.cluster.primary(view)
         self.is_primary = self.primary == self.index
 
-    def slide_to(self, low: int) -> None:
-        """h, and H = h + L."""
+    def set_low(self, low: int) -> None:
+        """Set h, and H = h + L."""
         self.low = low
         self.high = low + self.cluster.window
 
     # --- ways to speak
 
     def sign(self, message: M) -> M:
-        """``message`` with this replica's signature."""
+        """Return ``message`` with this replica's signature."""
         return signed(message, self.cluster.instance, self.signing)
 
     def send(self, to: int, message: Message) -> None:
-        """One message to one replica."""
+        """Send one message to one replica."""
         self.effects.append(Send(to, encode_message(message)))
 
     def broadcast(self, message: Message) -> None:
-        """One message to all other replicas."""
+        """Send one message to all other replicas."""
         self.effects.append(Broadcast(encode_message(message)))
 
     def persist(self, record: JournalRecord) -> None:
-        """The record is durable before whatever is sent after it (Rules 10b to 10e)."""
+        """Write a record; it is durable before whatever is sent after it (Rules 10b to 10e)."""
         data = encode_journal(record)
         self.journaled += len(data)
         self.effects.append(Persist(data))
@@ -344,14 +386,14 @@ class Core:
         self.effects.append(CancelTimer(name))
 
     def tell(self, event: str, **details: Any) -> None:
-        """One event for the trace."""
+        """Tell the trace of one event."""
         if self.trace is not DISCARD:
             if "reason" in details:  # it may quote what a peer sent
                 details["reason"] = details["reason"][:MAX_REASON]
             self.trace.event(event, node=self.name, view=self.view, **details)
 
     def doubled(self, milliseconds: int, times: int) -> int:
-        """Rule 8d: a timeout after ``times`` failures in a row."""
+        """Return a timeout after ``times`` failures in a row (Rule 8d)."""
         return milliseconds << min(times, MAX_DOUBLINGS)
 
 

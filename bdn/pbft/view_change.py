@@ -43,7 +43,7 @@ def start(core: Core, target: int) -> None:
 
 def leave(core: Core, target: int) -> None:
     """The state of a replica that waits for view ``target``; also how a restart replays it."""
-    core.turn_to(target)
+    core.set_view(target)
     core.active = False
     core.new_view = None
     core.unvoted.clear()

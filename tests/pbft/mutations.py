@@ -445,7 +445,7 @@ MUTATIONS = [
       CHECK, "test_a_replica_behind_a_checkpoint_fetches_the_state"),
     m("5c cut", "adopt", without("cut"),
       CHECK, "test_a_stable_checkpoint_cuts_the_log_and_moves_the_window"),
-    m("5c window", "adopt", without("slide_to"),
+    m("5c window", "adopt", without("set_low"),
       CHECK, "test_a_stable_checkpoint_cuts_the_log_and_moves_the_window"),
     m("5d fetched state", "_take_checkpoint", never("checkpoint_digest"),
       CHECK, "test_a_fetched_state_proves_itself"),
