@@ -1,5 +1,6 @@
 """Clients of Flower's NumPyClient shape train over the real ledger."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,63 @@ def test_participants_must_be_as_many_as_the_devices() -> None:
         pass
     with pytest.raises(UsageError, match="float32"):
         Participants((), np.zeros(3), judge, CLASSES)
+
+
+class NumpyClient:
+    """A linear softmax classifier in NumPy, as a Flower template would write it.
+
+    ``how`` says which promise it breaks from its second epoch on.
+    """
+
+    def __init__(self, seed: int, how: str = "") -> None:
+        self.X, self.y = made_samples(seed, 40)
+        self.how, self.epochs = how, 0
+
+    def odds(self, parameters: list[np.ndarray]) -> np.ndarray:
+        W, b = parameters
+        scores = self.X @ W.T + b
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def fit(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
+        W, b = parameters
+        for _ in range(config["iterations"]):
+            error = self.odds([W, b]) - np.eye(CLASSES)[self.y]
+            W = W - config["step_size"] * error.T @ self.X / len(self.y)
+            b = b - config["step_size"] * error.mean(axis=0)
+        self.epochs += 1
+        match self.how if self.epochs > 1 else "":
+            case "raises":
+                raise RuntimeError("CUDA out of memory [device 0]")
+            case "none":
+                return None
+            case "pair":
+                return [W, b], len(self.y)
+            case "dict":
+                return {"parameters": [W, b]}
+            case "nan":
+                return [W * np.nan, b], len(self.y), {}
+        return [W, b], np.int64(len(self.y)), {}
+
+    def evaluate(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
+        odds = self.odds(parameters)[np.arange(len(self.y)), self.y]
+        return np.float32(-np.log(odds).mean()), len(self.y), {}
+
+
+@pytest.mark.parametrize("how", ["raises", "none", "nan"])
+def test_a_client_that_fails_is_named_and_the_run_goes_on(how: str) -> None:
+    """Its device is left out of the epoch; the others finish with all epochs."""
+    clients = [NumpyClient(0), NumpyClient(1), NumpyClient(2), NumpyClient(3, how)]
+    shapes = [np.zeros((CLASSES, DIMENSIONS)), np.zeros(CLASSES)]
+    people = Participants(
+        tuple(client_learner(client, 40, shapes) for client in clients), flatten(shapes), judge,
+        CLASSES,
+    )
+    told: list[dict[str, Any]] = []
+    config = replace(CONFIG, devices=4, epochs=3, minimum_contributors=3)
+    with opened_run(config, participants=people, listen=told.append) as run:
+        history = run.complete()
+    assert [len(epoch["contributors"]) for epoch in history["epochs"][:3]] == [4, 3, 3]
+    failed = [event for event in told if event["event"] == "failed"]
+    assert {event["node"] for event in failed} == {"device-4"}
+    assert history["accuracy"] > 0.85
