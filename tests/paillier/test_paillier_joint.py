@@ -30,6 +30,7 @@ from bdn.paillier.joint.party import inbox_of
 from bdn.paillier.joint.public import (
     TRIAL_SESSION,
     biprimality_base,
+    check_broadcast,
     check_trial,
     common_modulus,
     passes_test,
@@ -482,6 +483,17 @@ def test_a_lie_in_the_sieve_costs_candidates_or_is_noticed(liar):
     assert {error.parties for error in raised} <= {(liar,)}
     if not raised:
         assert audit(Parameters(3, 2, 64), transcript).bits == 64
+
+
+def test_a_power_that_shares_a_factor_with_its_modulus_is_refused():
+    """Products of such powers are equal too easily, as zeros are."""
+    said = [Public("test", i, (value, 1)) for i, value in ((1, 2), (2, 5), (3, 7))]
+    commitments = [(message.digest(),) for message in said]
+    limits, units = [range(1, 15), range(1, 77)], [15, 77]
+    with pytest.raises(errors.KeyGenerationError) as caught:
+        check_broadcast(said, commitments, "test", limits, units)
+    assert caught.value.parties == (2,)
+    assert check_broadcast(said, commitments, "test", limits) == [(2, 1), (5, 1), (7, 1)]
 
 
 def test_whoever_sees_the_others_first_cannot_choose_n():
