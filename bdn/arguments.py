@@ -37,4 +37,22 @@ def as_integer(
     return number
 
 
-__all__ = ["as_integer"]
+def as_bytes(value: Any, what: str) -> bytes:
+    """Return ``value``, bytes or another buffer of bytes, as bytes; ``what`` is its name.
+
+    Raises `UsageError` for text and for everything else.
+    """
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        kind = type(value).__name__
+        raise UsageError(f"{what} must be bytes, not a value of type {kind}")
+    return bytes(value)
+
+
+def check_type(value: Any, kind: type, what: str) -> None:
+    """Raise `UsageError` unless ``value``, which the caller calls ``what``, is a ``kind``."""
+    if not isinstance(value, kind):
+        found = type(value).__name__
+        raise UsageError(f"{what} must be a {kind.__name__}, not a value of type {found}")
+
+
+__all__ = ["as_bytes", "as_integer", "check_type"]

@@ -193,6 +193,8 @@ def _encode(codec: _Codec, value: Any) -> bytes:
 
 
 def _decode(codec: _Codec, data: bytes) -> Any:
+    if not isinstance(data, bytes):
+        raise _is_not("bytes", data)
     value, end = codec[1](data, 0)
     if end != len(data):
         raise EncodingError(f"{len(data) - end} bytes follow the value")

@@ -31,7 +31,7 @@ from typing import Annotated, SupportsIndex
 import gmpy2
 from gmpy2 import mpz
 
-from bdn.arguments import as_integer
+from bdn.arguments import as_bytes, as_integer
 from bdn.encoding import (
     at_most,
     bits,
@@ -97,6 +97,11 @@ class PublicKey:
     share_bits: int
 
     def __post_init__(self) -> None:
+        for name in ("N", "theta", "v", "threshold", "share_bits"):
+            object.__setattr__(self, name, as_integer(getattr(self, name), name))
+        keys = tuple(as_integer(key, "a verification key") for key in self.verification_keys)
+        object.__setattr__(self, "verification_keys", keys)
+        object.__setattr__(self, "seed", as_bytes(self.seed, "seed"))
         N = self.N
         if N % 2 == 0:
             raise PublicKeyError("N is even; it must be a product of two odd primes")
@@ -212,7 +217,7 @@ class PublicKey:
         of the primes.
         """
         N = mpz(self.N)
-        if bits is not None and self.bits != bits:
+        if bits is not None and self.bits != as_integer(bits, "bits"):
             raise PublicKeyError(f"N has {self.bits} bits; {bits} are demanded")
         if gmpy2.is_prime(N, PRIME_ROUNDS):
             raise PublicKeyError("N is prime, so that everybody can decrypt")
@@ -271,7 +276,7 @@ class PublicKey:
                                             PublicKeyError)):
                 raise error.__cause__ from None
             raise
-        if bits is not None and key.bits != bits:
+        if bits is not None and key.bits != as_integer(bits, "bits"):
             raise PublicKeyError(f"N has {key.bits} bits; {bits} are demanded")
         return key
 

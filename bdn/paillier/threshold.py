@@ -48,6 +48,7 @@ from typing import Annotated, TypeVar
 import gmpy2
 from gmpy2 import mpz
 
+from bdn.arguments import as_bytes, as_integer, check_type
 from bdn.encoding import Digest, bits, decode_record, digest, encode_record
 from bdn.errors import shown
 from bdn.paillier.errors import CiphertextError, ParameterError, ShareError
@@ -93,6 +94,9 @@ class KeyShare:
     secret: int = field(repr=False)
 
     def __post_init__(self) -> None:
+        check_type(self.public_key, PublicKey, "public_key")
+        for name in ("index", "secret"):
+            object.__setattr__(self, name, as_integer(getattr(self, name), name))
         if not 1 <= self.index <= self.public_key.parties:
             raise ParameterError(
                 f"index {shown(self.index)} is none of 1 … {self.public_key.parties}")
@@ -109,15 +113,17 @@ class KeyShare:
 
         Raises `ParameterError` for a ciphertext of another key.
         """
+        check_type(c, Ciphertext, "c")
         key = self.public_key
         if c.public_key != key:
             raise ParameterError("the ciphertext is of another key than this share")
         ciphertexts = [mpz(c.value)]
         check_ciphertexts(key, ciphertexts)
+        label = Label.of(key, ciphertexts, session)
         c_i = int(gmpy2.powmod(c.value, self.exponent, key.N2))
         proof = prove_share(
             key, self.index, self.secret, c.value, c_i, session, as_randomness(rng))
-        return PartialDecryption(self.index, c_i, proof, Label.of(key, ciphertexts, session))
+        return PartialDecryption(self.index, c_i, proof, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,7 @@ class Label:
         """Return the label of these ciphertexts in this session."""
         values = pack_values(public_key, ciphertexts)
         return cls(public_key.digest, digest("bdn/paillier/ciphertexts", values),
-                   digest("bdn/paillier/session", session))
+                   digest("bdn/paillier/session", as_bytes(session, "session")))
 
     def check(self, expected: "Label", index: int) -> None:
         """Raise a `ShareError` for party ``index`` unless this label is the ``expected`` one."""
@@ -262,8 +268,11 @@ def combine(
         ShareError: an index is 0, unknown or given twice; fewer than t shares were given; or too
             many are wrong. ``indices`` names the parties whose shares were refused.
     """
+    check_type(c, Ciphertext, "c")
     if c.public_key != public_key:
         raise ParameterError("the ciphertext is of another key")
+    for part in parts:
+        check_type(part, PartialDecryption, "a part")
     right = _right_parts(
         public_key, parts, lambda part: verify_share(public_key, c, part, session))
     values = {part.index: [mpz(part.value)] for part in right}
@@ -287,10 +296,11 @@ def partially_decrypt_many(
     """
     key = share.public_key
     check_ciphertexts(key, list(ciphertexts))
+    label = Label.of(key, ciphertexts, session)
     values = power_each(ciphertexts, share.exponent, key.N2, threads)
     C, D, seed = combination(key, share.index, ciphertexts, values, session)
     proof = prove_share(key, share.index, share.secret, C, D, seed, as_randomness(rng))
-    return PartialVector(share.index, tuple(values), proof, Label.of(key, ciphertexts, session))
+    return PartialVector(share.index, tuple(values), proof, label)
 
 
 def verify_vector(

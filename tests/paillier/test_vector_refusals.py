@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.errors import PeerError, UsageError
-from bdn.paillier import deal, vector_cipher
+from bdn.errors import BdnError, PeerError, UsageError
+from bdn.paillier import KeyShare, PublicKey, combine, deal, unlock_share, vector_cipher
 from bdn.paillier.errors import (
     CiphertextError,
     ParameterError,
@@ -283,3 +283,63 @@ def test_a_packed_vector_sealed_on_an_executor_is_the_same():
         here, there = (c.seal(vector, 3, SeededRandomness(5)) for c in (plain, pooled))
     assert here == there
     plain.verify(there)
+
+
+# --- wrong types --------------------------------------------------------------------------------
+
+
+@both
+def test_wrong_types_are_refused_where_they_are_given(name):
+    """One line that names the argument, not a failure somewhere below."""
+    public_key, shares = keys()
+    cipher = make(name, 2)
+    sealed, total, parts = aggregate(cipher, [[0.1, 0.2]], [1])
+    c = public_key.encrypt(1)
+    calls = {
+        "context": (lambda: cipher.seal([0.1, 0.2], 1, context="x"),
+                    lambda: cipher.verify(sealed[0], context="x")),
+        "session": (lambda: shares[0].partially_decrypt(c, session="x"),
+                    lambda: combine(public_key, c, [s.partially_decrypt(c) for s in shares], "x"),
+                    lambda: cipher.partially_decrypt(shares[0], total, "x"),
+                    lambda: cipher.open(total, parts, "x")),
+        "public_key": (lambda: vector_cipher(name, None, 2, total_weight=3),
+                       lambda: KeyShare(None, 1, 5)),
+        "randomness": (lambda: cipher.seal([0.1, 0.2], 1, rng=7),),
+        "c must be a Ciphertext": (lambda: combine(public_key, 5, []),
+                                   lambda: shares[0].partially_decrypt(5)),
+        "part must be a Partial": (lambda: combine(public_key, c, parts),),
+        "sealed vector must be": (lambda: cipher.verify(total),
+                                  lambda: cipher.weighted_sum([5], [1])),
+        "total must be": (lambda: cipher.open(sealed[0], parts),),
+        "share must be": (lambda: cipher.open(total, [sealed[0]] * 3),),
+        "index": (lambda: KeyShare(public_key, 1.0, 5),),
+        "secret": (lambda: KeyShare(public_key, 1, "5"),),
+        "weight": (lambda: cipher.weighted_sum(sealed, [1.0]), lambda: cipher.seal([0, 0], 1.0),
+                   lambda: cipher.weighted_sum(sealed, "1")),
+        "bytes": (lambda: cipher.sealed_from_bytes("x"), lambda: PublicKey.from_bytes("x"),
+                  lambda: unlock_share("x", "y")),
+        "bits must be": (lambda: PublicKey.from_bytes(public_key.to_bytes(), bits="512"),),
+    }
+    if name == "ring-masked":
+        calls["seed"] = (lambda: make(name, 2, seed="phase"),)
+        calls["contributors"] = (lambda: make(name, 2, contributors=1.5),)
+    for what, tries in calls.items():
+        for attempt in tries:
+            with pytest.raises(BdnError, match=what):
+                attempt()
+
+
+@both
+def test_numpy_numbers_count_as_numbers(name):
+    """Lengths, weights, budgets and buffers from arrays give the same bytes."""
+    kind = np.int64
+    options = {"contributors": kind(4)} if name == "ring-masked" else {}
+    plain = make(name, 2, **{key: int(value) for key, value in options.items()})
+    other = make(name, kind(2), total_weight=kind(10), value_bits=kind(16), **options)
+    here = plain.seal([0.1, 0.2], 3, SeededRandomness(1), b"x")
+    there = other.seal(np.array([0.1, 0.2]), kind(3), SeededRandomness(kind(1)), bytearray(b"x"))
+    assert here.to_bytes() == there.to_bytes()
+    other.verify(there, memoryview(b"x"), kind(3))
+    sums = [cipher.weighted_sum([here], weights).to_bytes()
+            for cipher, weights in ((plain, [3]), (other, np.array([3])))]
+    assert sums[0] == sums[1]

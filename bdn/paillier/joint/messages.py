@@ -153,7 +153,7 @@ class Parameters:
 
     def __post_init__(self) -> None:
         for name in ("parties", "threshold", "bits"):
-            as_integer(getattr(self, name), name)
+            object.__setattr__(self, name, as_integer(getattr(self, name), name))
         if self.parties > MAX_PARTIES:
             raise ParameterError(f"{shown(self.parties)} parties; at most {MAX_PARTIES}")
         if self.threshold < 2 or self.parties < 2 * self.threshold - 1:

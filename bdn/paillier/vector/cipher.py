@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, TypeVar
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
+from bdn.arguments import as_bytes, check_type
 from bdn.encoding import decode_record, digest, transcript
 from bdn.errors import EncodingError, shown
 from bdn.paillier.batch import PlaintextProof, most_proof_bytes, verify_plaintexts
@@ -58,6 +59,7 @@ class VectorCipher(ABC):
     min_honest: ClassVar[int] = MIN_HONEST
 
     def __init__(self, public_key: PublicKey, code: FixedPoint) -> None:
+        check_type(public_key, PublicKey, "public_key")
         self.public_key = public_key
         self.code = code
         self.ciphertext_bytes = public_key.width
@@ -101,6 +103,7 @@ class VectorCipher(ABC):
         beyond its clip (nothing is ever clipped), `ParameterError` for a weight that cannot fit.
         """
         self.code.check_weight(weight)
+        context = as_bytes(context, "context")
         return self.seal_encoded(self.code.encode(vector), int(weight), rng, context)
 
     @abstractmethod
@@ -135,6 +138,7 @@ class VectorCipher(ABC):
         it). Raises `SealedFormError`, `SealedFormError`, `CiphertextError` or
         `ProofError`.
         """
+        context = as_bytes(context, "context")
         self._check_sealed(sealed)
         if weight is not None and sealed.weight not in (0, weight):
             raise SealedFormError(
@@ -323,6 +327,7 @@ class VectorCipher(ABC):
     # --- form ---
 
     def _check_sealed(self, sealed: SealedVector) -> None:
+        check_type(sealed, SealedVector, "a sealed vector")
         self._check_sizes(sealed)
         if len(sealed.proof) > self._most_proof_bytes:
             raise SealedFormError(
@@ -330,6 +335,7 @@ class VectorCipher(ABC):
         self._check_sealed_weight(sealed.weight)
 
     def _check_sum(self, total: SealedSum) -> None:
+        check_type(total, SealedSum, "total")
         self._check_sizes(total)
         if not 1 <= total.contributors <= total.total_weight <= self.code.total_weight:
             raise SealedFormError(
@@ -359,6 +365,7 @@ class VectorCipher(ABC):
         return pack_values(self.public_key, ciphertexts)
 
     def _parse_partial(self, share: VectorShare) -> PartialVector:
+        check_type(share, VectorShare, "a share")
         name = f"the share of party {shown(share.index)}"
         most = most_part_bytes(self.public_key, self.ciphertext_count)
         if len(share.partial) > most:
@@ -375,7 +382,7 @@ class VectorCipher(ABC):
 
 def _session(total: SealedSum, session: bytes) -> bytes:
     """What a share's proof is bound to: the whole sum, its ring part too, and the session."""
-    return transcript("bdn/vector-session", total.digest(), session)
+    return transcript("bdn/vector-session", total.digest(), as_bytes(session, "session"))
 
 
 def _tail(leaf: bytes, domain: str, most: int) -> tuple[bytes, bytes]:

@@ -87,6 +87,7 @@ import numpy as np
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
+from bdn.arguments import as_bytes, as_integer, check_type
 from bdn.encoding import encode_record, transcript
 from bdn.errors import shown
 from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
@@ -197,7 +198,10 @@ def choose_parameters(
     contribute, and more (up to 20) where it costs nothing; never more than W, since every weight is
     at least 1. Raises `ParameterError`, saying what to reduce, where no ring is large enough.
     """
-    needed = min(code.total_weight, parties) if contributors is None else contributors
+    if contributors is None:
+        needed = min(code.total_weight, parties)
+    else:
+        needed = as_integer(contributors, "contributors")
     for N, q_bits in RINGS:
         D_bits = largest_D_bits(code, q_bits)
         admitted = contributors_for(D_bits, SIGMA)
@@ -264,7 +268,7 @@ class RingMaskedCipher(VectorCipher):
         if parameters is None:
             parameters = choose_parameters(self.code, public_key.parties, contributors)
         parameters.check_budget(self.code)
-        self.parameters, self.seed = parameters, seed
+        self.parameters, self.seed = parameters, as_bytes(seed, "seed")
         self.slot_bits = parameters.secret_slot_bits
         self.slots = slots_in(public_key.bits, self.slot_bits)
         if self.slots == 0:
@@ -361,6 +365,7 @@ class RingMaskedCipher(VectorCipher):
                 f"{self.parameters.contributors}"
             )
         for position, (item, weight) in enumerate(zip(sealed, weights, strict=False)):
+            check_type(item, SealedVector, "a sealed vector")
             if item.weight != weight:
                 raise SealedFormError(
                     f"vector {position} was sealed with weight {item.weight}, not {weight}"
