@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bdn.errors import IntegrityError, PeerError
+from bdn.errors import EncodingError, IntegrityError, PeerError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.run import opened_run
 from bdn.experiments.runner import do_work
@@ -36,6 +36,7 @@ from bdn.nodes.messages import (
     StateCells,
     Submit,
     Transactions,
+    decode_message,
     encode_message,
 )
 from bdn.trace import Recorder
@@ -149,6 +150,44 @@ def test_no_message_of_nonsense_raises(nodes: Any, message: Message) -> None:
         for sent in (data, data[:-1], data + b"\x00", data[: len(data) // 2]):
             for source in ("edge-1", "device-1", "nobody", ""):
                 node.step(Received(source, sent), 0)
+
+
+MARK = 0x7ABBCCDD
+NUMBERED: tuple[Message, ...] = (
+    GetHeaders(MARK), GetTransactions(MARK, ("x",), bytes(20)), Transactions(MARK, ()),
+    StateCells(MARK, ()), Refusal(MARK, "no"), GetBlocks(MARK),
+)
+
+
+@pytest.mark.parametrize("message", NUMBERED, ids=lambda m: type(m).__name__)
+def test_a_number_that_python_refuses_to_print_stops_no_node(nodes: Any, message: Message) -> None:
+    """2^20000 as a bignum: it is refused when it is decoded, so nothing ever formats it."""
+    marked = b"\x1a" + MARK.to_bytes(4, "big")
+    for bits in (64, 20_000, 2_000_000):
+        number = (1 << bits).to_bytes(bits // 8 + 1, "big")
+        bignum = b"\xc2\x5a" + len(number).to_bytes(4, "big") + number
+        data = encode_message(message).replace(marked, bignum)
+        assert len(data) > len(number)
+        with pytest.raises(EncodingError) as refused:
+            decode_message(data)
+        assert len(str(refused.value)) < 300
+        for node in nodes:
+            node.step(Received("edge-1", data), 0)
+
+
+def test_lists_and_texts_of_messages_are_bounded() -> None:
+    """Encoding keeps the same bounds as decoding, so an honest node cannot break them either."""
+    root = bytes(32)
+    for build in (
+        lambda: Submit(bytes(1 << 20), ()), lambda: Relay(b"", (b"",) * 5),
+        lambda: GetBlob(root[1:]),
+        lambda: GetState("x" * 65, ()), lambda: GetTransactions(1, ("x",) * 17, bytes(20)),
+        lambda: GetTransactions(1, ("x" * 65,), bytes(20)), lambda: GetTransactions(1, (), root),
+        lambda: Refusal(1, "x" * 5000), lambda: SealedHeaders(((b"", b""),) * 257),
+        lambda: SealedBlocks((b"",) * 257), lambda: GetHeaders(-1), lambda: GetHeaders(1 << 63),
+    ):
+        with pytest.raises(EncodingError):
+            encode_message(build())
 
 
 # --- what is not a peer's fault -------------------------------------------------------------------
