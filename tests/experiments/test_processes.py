@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kill_processes import kill_often
 
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
@@ -207,6 +206,29 @@ def test_a_process_that_dies_ends_the_run_where_too_few_are_left(
     assert not any(is_alive(child.pid) for child in run.children.all.values())
 
 
+def test_one_of_four_edge_servers_that_cannot_begin_costs_the_run_nothing(
+    tiny: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    """Its ledger is damaged; the others keep theirs, and the run says which one is missing."""
+    config = tiny(**REAL, epochs=1)
+    said: list[dict[str, Any]] = []
+
+    def damage(event: dict[str, Any]) -> None:
+        said.append(event)
+        if event["event"] == "process-started" and event["node"] == "edge-2":
+            os.kill(event["pid"], signal.SIGKILL)
+            (folder.path / "edges").mkdir(exist_ok=True)
+            (folder.path / "edges" / "edge-2.sqlite").write_bytes(b"not a ledger")
+
+    folder = RunFolder.create(tmp_path / "run", config)
+    with opened_processes(config, folder, listen=damage) as run:
+        history = run.complete()
+    assert set(run.dead) == {"edge-2"}
+    assert [edge["name"] for edge in history["edges"]] == ["edge-0", "edge-1", "edge-3"]
+    assert [r["node"] for r in said if r["event"] == "ledger-left-out"] == ["edge-2"]
+    assert verify_run(folder.path / "ledger.sqlite") > 0
+
+
 def test_a_process_that_cannot_begin_says_why(
     tiny: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
@@ -366,5 +388,10 @@ def test_a_central_run_in_processes_is_central_training(tiny: Callable[..., RunC
 
 @pytest.mark.slow
 def test_a_few_kills_of_parents_and_children_lose_nothing(tmp_path: Path) -> None:
-    """A sample of ``tests/experiments/kill_processes.py``, which kills as often as one likes."""
-    assert kill_often(tmp_path, kills=3, seed=2)["runs"] >= 1
+    """A sample of ``kill_processes.py``, which kills as often as one likes."""
+    command = Path(__file__).with_name("kill_processes.py")
+    played = subprocess.run([sys.executable, command, "--kills", "2", "--seed", "2"],
+                            env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=600,
+                            capture_output=True, text=True, check=False)
+    assert played.returncode == 0, played.stderr
+    assert "no sealed block was lost" in played.stdout

@@ -20,7 +20,7 @@ import numpy as np
 from bdn.chain import PROOF_OF_WORK, Ledger, encode_block
 from bdn.chain.blocks import encode_genesis
 from bdn.encoding import decode_union
-from bdn.errors import IntegrityError, UsageError
+from bdn.errors import BdnError, IntegrityError, UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.history import Meter, conclude, judge
@@ -139,15 +139,15 @@ class ProcessRun:
         Raises what `drive` raises.
         """
         self.drive()
-        self.edges = [self._stopped(index) for index in range(self.config.edges)]
+        stopped = [self._stopped(index) for index in range(self.config.edges)]
+        self.edges = [edge for edge in stopped if edge is not None]
         return conclude(self, self._started)
 
     def drive(self) -> None:
         """Start all and hear them out, until the devices have finished and all have ended.
 
-        Raises `ProcessError` when too few processes are left, `StalledError` when no block
-        comes any more,
-        `IntegrityError` when two devices have different models of one epoch.
+        Raises `ProcessError` when too few processes are left, `StalledError` when no block comes
+        any more, `IntegrityError` when two devices have different models of one epoch.
         """
         with local_addresses(self.config.edges, self._transport) as addresses, Children(
             self.assignments(addresses), self._hear, self._on_death
@@ -321,9 +321,16 @@ class ProcessRun:
             found[name] = (last.sent_bytes, last.received_bytes) if last is not None else (0, 0)
         return found
 
-    def _stopped(self, index: int) -> StoppedEdge:
+    def _stopped(self, index: int) -> StoppedEdge | None:
+        """Return what is left of an edge server, or None where it died and left no ledger."""
         name = self.material.edge_names[index]
-        ledger, _ = open_ledger(self.material.common, self._ledger(index))
+        try:
+            ledger, _ = open_ledger(self.material.common, self._ledger(index))
+        except BdnError as error:
+            if name not in self.dead:
+                raise
+            self.trace.event("ledger-left-out", node=name, reason=str(error))
+            return None
         last = self._totals.get(name)
         return StoppedEdge(name, index, ledger, last.view if last is not None else 0)
 
