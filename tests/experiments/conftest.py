@@ -1,5 +1,6 @@
 """Small whole runs, shared by the tests that look at them. Only the keys are toys."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from bdn.chain import contracts, execution
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import Run, opened_run
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests run small samples of the commands here
 
 TINY = {
     "devices": 4, "threshold": 2, "epochs": 2, "iterations": 3, "batch_size": 16, "samples": 40,
