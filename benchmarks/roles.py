@@ -33,10 +33,10 @@ from harness import Interval, Report, Timing
 
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore, RunFolder
-from bdn.experiments.material import encode_share
 from bdn.experiments.participants import Participants
 from bdn.experiments.processes.central_run import CentralRun
 from bdn.experiments.processes.run import opened_processes
+from bdn.experiments.provisioning import encode_share
 from bdn.paillier import deal
 from bdn.runfolder import NODES
 

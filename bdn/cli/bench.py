@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import bdn
-from bdn.errors import UsageError
+from bdn.errors import UsageError, did_you_mean
 
 SCRIPT = Path("benchmarks") / "run_all.py"
 
@@ -37,7 +37,12 @@ def bench(topics: tuple[str, ...], full: bool, paper: bool, out: Path | None) ->
 
     Exit status 0 when all of them ran, 1 when one failed, 2 without a source checkout.
     """
-    command = [sys.executable, str(find_script()), *topics]
+    script = find_script()
+    known = [path.stem for path in script.parent.glob("*.py")]
+    for topic in topics:
+        if topic not in known:
+            raise UsageError(f"there is no benchmark {topic[:80]!r}{did_you_mean(topic, known)}")
+    command = [sys.executable, str(script), *topics]
     command += [] if full else ["--quick"]
     command += ["--paper"] if paper else []
     command += ["--out", str(out)] if out is not None else []

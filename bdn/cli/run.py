@@ -12,10 +12,9 @@ import click
 from bdn.cli.options import NamedPath
 from bdn.cli.progress import Progress
 from bdn.cli.tables import print_history
-from bdn.experiments.config import KEYS, SPLITS, RunConfig
+from bdn.experiments.config import KEYS, PRESETS, SPLITS, RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants, absolute_data, from_data
-from bdn.experiments.presets import PRESETS
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
 from bdn.learning.executors import check_executor

@@ -1,8 +1,9 @@
 """A whole run by real devices and edge servers in one process.
 
-`config` says what a person can choose, `material` makes data, identities, keys and genesis of it,
-`setup` the nodes, `runner` drives them in virtual time, `run` to the end, `history` what is then
-known, `folder` keeps it, `verification` recomputes it::
+`config` says what a person can choose. `provisioning` makes data, identities, keys and genesis of
+it, `setup` the nodes and their files. `runner` drives them in virtual time, `run` to the end;
+`history` says what is known then. `folder` makes, locks and replaces run folders, and
+`verification` recomputes a ledger::
 
     >>> from bdn.experiments.config import RunConfig
     >>> from bdn.experiments.run import run_in_memory

@@ -16,7 +16,7 @@ from bdn.chain import Ledger, block_size, encode_seal
 from bdn.errors import BdnError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
-from bdn.experiments.material import TREASURY, Material
+from bdn.experiments.provisioning import TREASURY, Material
 from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector

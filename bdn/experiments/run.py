@@ -25,8 +25,8 @@ from bdn.experiments.history import (
     longest_ledger,
 )
 from bdn.experiments.machine import demand_open_files, one_blas_thread
-from bdn.experiments.material import Material, gather
 from bdn.experiments.participants import Participants
+from bdn.experiments.provisioning import Material, provision
 from bdn.experiments.runner import Network, Runner, StalledError
 from bdn.experiments.setup import (
     HONEST,
@@ -99,7 +99,8 @@ class Run:
         now_ms = round(time.time() * 1000)
         if folder is None:
             self.store = NodeStore(None)
-            self.material: Material = gather(config, self.store, self.trace, now_ms, participants)
+            self.material: Material = provision(config, self.store, self.trace, now_ms,
+                                                participants)
         else:
             opening.enter_context(folder.locked())
             trace_file = opening.enter_context(traced_folder(folder, self.meter, self._listeners))

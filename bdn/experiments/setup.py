@@ -24,15 +24,15 @@ from bdn.chain import (
 from bdn.errors import BdnError, UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import FolderError, NodeStore, RunFolder, lost_name
-from bdn.experiments.material import (
+from bdn.experiments.participants import Participants, absolute_data, from_data
+from bdn.experiments.provisioning import (
     FREE,
     GAS_LIMIT,
     Common,
     Material,
-    gather,
+    provision,
     source_of,
 )
-from bdn.experiments.participants import Participants, absolute_data, from_data
 from bdn.identity import Identity, address_of
 from bdn.learning import Learner
 from bdn.nodes.ciphers import Ciphers
@@ -77,7 +77,7 @@ def prepare(
         return _take_up(config, folder, trace, now_ms, participants, processes)
     write_atomically(folder.draft / CONFIG, config.to_json())
     with closing(NodeStore(folder.draft / NODES)) as store:
-        material = gather(config, store, trace, now_ms, participants)
+        material = provision(config, store, trace, now_ms, participants)
     for index in range(config.edges):
         open_ledger(material.common, folder.ledger(index, folder.draft))[0].close()
     folder.install({**material.choices, "chain": material.common.chain.hex(),
@@ -104,7 +104,7 @@ def _take_up(
     participants = participants if participants is not None else from_data(config)
     _demand_same_people(begun, participants, folder.path)
     with closing(NodeStore(folder.path / NODES, must_exist=True)) as store:
-        material = gather(config, store, trace, now_ms, participants)
+        material = provision(config, store, trace, now_ms, participants)
         if material.common.chain.hex() != marker["chain"]:
             raise UsageError(
                 f"{folder.path / NODES} or {folder.path / MARKER} belongs to another run: they "

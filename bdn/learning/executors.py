@@ -15,7 +15,7 @@ import importlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import TracebackType
@@ -31,6 +31,10 @@ BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 RETRIES = 2
 """How often the calls of a lost worker are tried again."""
+
+
+GUARD = ("A script that uses worker processes must start its work below if __name__ == "
+         '"__main__":, since each worker imports it.')
 
 
 class WorkerLostError(BdnError):
@@ -99,8 +103,9 @@ class Processes(_Closing):
                 self.close()  # the pool is useless now; the next round starts a new one
         else:
             if len(results) < len(calls):
-                raise WorkerLostError(f"worker processes died {1 + RETRIES} times under the same "
-                                      "work; is there enough memory?")
+                raise WorkerLostError(
+                    f"worker processes died {1 + RETRIES} times under the same work; is there "
+                    f"enough memory? {GUARD}")
         return [results[i] for i in range(len(calls))]
 
     def _submit(self, call: Call) -> "Future[Any]":
@@ -143,6 +148,10 @@ class Dask(_Closing):
             return list(self._client.gather(futures))
         except self._distributed.scheduler.KilledWorker as error:
             raise WorkerLostError(f"Dask gave up after losing workers: {error}") from error
+        except (OSError, CancelledError) as error:  # what a client sees of a lost scheduler
+            raise WorkerLostError(
+                f"the Dask scheduler is gone ({type(error).__name__}); go on without it: bdn "
+                "resume RUN --executor processes") from error
 
     def close(self) -> None:
         """Leave the cluster; it goes on without us."""
@@ -172,6 +181,8 @@ def open_executor(description: str) -> "Serial | Processes | Dask":
     if kind == "serial":
         return Serial()
     if kind == "processes":
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise SystemExit(f"bdn: {GUARD}")  # we are a worker that imports its parent's script
         return Processes(int(rest) if rest else None)
     return Dask(rest)
 

@@ -44,6 +44,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["run", "--out", ""], "--out"),
         (["report", "nowhere"], "no run folder"),
         (["report", "nowhere", "--out", ""], "must not be empty"),
+        (["bench", "sealling"], "did you mean sealing?"),
         (["lab", "crash-edges"], "did you mean crash-edge?"),
         (["verify"], "RUN"),
     ],

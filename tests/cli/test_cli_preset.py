@@ -9,8 +9,7 @@ import pytest
 
 import bdn.cli.run
 from bdn.cli import invoke
-from bdn.experiments.config import RunConfig
-from bdn.experiments.presets import PRESETS
+from bdn.experiments.config import PRESETS, RunConfig
 
 PAPER = RunConfig(devices=10, epochs=1, iterations=1500, step_size=0.5, rule="svrg-literal")
 

@@ -43,7 +43,7 @@ from bdn.ethereum import (
     in_process,
     read_plan,
 )
-from bdn.experiments.material import TREASURY, contract_source
+from bdn.experiments.provisioning import TREASURY, contract_source
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, update_context, vector_length
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings

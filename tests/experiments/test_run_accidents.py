@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.verification import verify_run
 from bdn.learning import CnnLearner, Evaluation
+from bdn.learning.executors import Dask, WorkerLostError
 from bdn.runfolder import DRAFT, FILES, FORMAT, LEDGER, LOCK, MARKER, REPLACED
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -211,7 +213,7 @@ def test_a_failure_while_the_new_run_is_made_leaves_the_old_one(
 ) -> None:
     """Whichever step of the making fails, the folder is as before, or not there at all."""
     folder, before = hollow, snapshot(hollow)
-    for step in ("write_atomically", "NodeStore", "gather", "open_ledger"):
+    for step in ("write_atomically", "NodeStore", "provision", "open_ledger"):
         def fail(*_: Any, **__: Any) -> Any:
             raise OSError(28, "No space left on device")
 
@@ -302,6 +304,46 @@ def test_a_killed_process_holds_no_lock(halted: Path, copied: Callable[[Path], P
         process.kill()
     with RunFolder.open(folder).locked():
         pass
+
+
+# --- where work is done -------------------------------------------------------------------------
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    """Each worker imports the script, and would start the run once more."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from bdn.learning import open_executor\n"
+        "print(open_executor('processes:1').run([(abs, (-3,))]))\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode != 0
+    assert "__main__" in done.stderr.splitlines()[0]
+    assert "__main__" in done.stderr.splitlines()[-1]
+
+
+def test_a_lost_dask_scheduler_says_how_to_go_on() -> None:
+    distributed = pytest.importorskip("distributed")
+
+    class LostClient:
+        """What a client does when its scheduler is gone."""
+
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def submit(self, *_: Any, **__: Any) -> None:
+            """Nothing yet."""
+
+        def gather(self, _: Any) -> Any:
+            """It is gone."""
+            raise self.error
+
+    for error in (distributed.comm.CommClosedError("closed"), CancelledError("lost"),
+                  ConnectionResetError()):
+        executor = Dask.__new__(Dask)
+        executor._distributed, executor._client = distributed, LostClient(error)
+        with pytest.raises(WorkerLostError, match="--executor processes"):
+            executor.run([(abs, (1,))])
 
 
 # --- a resumption is faithful, or refused -------------------------------------------------------

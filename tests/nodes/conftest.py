@@ -27,7 +27,7 @@ from bdn.chain import (
     sign_transaction,
     unpack_blob,
 )
-from bdn.experiments.material import TREASURY, contract_source
+from bdn.experiments.provisioning import TREASURY, contract_source
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, update_context
 from bdn.nodes.settings import WEIGHTS, Settings

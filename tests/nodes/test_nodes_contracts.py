@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.chain import BlockError, CallTransaction, Receipt, ShareTransaction
-from bdn.experiments.material import TREASURY
+from bdn.experiments.provisioning import TREASURY
 from bdn.nodes.settings import WEIGHTS
 
 Mini = Callable[..., Any]

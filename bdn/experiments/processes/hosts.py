@@ -7,9 +7,9 @@ from bdn.chain import Genesis, decode_block
 from bdn.chain.blocks import decode_genesis
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
-from bdn.experiments.material import Common, decode_share
 from bdn.experiments.processes.assignment import DeviceRole, EdgeRole, Shared
 from bdn.experiments.processes.control import Finished, FromChild, Reached
+from bdn.experiments.provisioning import Common, decode_share
 from bdn.experiments.setup import build_device, build_edge
 from bdn.identity import Identity
 from bdn.learning import CnnLearner, PaperCNN

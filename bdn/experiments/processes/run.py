@@ -25,7 +25,6 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.history import Meter, conclude, judge
 from bdn.experiments.machine import one_blas_thread
-from bdn.experiments.material import Material, encode_share
 from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.processes.assignment import Assignment, DeviceRole, EdgeRole, Samples, Shared
 from bdn.experiments.processes.children import Children
@@ -33,6 +32,7 @@ from bdn.experiments.processes.connections import local_addresses
 from bdn.experiments.processes.control import Finished, FromChild, Reached, Told, Totals
 from bdn.experiments.processes.driver import RealClock
 from bdn.experiments.processes.errors import ProcessError
+from bdn.experiments.provisioning import Material, encode_share
 from bdn.experiments.run import PATIENCE, traced_folder
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import open_ledger, prepare

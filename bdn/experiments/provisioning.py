@@ -156,7 +156,7 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
     )
 
 
-def gather(
+def provision(
     config: RunConfig, store: NodeStore, trace: Trace, now_ms: int,
     participants: Participants | None = None,
 ) -> Material:
