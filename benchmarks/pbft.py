@@ -5,7 +5,8 @@ Six questions, each a table::
     python benchmarks/pbft.py [--quick] [--json FILE]
 
 1. Signed normal case: how much of the processor's time is Ed25519? One pass over the same messages
-   measures both, so that a machine that changes its speed changes them alike:
+   measures both, so that a machine that changes its speed changes them alike. Times are CPU times
+   of the thread, which other processes lengthen only through the caches that they share:
 
    * *ms*: what all n replicas' steps take, each timed around `Replica.step`. This file's queue is
      outside: a runner over sockets has another one.
@@ -65,7 +66,7 @@ CLIENT = Identity.from_secret(b"c" * 32)
 Step = Callable[[int, Receive], list[Effect]]
 
 
-now = time.perf_counter
+now = time.thread_time
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -17,9 +17,9 @@ from typing import Protocol
 
 from bdn.encoding import decode, digest, encode
 from bdn.errors import IntegrityError, PeerError
-from bdn.pbft.messages import MessageError, Request
+from bdn.pbft.messages import ClientName, MessageError, Number, Request
 from bdn.pbft.signing import Signing, statement
-from bdn.pbft.wire import decode_message, encode_message
+from bdn.pbft.wire import decode_as, decode_message, encode_as, encode_message
 from bdn.seal import Seal
 
 Result = tuple[str, int, bytes]
@@ -95,6 +95,8 @@ class Application(Protocol):
 # --- the application to learn from --------------------------------------------------------------
 
 
+Operation = tuple[ClientName, Number, bytes]
+"""Client, timestamp and operation."""
 Batch = dict[tuple[str, int], Request]
 """A payload's requests by (client, timestamp), in their order."""
 
@@ -225,12 +227,9 @@ class AppendLog:
         while end < len(snapshot):
             at = end + 4
             end = at + int.from_bytes(snapshot[end:at], "big")
-            match decode(snapshot[at:end]):
-                case [str() as client, int() as timestamp, bytes() as operation]:
-                    fresh.operations.append((client, timestamp, operation))
-                    fresh._last[client] = max(timestamp, fresh._last.get(client, -1))
-                case _:
-                    raise MessageError("a snapshot holds something that is no operation")
+            client, timestamp, operation = decode_as(Operation, snapshot[at:end])
+            fresh.operations.append((client, timestamp, operation))
+            fresh._last[client] = max(timestamp, fresh._last.get(client, -1))
         self.operations, self._last, self._height = fresh.operations, fresh._last, sequence
         self._snapshot, self._snapshot_length = fresh._snapshot, fresh._snapshot_length
         self._hash = fresh._hash
@@ -249,7 +248,7 @@ class AppendLog:
         """Bring the snapshot and its hash up to the last operation."""
         parts: list[bytes] = []
         for client, timestamp, operation in self.operations[self._snapshot_length:]:
-            data = encode([client, timestamp, operation])
+            data = encode_as(Operation, (client, timestamp, operation))
             parts += len(data).to_bytes(4, "big"), data
         fresh = b"".join(parts)
         self._hash.update(fresh)

@@ -21,12 +21,13 @@ from bdn.pbft.messages import (
     FetchKind,
     MessageError,
     PrePrepare,
+    Snapshot,
     State,
     Status,
 )
 from bdn.pbft.normal import own_commit, own_prepare, receive_body, refuse_long, relay
 from bdn.pbft.signing import verify_message
-from bdn.pbft.wire import checkpoint_digest, decode_snapshot
+from bdn.pbft.wire import checkpoint_digest, decode_as
 from bdn.seal import Seal
 
 ANY_DIGEST = bytes(32)
@@ -318,7 +319,7 @@ def _take_checkpoint(core: Core, message: State) -> None:
     if not message.data or message.sequence <= core.executed:
         checkpoint.take_certificate(core, proof)
         return
-    snapshot = decode_snapshot(message.data)
+    snapshot = decode_as(Snapshot, message.data)
     if checkpoint_digest(snapshot) != certified:  # Rule 5d
         raise MessageError("the state is not the one that the checkpoint certifies")
     done = core.application.restore(message.sequence, snapshot.application, snapshot.state)
@@ -332,7 +333,7 @@ def finish_restore(core: Core) -> None:
     """The application has become the certified state: the replica follows."""
     assert core.restoring is not None
     sequence, data, proof = core.restoring
-    snapshot = decode_snapshot(data)
+    snapshot = decode_as(Snapshot, data)
     core.restoring = None
     core.executed = sequence
     core.replies = {client: (timestamp, result) for client, timestamp, result in snapshot.replies}

@@ -13,7 +13,7 @@ from bdn.pbft.core import Core
 from bdn.pbft.journal import Stable
 from bdn.pbft.messages import Checkpoint, MessageError, Snapshot
 from bdn.pbft.signing import verify_message
-from bdn.pbft.wire import checkpoint_digest, encode_snapshot
+from bdn.pbft.wire import checkpoint_digest, encode_as
 
 
 def make(core: Core) -> None:
@@ -33,7 +33,7 @@ def note_own(core: Core) -> Checkpoint:
         tuple((client, *core.replies[client]) for client in sorted(core.replies)),  # Rule 5b
     )
     own = core.sign(Checkpoint(core.executed, checkpoint_digest(snapshot), core.index, b""))
-    core.snapshots[core.executed] = encode_snapshot(snapshot)
+    core.snapshots[core.executed] = encode_as(Snapshot, snapshot)
     core.checkpoints.setdefault(core.executed, {})[core.index] = own
     return own
 

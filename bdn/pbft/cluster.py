@@ -77,7 +77,7 @@ class Cluster:
         return self.f + 1
 
     @property
-    def longest_messages(self) -> dict[str, int]:
+    def longest_messages(self) -> dict[bytes, int]:
         """How many bytes the messages that hold other messages can have, by class name.
 
         A vote takes at most `VOTE_BYTES`. A VIEW-CHANGE shows at most n CHECKPOINTs, and for each
@@ -86,8 +86,8 @@ class Cluster:
         """
         certificate = (self.n + 1) * VOTE_BYTES
         view_change = (self.window + 1) * certificate + 2 * VOTE_BYTES
-        return {"ViewChange": view_change,
-                "NewView": self.n * view_change + (self.window + 2) * VOTE_BYTES}
+        return {b"ViewChange": view_change,
+                b"NewView": self.n * view_change + (self.window + 2) * VOTE_BYTES}
 
     def primary(self, view: int) -> int:
         """The index of the primary of ``view``: v mod n."""

@@ -246,7 +246,7 @@ class Core:
     trace: Trace
     name: str
     certificate_signing: Signing = field(init=False)
-    longest_messages: dict[str, int] = field(init=False)
+    longest_messages: dict[bytes, int] = field(init=False)
     q: int = field(init=False)
     # the view
     view: int = field(init=False)

@@ -18,7 +18,7 @@ from bdn.pbft.messages import (
     Proof,
     ViewChange,
 )
-from bdn.pbft.wire import decode_member, encode_member
+from bdn.pbft.wire import decode_member, encode_member, union_of
 from bdn.seal import Seal
 
 
@@ -59,8 +59,8 @@ class Stable:
 JournalRecord = Voted | Prepared | ViewChange | NewView | Executed | Stable
 """`Prepared`: a COMMIT was sent. `ViewChange`: a view was given up. `NewView`: one was entered."""
 
-_RECORDS: dict[str, type[JournalRecord]] = {
-    cls.__name__: cls for cls in (Voted, Prepared, ViewChange, NewView, Executed, Stable)}
+_KINDS: tuple[type[JournalRecord], ...] = (Voted, Prepared, ViewChange, NewView, Executed, Stable)
+_RECORDS = union_of(_KINDS)
 
 
 def encode_journal(record: JournalRecord) -> bytes:
@@ -71,9 +71,10 @@ def encode_journal(record: JournalRecord) -> bytes:
 def decode_journal(data: bytes) -> JournalRecord:
     """Return the record; raise `JournalError` for bytes that no replica wrote."""
     try:
-        return decode_member(_RECORDS, data)
+        record: JournalRecord = decode_member(_RECORDS, data)
     except EncodingError as error:
         raise JournalError(f"a journal record cannot be read: {error}") from error
+    return record
 
 
 def compact(records: Sequence[bytes]) -> list[bytes]:

@@ -235,6 +235,9 @@ class State:
     signature: Signature
 
 
+Replies = tuple[tuple[ClientName, Number, bytes], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a checkpoint's digest covers: the application's state and the last replies.
@@ -247,7 +250,7 @@ class Snapshot:
 
     application: bytes
     state: Digest
-    replies: tuple[tuple[ClientName, Number, bytes], ...]
+    replies: Replies
 
 
 Message = (

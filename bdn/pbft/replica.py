@@ -47,12 +47,13 @@ from bdn.pbft.messages import (
     PrePrepare,
     Reply,
     Request,
+    Snapshot,
     State,
     Status,
     ViewChange,
 )
 from bdn.pbft.signing import Ed25519Signing, Signing
-from bdn.pbft.wire import decode_message, decode_snapshot
+from bdn.pbft.wire import decode_as, decode_message
 from bdn.trace import DISCARD, Trace
 
 
@@ -411,7 +412,7 @@ def _replay_stable(core: Core, record: Stable) -> None:
     if record.sequence > core.executed:
         if record.snapshot is None:
             raise JournalError(f"the journal lacks the state of checkpoint {record.sequence}")
-        snapshot = decode_snapshot(record.snapshot)
+        snapshot = decode_as(Snapshot, record.snapshot)
         if core.application.height() < record.sequence:
             core.application.restore(record.sequence, snapshot.application, snapshot.state)
         core.replies = {c: (timestamp, result) for c, timestamp, result in snapshot.replies}

@@ -13,21 +13,22 @@ share of Ed25519 in the normal case by about five hundredths (`benchmarks/pbft.p
 Tests compare the two on good bytes and on bad ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from operator import itemgetter
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from bdn.encoding import digest
 from bdn.errors import EncodingError
-from bdn.pbft.messages import MESSAGES, Message, Number, Snapshot
+from bdn.pbft.messages import MESSAGES, Message, Number, Replies, Snapshot
 
-T = TypeVar("T")
 Write = Callable[[Any], bytes]
 Read = Callable[[bytes, int], tuple[Any, int]]
 """From the data and a position to the value that stands there and the position after it."""
+Union = Mapping[bytes, tuple[bytes, Read | None]]
+"""The members by class name: how each begins, and how its fields are read."""
 
 UINT, BYTES, TEXT, ARRAY, MAP = 0x00, 0x40, 0x60, 0x80, 0xA0
 """CBOR's major types (RFC 8949, section 3.1), as they stand in the first byte."""
@@ -47,7 +48,7 @@ def encode_message(message: Message) -> bytes:
     return encode_member(message)
 
 
-def decode_message(data: bytes, longest: Mapping[str, int] = MappingProxyType({})) -> Message:
+def decode_message(data: bytes, longest: Mapping[bytes, int] = MappingProxyType({})) -> Message:
     """Return the message; raise `EncodingError` for anything that `encode_message` cannot write.
 
     Args:
@@ -55,35 +56,39 @@ def decode_message(data: bytes, longest: Mapping[str, int] = MappingProxyType({}
         longest: for some class names, how many bytes such a message can have, so that nothing
             longer is even looked at (`Cluster.longest_messages`).
     """
-    return decode_member(_MESSAGES, data, longest)
+    message: Message = decode_member(_MESSAGES, data, longest)
+    return message
 
 
 def encode_member(record: Any) -> bytes:
     """Return ``[class name, fields]`` for one member of a closed union."""
     kind: Any = type(record)
-    return _opening(kind.__name__) + _record_codec(kind)[0](record)
+    opening, write = _member_writer(kind)
+    return opening + write(record)
 
 
 def decode_member(
-    members: dict[str, type[T]], data: bytes, longest: Mapping[str, int] = MappingProxyType({})
-) -> T:
-    """Return the member of the union, given as {class name: class}, that ``data`` encodes.
+    union: Union, data: bytes, longest: Mapping[bytes, int] = MappingProxyType({})
+) -> Any:
+    """Return the member of ``union`` (of `union_of`) that ``data`` encodes.
 
     Raises `EncodingError` for anything that `encode_member` does not write.
     """
     try:
-        name = data[2:2 + data[1] - TEXT].decode()
-        kind: Any = members.get(name)
-        if kind is None or not data.startswith(opening := _opening(name)):
-            raise EncodingError(f"expected an array of one of {', '.join(members)} and its fields")
-        if len(data) > longest.get(name, len(data)):
-            raise EncodingError(f"a {name} of {len(data)} bytes; at most {longest[name]} are taken")
-        value, end = _record_codec(kind)[1](data, len(opening))
+        name = data[2:2 + data[1] - TEXT]
+        opening, read = union.get(name, (b"", None))
+        if read is None or not data.startswith(opening):
+            raise EncodingError(
+                f"expected an array of one of {b', '.join(union).decode()} and its fields")
+        if name in longest and len(data) > longest[name]:
+            raise EncodingError(f"a {name.decode()} of {len(data)} bytes; at most {longest[name]} "
+                                "are taken")
+        value, end = read(data, len(opening))
     except (IndexError, UnicodeDecodeError) as error:
         raise EncodingError(f"a message of {len(data)} bytes is cut or broken") from error
     if end != len(data):
-        raise EncodingError(f"{len(data) - end} bytes after the end of a {name}")
-    return value  # type: ignore[no-any-return]  # it is a T
+        raise EncodingError(f"{len(data) - end} bytes after the end of a {name.decode()}")
+    return value
 
 
 def encode_unsigned(message: Message) -> bytes:
@@ -92,38 +97,42 @@ def encode_unsigned(message: Message) -> bytes:
     return _record_codec(kind, without="signature")[0](message)
 
 
-def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return the map of the snapshot's fields."""
-    return _record_codec(Snapshot)[0](snapshot)
+def encode_as(hint: Any, value: Any) -> bytes:
+    """Return the encoding of a value with the annotation ``hint``, such as `Snapshot`."""
+    return _codec_of(hint)[0](value)
 
 
-def decode_snapshot(data: bytes) -> Snapshot:
-    """Return the snapshot; raise `EncodingError` for what `encode_snapshot` cannot write."""
+def decode_as(hint: Any, data: bytes) -> Any:
+    """Return the value; raise `EncodingError` for anything that `encode_as` cannot write."""
     try:
-        snapshot, end = _record_codec(Snapshot)[1](data, 0)
+        value, end = _codec_of(hint)[1](data, 0)
     except (IndexError, UnicodeDecodeError) as error:
-        raise EncodingError(f"a snapshot of {len(data)} bytes is cut or broken") from error
+        raise EncodingError(f"{len(data)} bytes that are cut or broken") from error
     if end != len(data):
-        raise EncodingError(f"{len(data) - end} bytes after the end of a snapshot")
-    return snapshot  # type: ignore[no-any-return]  # it is a Snapshot
+        raise EncodingError(f"{len(data) - end} bytes after the end of the value")
+    return value
 
 
 def checkpoint_digest(snapshot: Snapshot) -> bytes:
     """Return what CHECKPOINTs sign: the application's state digest and last replies (Rule 5b)."""
-    replies = _codec_of(_REPLIES)[0](snapshot.replies)
-    return digest("bdn/pbft/checkpoint", snapshot.state, replies)
+    return digest("bdn/pbft/checkpoint", snapshot.state, encode_as(Replies, snapshot.replies))
 
-
-_REPLIES = get_type_hints(Snapshot, include_extras=True)["replies"]
 
 # --- one codec for each type --------------------------------------------------------------------
 
 
+def union_of(members: Sequence[type]) -> Union:
+    """Return the closed union of ``members`` for `decode_member`."""
+    return {cls.__name__.encode(): (_member_writer(cls)[0], _record_codec(cls)[1])
+            for cls in members}
+
+
 @cache
-def _opening(name: str) -> bytes:
-    """Return how a member of a union begins: an array of two, and the class name."""
+def _member_writer(cls: type) -> tuple[bytes, Write]:
+    """Return how a member of a union begins (an array of two, the name), and its fields' writer."""
+    name = cls.__name__.encode()
     assert len(name) < 24, "its length stands in one byte"
-    return bytes((ARRAY + 2, TEXT + len(name))) + name.encode()
+    return bytes((ARRAY + 2, TEXT + len(name))) + name, _record_codec(cls)[0]
 
 
 @cache
@@ -136,16 +145,18 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
     opening = _head(MAP, len(names))
     plan = []
     for name in names:
-        key, width = _head(TEXT, len(name)) + name.encode(), _width(hints[name])
-        if width:  # the head is always the same, so it is compared together with the key
-            key += _head(BYTES, width)
-        plan.append((key, len(key), name, width, hints[name] is Number, *_codec_of(hints[name])))
+        key, width = _head(TEXT, len(name)) + name.encode(), _usual_width(hints[name])
+        plan.append((key, key + _head(BYTES, width), width, hints[name] is Number, name,
+                     *_codec_of(hints[name])))
 
     def write(record: Any) -> bytes:
         parts = [opening]
-        for key, _, name, width, _, write_value, _ in plan:
+        for key, key_and_head, width, _, name, write_value, _ in plan:
             value = getattr(record, name)
-            parts += key, value if width and len(value) == width else write_value(value)
+            if width and len(value) == width:
+                parts += key_and_head, value
+            else:
+                parts += key, write_value(value)
         return b"".join(parts)
 
     def read(data: bytes, at: int) -> tuple[Any, int]:
@@ -153,14 +164,17 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
             raise EncodingError(f"expected the fields of a {cls.__name__} at byte {at}")
         at += 1
         values: list[Any] = []
-        for key, length, name, width, is_number, _, read_value in plan:
+        for key, key_and_head, width, is_number, name, _, read_value in plan:
+            # Most fields are read without a call: digests, keys and signatures, which have a usual
+            # width, and small numbers. Where bytes are cut, ``at`` ends beyond the data.
+            if width and data.startswith(key_and_head, at):
+                at += len(key_and_head) + width
+                values.append(data[at - width:at])
+                continue
             if not data.startswith(key, at):
                 raise EncodingError(f"expected {cls.__name__}.{name} at byte {at}")
-            at += length
-            if width:
-                values.append(data[at:at + width])  # where they are cut, ``at`` ends beyond them
-                at += width
-            elif is_number and data[at] < 24:  # as most numbers are, without a call
+            at += len(key)
+            if is_number and data[at] < 24:
                 values.append(data[at])
                 at += 1
             else:
@@ -218,12 +232,11 @@ def _number_codec(allowed: range) -> tuple[Write, Read]:
     return write, read
 
 
-def _width(hint: Any) -> int:
-    """Return how many bytes there always are, as in a digest; 0 where that may differ."""
+def _usual_width(hint: Any) -> int:
+    """Return how many bytes there are at most, as a rule, in a digest, key or signature; else 0."""
     if get_origin(hint) is not Annotated or get_args(hint)[0] is not bytes:
         return 0
-    allowed: range = get_args(hint)[1]
-    return allowed.start if allowed.stop == allowed.start + 1 else 0
+    return int(get_args(hint)[1].stop - 1)
 
 
 def _bytes_codec(allowed: range) -> tuple[Write, Read]:
@@ -383,4 +396,4 @@ def _read_head(data: bytes, at: int, major: int) -> tuple[int, int]:
     return value, end
 
 
-_MESSAGES: dict[str, type[Message]] = {cls.__name__: cls for cls in MESSAGES}
+_MESSAGES = union_of(MESSAGES)

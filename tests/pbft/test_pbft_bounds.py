@@ -237,7 +237,7 @@ def test_the_longest_honest_messages_fit_and_longer_ones_are_not_decoded(n):
     for message in (part, whole):
         data = encode_message(message)
         assert decode_message(data, cluster.longest_messages) == message
-        long = data[:-1] + bytes(cluster.longest_messages[type(message).__name__])
+        long = data[:-1] + bytes(cluster.longest_messages[type(message).__name__.encode()])
         with pytest.raises(EncodingError, match="are taken"):
             decode_message(long, cluster.longest_messages)
 

@@ -42,10 +42,10 @@ from bdn.pbft.signing import (
 )
 from bdn.pbft.wire import (
     checkpoint_digest,
+    decode_as,
     decode_message,
-    decode_snapshot,
+    encode_as,
     encode_message,
-    encode_snapshot,
 )
 from bdn.seal import Seal, verify_commit
 
@@ -190,12 +190,12 @@ def test_every_field_at_every_depth_is_checked_by_type_and_range(message):
 def test_a_snapshots_fields_are_checked_like_a_messages():
     """A timestamp in the replies that no client can have signed, or one that cannot be printed."""
     good = Snapshot(b"state", bytes(32), (("alice", 7, b"result"),))
-    assert decode_snapshot(encode_snapshot(good)) == good
+    assert decode_as(Snapshot, encode_as(Snapshot, good)) == good
     plain = to_plain(good)
     for path, value in holes(plain):
         for wrong in WRONG[type(value)]:
             with pytest.raises(EncodingError):
-                decode_snapshot(written(filled(plain, path, wrong)))
+                decode_as(Snapshot, written(filled(plain, path, wrong)))
 
 
 @pytest.mark.parametrize("data", [
@@ -317,7 +317,7 @@ def test_a_journal_of_other_bytes_is_refused(junk):
 def test_a_snapshot_is_the_general_encoding(application, state, replies):
     """Also the part of it that a CHECKPOINT's digest covers (Rule 5b)."""
     snapshot = Snapshot(application, state, tuple(replies))
-    assert encode_snapshot(snapshot) == encode_record(snapshot)
+    assert encode_as(Snapshot, snapshot) == encode_record(snapshot)
     assert checkpoint_digest(snapshot) == digest("bdn/pbft/checkpoint", state, encode(replies))
 
 
