@@ -1,7 +1,7 @@
 """The accuracy that collaborative training must reach, in plaintext (Algorithm 1).
 
 The encrypted run equals this up to its fixed-point step, so these figures are about learning alone.
-Targets (issue 7): digits, ten IID devices, 20 epochs: ≥ 0.96 and ≥ 3 points above the best device
+Targets: digits, ten IID devices, 20 epochs: ≥ 0.96 and ≥ 3 points above the best device
 alone at equal iterations; Dirichlet(0.3): ≥ 0.94; literal single-sample SVRG (λ = 0.5): ≥ 0.90 in 5
 epochs; Fashion-MNIST, ten devices of 2,745 images, 20 × 15 iterations: ≥ 0.76; made scenes:
 mAP@0.5 ≥ 0.60. Whole-batch Eq. (3) exactly as printed is reported, without a target.

@@ -1,6 +1,6 @@
 """One training step of the paper's CNN (forward, backward, update) beside PyTorch's eager CPU step.
 
-Issue 7 asks for at most 0.6 of PyTorch's time at batch 32 and 256, with one and with two threads.
+The aim is at most 0.6 of PyTorch's time at batch 32 and 256, with one and with two threads.
 Thread counts are set by environment variables before the libraries load, so each count is measured
 in a process of its own; within it, both sides alternate. The plain kernel stands beside them to
 show what the fast formulation is for, and the executors to show what a second core brings.

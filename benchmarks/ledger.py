@@ -1,4 +1,4 @@
-"""What the ledger costs, beside the signatures and hashes that nobody can save (issue 6).
+"""What the ledger costs, beside the signatures and hashes that nobody can save.
 
 The floor of `verify_ledger` is the sum of what it cannot do without: one Ed25519 verification for
 each transaction and for each signature of a seal, and one SHA-256 pass over every blob, transaction
@@ -187,7 +187,7 @@ def measure(report: Report) -> None:
 
 
 def measure_verify(report: Report, folder: Path) -> None:
-    """Issue 6: verify beside the sum of its signature and hash costs."""
+    """Verify beside the sum of its signature and hash costs."""
     blocks = 10 if report.quick else 60
     shapes = [("no blobs", 0, blocks), ("blobs of 100 kB", 100_000, max(5, blocks // 4)),
               ("blobs of 1.27 MB (ring-masked updates)", 1_270_000, max(2, blocks // 20))]

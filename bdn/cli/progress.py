@@ -19,7 +19,7 @@ WITH_PICTURES = ("scenes", "voc", "voc+background")
 """Data on whose pictures a run looks for objects when it has trained."""
 
 
-class Progress:
+class RunProgress:
     """Listens to a run's trace and shows it on standard error."""
 
     def __init__(self, config: RunConfig) -> None:
@@ -34,7 +34,7 @@ class Progress:
         live = self._console.is_terminal
         self._live = Live(console=self._console, refresh_per_second=8) if live else None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "RunProgress":
         if self._live is not None:
             self._live.start()
         return self

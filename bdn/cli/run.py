@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bdn.cli.options import NamedPath
-from bdn.cli.progress import Progress
+from bdn.cli.progress import RunProgress
 from bdn.cli.tables import print_history
 from bdn.experiments.config import KEYS, PRESETS, SPLITS, RunConfig
 from bdn.experiments.folder import RunFolder
@@ -129,7 +129,7 @@ def drive(
     if config.deterministic:
         click.echo("Deterministic: every key follows from the seed, so nothing here is secret.",
                    err=True)
-    with Progress(config) as progress, opened(
+    with RunProgress(config) as progress, opened(
             config, folder, listen=progress.hear, participants=people,
             **({"restart": restart} if processes else {})) as run:
         history = run.complete()

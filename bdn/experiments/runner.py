@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bdn.errors import BdnError
+from bdn.learning import Executor
 from bdn.nodes.events import (
     CancelTimer,
     Compute,
@@ -40,13 +41,6 @@ from bdn.trace import DISCARD, Trace
 
 class StalledError(BdnError):
     """Nothing is left to happen and the run has not reached its end."""
-
-
-class Executor(Protocol):
-    """Runs pure functions; results in the order of the calls."""
-
-    def run(self, calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
-        """The results of ``function(*arguments)`` for each call."""
 
 
 class Network(Protocol):

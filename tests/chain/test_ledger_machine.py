@@ -166,7 +166,7 @@ class TestLedgerAgainstModel(LedgerAgainstModel.TestCase):
 def test_verifying_takes_memory_independent_of_the_length(
     make_chain: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Issue 6: `bdn verify` streams; four times the blocks and state entries, the same peak."""
+    """`bdn verify` streams; four times the blocks and state entries, the same peak."""
     peaks = []
     for blocks in (12, 48):
         path = tmp_path / f"{blocks}.sqlite"

@@ -146,7 +146,7 @@ def test_a_ledger_is_made_whole_or_not_at_all(
 
 
 def test_a_full_disk_loses_nothing_sealed(make_chain: Callable[..., Any], tmp_path: Path) -> None:
-    """Issue 6: SQLITE_FULL gives a clear error; the chain is as before and goes on later."""
+    """SQLITE_FULL gives a clear error; the chain is as before and goes on later."""
     chain = make_chain(tmp_path / "ledger")
     chain.add([chain.note(0, "a", b"one")])
     root = chain.ledger.state.root

@@ -1,4 +1,4 @@
-"""Every experiment of the lab comes out as documented (issue 8), and says what it should."""
+"""Every experiment of the lab comes out as documented, and says what it should."""
 
 import doctest
 import re
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(lab.EXPERIMENTS))
 def test_an_experiment_comes_out_as_documented(name: str) -> None:
-    """Issue 8: each prints what was tried, what happened, the claim, and what is not covered."""
+    """Each prints what was tried, what happened, the claim, and what is not covered."""
     played = lab.experiment(name)
     finding = played(512)
     assert finding.held, finding.happened
@@ -36,8 +36,8 @@ def test_every_experiment_has_a_name_a_title_and_a_row_of_its_own() -> None:
         lab.experiment("nothing")
 
 
-def test_the_issues_experiments_are_all_there() -> None:
-    """Issue 8's list."""
+def test_the_documented_experiments_are_all_there() -> None:
+    """The list that docs/lab.md promises."""
     assert {
         "crash-edge", "crash-primary", "crash-f", "crash-too-many", "lying-primary",
         "withholding-primary", "eavesdropper", "colluding-holders", "decryption-oracle",

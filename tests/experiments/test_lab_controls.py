@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def test_weights_applied_by_the_edge_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 7: the weight goes inside the message."""
+    """The weight goes inside the message."""
     real = privacy.attack
     monkeypatch.setattr(privacy, "attack", lambda cipher, vectors, weights, _form, rng: real(
         cipher, vectors, weights, "edge", rng))
@@ -33,7 +33,7 @@ def test_weights_applied_by_the_edge_are_found_out(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 def test_backups_that_do_not_mind_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 5, step 4: then a primary censors a device at will."""
+    """Without the check a primary censors a device at will."""
     monkeypatch.setattr(LedgerApplication, "_check_circumstances", lambda _self, _block: None)
     monkeypatch.setattr(lies, "_swallowed",  # the other two scenes are not the point
                         lambda *_, **__: (undisturbed(small_run(512)), True))
@@ -44,7 +44,7 @@ def test_backups_that_do_not_mind_what_is_left_out(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 def test_devices_that_open_whatever_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 5, step 6: the device's own last word is what keeps one update closed."""
+    """The device's own last word is what keeps one update closed."""
     monkeypatch.setattr(Device, "_may_open", lambda _self, _at: True)
     monkeypatch.setattr(collusion, "_honest_servers", lambda _bits: "too few contributors")
     finding = find("decryption-oracle")(512)
@@ -54,14 +54,14 @@ def test_devices_that_open_whatever_is_sealed(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_devices_that_share_two_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 5, step 6: at most one share per (epoch, phase)."""
+    """At most one share per (epoch, phase)."""
     monkeypatch.setattr(Device, "_may_open", lambda _self, _at: True)
     assert not find("second-sum")(512).held
 
 
 @pytest.mark.slow
 def test_updates_without_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 5, step 1: else a copy of another's ciphertexts gets into the sum."""
+    """Without the proof a copy of another's ciphertexts gets into the sum."""
     monkeypatch.setattr(VectorHost, "verify", lambda *_: None)
     finding = find("forged-transaction")(512)
     assert not finding.held
@@ -70,7 +70,7 @@ def test_updates_without_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_cipher_that_does_not_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 7: without a_j·σ_k the eavesdropper sees the update."""
+    """Without a_j·σ_k the eavesdropper sees the update."""
     monkeypatch.setattr(RingMaskedCipher, "masks",
                         lambda self, _secret, _norm=None: np.zeros(self.length, np.uint64))
     finding = find("eavesdropper")(512)
@@ -79,7 +79,7 @@ def test_a_cipher_that_does_not_mask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_verifier_that_believes_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN section 8: every receipt is recomputed; a verifier that does not is found out."""
+    """Every receipt is recomputed; a verifier that does not is found out."""
     monkeypatch.setattr(verify, "_verify_receipts", lambda *_: None)
     finding = find("tampered-ledger")(512)
     assert not finding.held

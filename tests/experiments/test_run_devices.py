@@ -38,7 +38,7 @@ def listened(run: Run, *names: str) -> list[dict[str, Any]]:
 
 
 def test_a_device_never_helps_to_open_a_second_sum_even_after_a_restart(tiny: Tiny) -> None:
-    """DESIGN section 5, step 6: one per (epoch, phase), remembered across restarts.
+    """One per (epoch, phase), remembered across restarts.
 
     The journal of device-1 says that it promised another sum for epoch 1; the key holders whose
     turn comes later do without it.
@@ -116,7 +116,7 @@ def other_blob(message: Any) -> Any:
 
 
 def test_a_device_believes_only_what_verifies_and_leaves_the_edge_that_lies(tiny: Tiny) -> None:
-    """DESIGN section 5, step 6: header, seal, receipt, state and blob are each checked.
+    """Header, seal, receipt, state and blob are each checked.
 
     Each edge server lies to its own device in a way of its own; each device turns to another edge
     server, and all end with the same model.
@@ -135,7 +135,7 @@ def test_a_device_believes_only_what_verifies_and_leaves_the_edge_that_lies(tiny
 
 
 def test_two_seals_at_one_height_end_a_devices_trust(tiny: Tiny) -> None:
-    """DESIGN section 8: they are evidence of more than f faults; nothing more is opened.
+    """They are evidence of more than f faults; nothing more is opened.
 
     Three edge servers' keys seal a second block at height 1 for device-1 alone.
     """

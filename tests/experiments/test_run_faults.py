@@ -43,7 +43,7 @@ def views(run: Run) -> list[int]:
 def test_the_primary_crashes_mid_epoch_and_the_model_is_the_same(
     tiny: Tiny, undisturbed: np.ndarray, moment: str
 ) -> None:
-    """Issue 2, point 5: a view change happens, and the run ends with the same model."""
+    """A view change happens, and the run ends with the same model."""
     with opened_run(tiny()) as run:
 
         def crash(record: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def test_the_primary_crashes_mid_epoch_and_the_model_is_the_same(
 def test_a_lying_primary_never_gets_its_block_sealed(
     tiny: Tiny, undisturbed: np.ndarray
 ) -> None:
-    """Issue 2, point 5: backups recompute Eq. (5), refuse, and replace the primary."""
+    """Backups recompute Eq. (5), refuse, and replace the primary."""
     with opened_run(tiny()) as run:
         liar = run.edges[0].application
         honest_product = liar._product
@@ -247,7 +247,6 @@ class AnothersCiphertexts:
 def test_a_bad_update_is_refused_for_a_clear_reason_and_the_epoch_goes_on(
     tiny: Tiny, tamper: Any, reason: str
 ) -> None:
-    """Issue 2, point 6."""
     run = tampered_run(tiny(epochs=1), tamper)
     assert any(reason in text for text in run.reasons), run.reasons  # type: ignore[attr-defined]
     addresses = {identity.address for identity in run.material.devices}
@@ -257,7 +256,7 @@ def test_a_bad_update_is_refused_for_a_clear_reason_and_the_epoch_goes_on(
 
 
 def test_a_device_that_vanishes_costs_its_update_only(tiny: Tiny) -> None:
-    """DESIGN section 5: up to n − t missing key holders cost nothing at all."""
+    """Up to n − t missing key holders cost nothing at all."""
     with opened_run(tiny()) as run:
 
         def vanish(record: dict[str, Any]) -> None:

@@ -41,7 +41,6 @@ def test_a_finished_run_verifies(finished: Run, ledger_file: Path) -> None:
 def test_deterministic_runs_give_byte_equal_ledgers(
     finished: Run, ledger_file: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
-    """Issue 2, point 8."""
     config = tiny()
     with opened_run(config, RunFolder.create(tmp_path / "again", config)) as run:
         run.complete()
@@ -79,7 +78,7 @@ def test_any_flipped_byte_fails_verification_and_is_named(
     data: st.DataObject, ledger_file: Path, columns: list[tuple[str, str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Issue 2, point 4: blocks, seals, receipts, blobs and state; any position, any other value."""
+    """Blocks, seals, receipts, blobs and state; any position, any other value."""
     table, column = data.draw(st.sampled_from(columns), label="where")
     copy = tmp_path_factory.mktemp("flip") / "ledger.sqlite"
     with sqlite3.connect(copy) as database:
@@ -143,7 +142,7 @@ def undisturbed_model(tiny: Tiny) -> np.ndarray:
 def test_an_interrupted_run_verifies_and_resumes_to_the_same_model(
     how: signal.Signals, tmp_path: Path, undisturbed_model: np.ndarray
 ) -> None:
-    """Issue 2, point 7, and issue 6: nothing sealed is lost, and the end is the same."""
+    """Nothing sealed is lost, and the end is the same."""
     folder = tmp_path / "run"
     process = start(folder)
     wait_for_height(folder, 5, process)

@@ -41,7 +41,7 @@ def models_by_epoch(config: RunConfig) -> tuple[list[np.ndarray], Any]:
 def test_every_epoch_equals_algorithm_1_up_to_the_fixed_point_step(
     tiny: Tiny, cipher: str, rule: str
 ) -> None:
-    """DESIGN section 11: Algorithm 1 in plaintext is the oracle of the whole run.
+    """Algorithm 1 in plaintext is the oracle of the whole run.
 
     Rounding each δ_k to the nearest level moves a mean by at most half a level; later epochs train
     from a model that far apart, so the bound is asserted for the first epoch, and against the

@@ -65,7 +65,7 @@ SQUARES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class WitnessPart:
     """Integers w that are proven to have ‖w‖² ≤ ``bound2``.
 
     Attributes:
@@ -173,7 +173,7 @@ class Statement(ABC):
 
     public_key: PublicKey
     ciphertexts: Sequence[mpz]
-    blocks: tuple[Block, ...]
+    blocks: tuple[WitnessPart, ...]
     power_bits: int
 
     @abstractmethod
@@ -253,7 +253,7 @@ def prove(statement: Statement, witness: Witness, rng: Randomness) -> NormProof:
     return prove_integers(statement, blocks, witness.nonces, rng)
 
 
-def _filled(block: Block, values: Sequence[int], rng: Randomness) -> list[mpz]:
+def _filled(block: WitnessPart, values: Sequence[int], rng: Randomness) -> list[mpz]:
     """``values`` followed by the four squares that fill them up to the block's bound."""
     w = [mpz(value) for value in values]
     rest = block.bound2 - sum(value * value for value in w)

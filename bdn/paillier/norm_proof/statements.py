@@ -24,7 +24,14 @@ from bdn.paillier.norm_proof.projection import (
     TransposedMasks,
     limbs_to_integers,
 )
-from bdn.paillier.norm_proof.protocol import P_PRIME, Block, Relation, Statement, Witness, expand
+from bdn.paillier.norm_proof.protocol import (
+    P_PRIME,
+    Relation,
+    Statement,
+    Witness,
+    WitnessPart,
+    expand,
+)
 from bdn.paillier.numbers import COMBINER_BITS, combiners
 from bdn.paillier.vector import ring
 from bdn.paillier.vector.fixedpoint import Integers, ones, slots_in
@@ -175,10 +182,11 @@ class RingStatement(Statement):
             )
         carries2 = CARRY_ALLOWANCE * ROWS * bound.length * secret_bound2(p)
         blocks = [
-            Block("secret's coefficients", p.N, p.secret_bound.bit_length(), secret_bound2(p)),
+            WitnessPart("secret's coefficients", p.N, p.secret_bound.bit_length(),
+                        secret_bound2(p)),
             _rows_block(ROWS, beta),
-            Block("carries", bound.rows, math.isqrt(carries2).bit_length(), carries2),
-            *(Block("entry", 1, most.bit_length(), most * most) for most in singles),
+            WitnessPart("carries", bound.rows, math.isqrt(carries2).bit_length(), carries2),
+            *(WitnessPart("entry", 1, most.bit_length(), most * most) for most in singles),
         ]
         self.blocks = tuple(block for block in blocks if block.name != "rows" or bound.entries)
         mask = np.uint64((1 << p.q_bits) - 1)
@@ -293,7 +301,7 @@ class PackedStatement(Statement):
         self._packed = -(-bound.entries // self._slots)
         self.power_bits = COMBINER_BITS + ROWS.bit_length()
         rows = [_rows_block(ROWS * self._slots, bound.norm)] if bound.entries else []
-        self.blocks = (*rows, *(Block("entry", 1, most.bit_length(), most * most)
+        self.blocks = (*rows, *(WitnessPart("entry", 1, most.bit_length(), most * most)
                                 for most in bound.singles))
         self._root = digest(
             "bdn/norm-proof/packed", public_key.digest, context,
@@ -346,9 +354,9 @@ class PackedStatement(Statement):
         return [full] * (self._packed - 1) + [self._offset * ones(rest, self._slot_bits)]
 
 
-def _rows_block(count: int, beta: int) -> Block:
+def _rows_block(count: int, beta: int) -> WitnessPart:
     bound2 = rows_bound2(beta)
-    return Block("rows", count, math.isqrt(bound2).bit_length(), bound2)
+    return WitnessPart("rows", count, math.isqrt(bound2).bit_length(), bound2)
 
 
 def _combine_packed(
