@@ -190,6 +190,8 @@ def read_json(data: str) -> Any:
 def _shown(value: Any) -> str:
     """``value`` as JSON, cut to one short line."""
     shown = json.dumps(value, ensure_ascii=False)
+    if not shown.isprintable():
+        shown = json.dumps(value)
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
