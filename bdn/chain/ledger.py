@@ -50,7 +50,7 @@ from bdn.chain.transactions import (
     verify_envelope,
 )
 from bdn.encoding import decode_record, encode_record
-from bdn.errors import UsageError, shown
+from bdn.errors import BdnError, UsageError, shown
 from bdn.identity import Identity
 
 KEPT_CANDIDATES = 16
@@ -126,7 +126,11 @@ class Ledger:
             raise BlockError("executing the genesis block gives another one")
         if str(path) == MEMORY:
             store = Store.create(path, genesis)
-            store.append(block, None, again.receipts, again.writes)
+            try:
+                store.append(block, None, again.receipts, again.writes)
+            except BdnError:
+                store.close()
+                raise
         else:
             store = _create_whole(Path(path), genesis, again)
         return cls(machine, store, block.header, again.state)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from bdn.chain.errors import TransactionError
 from bdn.encoding import NAMED, Digest, at_most, bits, decode_as, digest, encode_as
-from bdn.errors import SignatureError, shown
+from bdn.errors import EncodingError, SignatureError, shown
 from bdn.identity import (
     ADDRESS_BYTES,
     Address,
@@ -380,7 +380,10 @@ def verify_envelope(envelope: Envelope, chain: bytes) -> None:
     if envelope.chain != chain:
         raise TransactionError("the transaction is for another chain")
     e = envelope
-    body = encode_as(_BODY, (e.chain, e.sender, e.nonce, e.gas_limit, e.payload))
+    try:
+        body = encode_as(_BODY, (e.chain, e.sender, e.nonce, e.gas_limit, e.payload))
+    except EncodingError as error:
+        raise TransactionError(f"no transaction of a chain: {error}") from error
     if len(body) > MAX_TRANSACTION_BYTES:
         raise TransactionError(f"a transaction of {len(body)} bytes is over the limit of "
                                f"{MAX_TRANSACTION_BYTES}; bulky bytes belong into a blob")

@@ -1,7 +1,7 @@
 """A small chain to test with: five devices, four edge servers, two short contracts."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,21 @@ def new_chain(
     ]
     first = build_genesis(genesis, servers[0], ownership)
     ledger = Ledger.create(path, genesis, first.block)
+    OPENED.append(ledger)
     return SmallChain(members, servers, genesis, ledger)
+
+
+OPENED: list[Ledger] = []
+"""The ledgers that `new_chain` has made and nobody has closed for certain."""
+
+
+@pytest.fixture(autouse=True)
+def closed_ledgers() -> Iterator[None]:
+    """Close what a test opened; a module's chains stay open for its other tests."""
+    before = len(OPENED)
+    yield
+    while len(OPENED) > before:
+        OPENED.pop().close()
 
 
 @pytest.fixture(scope="session")

@@ -132,12 +132,14 @@ def test_a_signature_covers_every_field(envelope: Envelope, data: st.DataObject)
     verify_envelope(envelope, CHAIN)
     other = data.draw(PAYLOAD.filter(lambda payload: payload != envelope.payload))
     for change in (
-        {"nonce": envelope.nonce + 1}, {"gas_limit": envelope.gas_limit + 1}, {"payload": other},
+        {"nonce": envelope.nonce ^ 1}, {"gas_limit": envelope.gas_limit ^ 1}, {"payload": other},
         {"sender": Identity.generate(SeededRandomness(8)).public_key},
         {"signature": bytes(64)},
     ):
         with pytest.raises(TransactionError, match="signature"):
             verify_envelope(replace(envelope, **change), CHAIN)
+    with pytest.raises(TransactionError, match="out of range"):
+        verify_envelope(replace(envelope, nonce=1 << 63), CHAIN)
     with pytest.raises(TransactionError, match="another chain"):
         verify_envelope(envelope, bytes(32))
     with pytest.raises(TransactionError, match="signature"):

@@ -1,6 +1,6 @@
 """A small chain with the real contracts: one edge server, toy keys, vectors of a few entries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,6 +171,19 @@ def toy_key() -> tuple[PublicKey, Sequence[KeyShare]]:
     return deal(2, 1, 256, rng=SeededRandomness(5))
 
 
+OPENED: list[Ledger] = []
+"""The ledgers that `mini` has made and nobody has closed for certain."""
+
+
+@pytest.fixture(autouse=True)
+def closed_ledgers() -> Iterator[None]:
+    """Close what a test opened; a module's chains stay open for its other tests."""
+    before = len(OPENED)
+    yield
+    while len(OPENED) > before:
+        OPENED.pop().close()
+
+
 @pytest.fixture(scope="session")
 def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniChain]:
     """Makes a fresh chain; keyword arguments change its settings, ``treasury``, or the ``samples``
@@ -200,6 +213,7 @@ def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniCha
 
         host = VectorHost(Ciphers(chain, settings, read), read)
         holder.append(Ledger.create(":memory:", genesis, block, host.functions))
+        OPENED.append(holder[0])
         public_key, shares = toy_key
         return MiniChain(settings, public_key, shares, identities, edge, holder[0], host)
 
