@@ -88,7 +88,7 @@ def _run_file(file: Path, chart: Path | None, transcript: bool) -> int:
 
 
 def draw(outcome: SimulationResult, scenario: Scenario, title: str) -> str:
-    """The chart of a run, with each replica's view and log under its lane."""
+    """Return the chart of a run, with each replica's view and log under its lane."""
     counters = {name: f"view {outcome.views[name]}, {len(outcome.executed[name])} executed"
                 for name in scenario.replica_names}
     counters |= {name: f"{len(accepted)} accepted"
@@ -132,6 +132,6 @@ def _explore(depth: int, timeouts: int) -> int:
 
 
 def _refuse(why: str) -> None:
-    """One line on standard error, exit status 2."""
+    """Say why in one line on standard error, and exit with status 2."""
     click.echo(f"bdn simulate: {why}", err=True)
     sys.exit(BAD_FILE)

@@ -89,7 +89,7 @@ class ByzantineSenders:
         return None
 
     def _story(self, rule: EquivocateRule, target: str, message: PrePrepare) -> PrePrepare:
-        """The PRE-PREPARE that ``target``'s group hears; the first group hears the honest one."""
+        """Return the PRE-PREPARE that ``target``'s group hears; the first group's is honest."""
         groups = rule.groups
         if groups is None:
             groups = tuple((name,) for name in self._scenario.replica_names)
@@ -101,7 +101,7 @@ class ByzantineSenders:
         return signed(other, self._cluster.instance, self._signings[rule.replica])
 
     def _votes(self, target: str, told: PrePrepare) -> list[Outgoing]:
-        """The other equivocators' PREPAREs, and all of their COMMITs, for what was ``told``."""
+        """Return the other equivocators' PREPAREs, and all their COMMITs, for what was ``told``."""
         votes = []
         for name in dict.fromkeys(rule.replica for rule in self._scenario.equivocate):
             if self._rule(name, told.view, told.sequence) is None or name == target:
@@ -120,7 +120,7 @@ class ByzantineSenders:
 
     def _mutated(self, now: int, source: str, target: str, message: Message,
                  seen: MessageSummary) -> tuple[Message, str] | None:
-        """The message after every ``mutate`` rule that strikes it, or None."""
+        """Return the message after every ``mutate`` rule that strikes it, or None."""
         words = []
         for i, rule in enumerate(self._scenario.mutate):
             if not self._faults.ready("mutate", i, rule, now, source, target, seen):
@@ -186,7 +186,7 @@ Entry = TypeVar("Entry")
 
 
 def _digest(message: Message, how: FieldChange) -> Message | None:
-    """Another digest; of a STATE other data, of a REPLY another result."""
+    """Change the digest; of a STATE the data, of a REPLY the result."""
     if isinstance(message, State):
         return replace(message, data=_flipped(message.data or b"\x00", how.by))
     if isinstance(message, Reply):
@@ -201,7 +201,7 @@ def _view(message: Message, how: FieldChange) -> Message | None:
 
 
 def _sequence(message: Message, how: FieldChange) -> Message | None:
-    """Another sequence number; of a VIEW-CHANGE its checkpoint, of a STATUS its last execution."""
+    """Move the sequence number; of a VIEW-CHANGE its checkpoint, of a STATUS its last execution."""
     if isinstance(message, ViewChange):
         return _shifted(message, "stable", how.by)
     if isinstance(message, Status):
@@ -219,7 +219,7 @@ def _o_omit(message: Message, how: FieldChange) -> Message | None:
 
 
 def _o_null(message: Message, how: FieldChange) -> Message | None:
-    """A prepared request's place is given to the null request."""
+    """Give a prepared request's place to the null request."""
     return _o_changed(message, how, lambda _: NULL_DIGEST)
 
 
@@ -237,7 +237,7 @@ def _o_changed(message: Message, how: FieldChange,
 
 
 def _o_extra(message: Message, how: FieldChange) -> Message | None:
-    """One entry more than V justifies, ``by`` above the last."""
+    """Add an entry that V does not justify, ``by`` above the last."""
     if not isinstance(message, NewView):
         return None
     below = [entry.sequence for entry in message.pre_prepares]
@@ -254,7 +254,7 @@ def _v_omit(message: Message, how: FieldChange) -> Message | None:
 
 
 def _v_duplicate(message: Message, how: FieldChange) -> Message | None:
-    """One VIEW-CHANGE stands twice, in another's place."""
+    """Put one VIEW-CHANGE in the place of another, so that it stands twice."""
     if not isinstance(message, NewView) or (i := _pick(message.view_changes, how.by)) is None:
         return None
     other = message.view_changes[(i + 1) % len(message.view_changes)]
@@ -265,7 +265,7 @@ def _v_duplicate(message: Message, how: FieldChange) -> Message | None:
 
 
 def _p_forge(message: Message, how: FieldChange) -> Message | None:
-    """A certificate for something that never prepared; only the sender's votes are genuine."""
+    """Certify what never prepared; only the sender's own votes are genuine."""
     if not isinstance(message, ViewChange):
         return None
     if (i := _pick(message.prepared, how.by)) is not None:
@@ -277,7 +277,7 @@ def _p_forge(message: Message, how: FieldChange) -> Message | None:
 
 
 def _p_view(message: Message, how: FieldChange) -> Message | None:
-    """The first certificate is dated ``by`` views later (or, negative, earlier)."""
+    """Date the first certificate ``by`` views later (or, negative, earlier)."""
     if not isinstance(message, ViewChange) or not message.prepared:
         return None
     view = message.prepared[0].pre_prepare.view + how.by
@@ -288,7 +288,7 @@ def _p_view(message: Message, how: FieldChange) -> Message | None:
 
 
 def _p_outside(message: Message, how: FieldChange) -> Message | None:
-    """The last certificate is moved ``by`` above the window or, negative, down to below it."""
+    """Move the last certificate ``by`` above the window or, negative, down to below it."""
     if not isinstance(message, ViewChange) or not message.prepared:
         return None
     sequence = message.stable + (how.window + how.by if how.by > 0 else how.by + 1)
@@ -300,14 +300,14 @@ def _p_outside(message: Message, how: FieldChange) -> Message | None:
 
 
 def _p_omit(message: Message, how: FieldChange) -> Message | None:
-    """Silence about something that did prepare, which no one can prove."""
+    """Leave out something that did prepare, which no one can prove."""
     if not isinstance(message, ViewChange) or (i := _pick(message.prepared, how.by)) is None:
         return None
     return replace(message, prepared=_without(message.prepared, i))
 
 
 def _c_short(message: Message, how: FieldChange) -> Message | None:
-    """The checkpoint's proof lacks one signer; at the beginning, a checkpoint without proof."""
+    """Leave out a signer of the checkpoint's proof; at the beginning, claim one without proof."""
     if not isinstance(message, ViewChange):
         return None
     if (i := _pick(message.proof, how.by)) is not None:
@@ -328,13 +328,13 @@ MUTATE: dict[str, Mutation] = {
 
 
 def _certificate(entry: Prepared, sign: Signer, **changes: Any) -> Prepared:
-    """``entry`` with its messages changed alike, the sender's own ones signed anew."""
+    """Return ``entry`` with its messages changed alike, the sender's own ones signed anew."""
     return Prepared(sign(replace(entry.pre_prepare, **changes)),
                     tuple(sign(replace(vote, **changes)) for vote in entry.prepares))
 
 
 def _shifted(message: Message, name: str, by: int) -> Message | None:
-    """``message`` with the number ``name`` moved ``by``, unless it has none or falls below 0."""
+    """Return ``message`` with number ``name`` moved ``by``; None if there is none or below 0."""
     before = getattr(message, name, None)
     if before is None or before + by < 0 or by == 0:
         return None
@@ -342,12 +342,12 @@ def _shifted(message: Message, name: str, by: int) -> Message | None:
 
 
 def _flipped(data: bytes, by: int) -> bytes:
-    """``data`` with its last byte moved ``by``, and certainly changed."""
+    """Return ``data`` with its last byte moved ``by``, and certainly changed."""
     return data[:-1] + bytes([(data[-1] + (by % 256 or 1)) % 256])
 
 
 def _pick(entries: Sequence[Any], by: int) -> int | None:
-    """The place of the ``by``-th entry (1 first, -1 last), or None where there is none."""
+    """Return the place of the ``by``-th entry (1 first, -1 last), or None where there is none."""
     i = by - 1 if by > 0 else len(entries) + by
     return i if by != 0 and 0 <= i < len(entries) else None
 

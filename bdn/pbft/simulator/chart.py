@@ -39,7 +39,7 @@ Words = dict[tuple[str, int], list[str]]
 
 def render_chart(record: RunRecord, replicas: Sequence[str], clients: Sequence[str],
                  title: str = "", counters: dict[str, str] | None = None) -> str:
-    """The SVG text of a run's chart.
+    """Return the SVG text of a run's chart.
 
     Args:
         record: what happened. Of more than 4,000 arrows the first 4,000 are drawn, and the chart
@@ -79,7 +79,7 @@ def _words(events: Sequence[LocalEvent]) -> Words:
 
 
 def _bend(times: Sequence[int], words: Words) -> dict[int, float]:
-    """The height in pixels below the top of every instant, quiet stretches cut to `GAP_MS`."""
+    """Return each instant's height in pixels below the top, quiet stretches cut to `GAP_MS`."""
     place: dict[int, float] = {}
     speakers: dict[int, list[str]] = {}
     for node, at in words:
@@ -151,7 +151,7 @@ def _arrow(passage: Transmission, lanes: dict[str, float], place: dict[int, floa
 
 
 def _events(words: Words, lanes: Mapping[str, float], place: Mapping[int, float]) -> list[str]:
-    """A dot for every instant at which a node did something, and the words beside it.
+    """Return a dot for every instant at which a node did something, and the words beside it.
 
     The words have a white rim, so that arrows pass behind them.
     """

@@ -96,12 +96,12 @@ class Checkers:
     # --- what the world tells
 
     def asked(self, client: str, timestamp: int, operation: bytes) -> None:
-        """A client signed this request."""
+        """Note that a client signed this request."""
         self._asked.setdefault((client, timestamp), set()).add(operation)
         self._accepted_before.setdefault((client, timestamp), self._last_accepted)
 
     def accepted(self, client: str, timestamp: int, operation: bytes, result: bytes) -> None:
-        """A client believes that its operation gave ``result``: its place in the log.
+        """Judge that a client believes its operation to have the place ``result`` in the log.
 
         Together the two rules say that the log is linearizable: each accepted operation stands at
         the place that its client was told, and places never contradict real time.
@@ -121,7 +121,7 @@ class Checkers:
 
     def applied(self, name: str, place: int, client: str, timestamp: int,
                 operation: bytes) -> None:
-        """The application of ``name`` executed one operation as number ``place`` of its log."""
+        """Judge that ``name`` executed one operation as number ``place`` of its log."""
         self._places.setdefault(place, (client, timestamp, operation))
         if operation not in self._asked.get((client, timestamp), ()):
             self.blame(f"validity: replica {name} executed {operation!r}, which {client} never "
@@ -132,7 +132,7 @@ class Checkers:
         judged.applied.add((client, timestamp))
 
     def decided(self, name: str, effect: Decided, application: AppendLog) -> None:
-        """``name`` executed a sequence number."""
+        """Judge that ``name`` executed a sequence number."""
         judged, sequence = self._judged[name], effect.sequence
         if sequence != judged.executed + 1:
             self.blame(f"order: replica {name} executed {sequence} after {judged.executed}")
@@ -149,14 +149,14 @@ class Checkers:
                     lambda: audit_seal(effect.seal, self._cluster, self._signing))
 
     def executed(self, name: str, sequence: int, application: AppendLog) -> None:
-        """The application of ``name`` has just become the state after ``sequence``."""
+        """Judge the state of ``name``, which is the one after ``sequence`` now."""
         state = application.state_digest()
         first, other = self._states.setdefault(sequence, (name, state))
         if other != state:
             self.blame(f"state: after {sequence} the states of replicas {first} and {name} differ")
 
     def restored(self, name: str, sequence: int, application: AppendLog) -> None:
-        """``name`` jumped to the state after ``sequence``, fetched from others."""
+        """Judge that ``name`` jumped to the state after ``sequence``, fetched from others."""
         judged = self._judged[name]
         if sequence < judged.executed:
             self.blame(f"order: replica {name} went back from {judged.executed} to {sequence}")
@@ -167,13 +167,13 @@ class Checkers:
         self.executed(name, sequence, application)
 
     def restarted(self, name: str, executed: int, application: AppendLog) -> None:
-        """``name`` came back from its journal and executes again from ``executed`` on."""
+        """Note that ``name`` came back from its journal and executes from ``executed`` on."""
         judged = self._judged[name]
         judged.executed = executed
         judged.applied = {entry[:2] for entry in application.operations}
 
     def stepped(self, name: str, view: int, stable: int, log_size: int) -> None:
-        """``name`` handled one event; these are its accessors' values now."""
+        """Judge the values of the accessors of ``name`` after one more event."""
         judged = self._judged[name]
         if view < judged.view:
             self.blame(f"monotone: replica {name} went back from view {judged.view} to {view}")
@@ -186,7 +186,7 @@ class Checkers:
                        f"the {self._log_bound} that the window allows")
 
     def persisted(self, name: str, data: bytes) -> None:
-        """``name`` wrote a record into its journal."""
+        """Note that ``name`` wrote a record into its journal."""
         record = decode_journal(data)
         entry: tuple[type, int, int, bytes]
         match record:
@@ -199,7 +199,7 @@ class Checkers:
         self._judged[name].journal.add(entry)
 
     def sent(self, name: str, message: Message) -> None:
-        """``name`` sent this, of its own."""
+        """Judge a message that ``name`` sent."""
         self._recorded(name, message)
         match message:
             case PrePrepare() | Prepare() | Commit():
@@ -214,7 +214,7 @@ class Checkers:
                 pass
 
     def raised(self, name: str, error: Exception) -> None:
-        """A step of ``name`` raised instead of answering."""
+        """Judge that a step of ``name`` raised instead of answering."""
         self.blame(f"crash: replica {name} raised {type(error).__name__}: {error}")
 
     def blame(self, sentence: str) -> None:
@@ -226,7 +226,7 @@ class Checkers:
 
     @property
     def _log_bound(self) -> int:
-        """L slots, and from each replica 3L held-back votes, a VIEW-CHANGE and CHECKPOINTs."""
+        """Allow L slots, and per replica 3L held-back votes, a VIEW-CHANGE and CHECKPOINTs."""
         window = self._cluster.window
         from_each = 3 * window + window // self._cluster.checkpoint_interval + 3
         return window + self._cluster.n * from_each
@@ -328,7 +328,7 @@ def audit_new_view(message: NewView, cluster: Cluster, signing: Signing) -> None
 
 
 def expected_proposals(message: NewView) -> dict[int, bytes]:
-    """O by its definition: from min-s to max-s the digest of highest view, else null."""
+    """Return O by its definition: from min-s to max-s the digest of highest view, else null."""
     low = max((change.stable for change in message.view_changes), default=0)
     best: dict[int, tuple[int, bytes]] = {}
     for change in message.view_changes:
@@ -371,7 +371,7 @@ class ProgressAccount:
                          if name not in scenario.faulty}
 
     def progressed(self, name: str, view: int, application: AppendLog | None) -> None:
-        """``name`` made a step."""
+        """Count what ``name`` has executed after a step."""
         self.views[name] = view
         if name not in self._missing or application is None:
             return
@@ -391,7 +391,7 @@ class ProgressAccount:
         return True
 
     def unmet(self) -> list[str]:
-        """What is missing, one sentence per replica or client."""
+        """Return what is missing, one sentence per replica or client."""
         sentences = [f"replica {name} has not executed {_listed(missing)}"
                      for name, missing in self._missing.items() if missing]
         for client in self._clients.values():
@@ -408,7 +408,7 @@ def _owed(clients: Mapping[str, SimulatedClient]) -> set[tuple[str, int]]:
 
 
 def _last_instant(scenario: Scenario) -> float:
-    """When the last fault begins or ends, in ms; what lasts to the end does not count."""
+    """Return when the last fault begins or ends, in ms; what lasts to the end does not count."""
     healed = FOREVER if scenario.heal_at_ms is None else scenario.heal_at_ms
     instants: list[float] = [0.0 if scenario.heal_at_ms is None else scenario.heal_at_ms]
     for windows in (scenario.silent, scenario.partitions, scenario.drop, scenario.slow,

@@ -56,7 +56,7 @@ class LocalState:
 
 @dataclass(slots=True)
 class Exploration:
-    """What an exploration came to.
+    """The result of an exploration.
 
     Attributes:
         depth: every order of up to so many actions was tried.
@@ -194,7 +194,7 @@ class Explorer:
     # --- one replica
 
     def _local_step(self, position: int, place: int, what: int) -> tuple[int, int]:
-        """(the place after, the mask of what was sent), computed at most once."""
+        """Return (the place after, the mask of what was sent), computed at most once."""
         key = (position, place, what)
         if key not in self._steps:
             local = self._states[position][place]
@@ -237,7 +237,7 @@ class Explorer:
         return known[print_of], sent
 
     def _put(self, to: int, data: bytes) -> int:
-        """The mask bit of a letter; letters to Byzantine replicas and STATUS are not written."""
+        """Return a letter's mask bit; letters to Byzantine replicas and STATUS are not written."""
         if to not in self._correct or isinstance(decode_message(data), Status):
             return 0
         letter = self._letters.setdefault((to, data), len(self._post))
@@ -248,7 +248,7 @@ class Explorer:
     # --- the beginning
 
     def _begin(self) -> State:
-        """All replicas have the request; the Byzantine ones have told all their stories."""
+        """Give all replicas the request, and let the Byzantine ones tell all their stories."""
         body = Request(CLIENT, self._client.public_key, 1, b"a", b"")
         request = signed(body, INSTANCE, HashSigning(self._client.public_key))
         places = []
@@ -269,7 +269,7 @@ class Explorer:
         return tuple(places), post, 0
 
     def _stories(self, request: Request) -> Iterator[Message]:
-        """What every Byzantine replica sends to every correct one."""
+        """Yield what every Byzantine replica sends to every correct one."""
         application = AppendLog(INSTANCE, {CLIENT: self._client.public_key},
                                 HashSigning(self._client.public_key))
         for nonce in (0, 1):

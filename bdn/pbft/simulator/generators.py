@@ -9,7 +9,9 @@
   sends small mutations of its messages, or nothing, to some of the others.
 - *random*: any rule of the scenario file, with at most f Byzantine replicas.
 
-All heal, and the run must then end: limits are part of each scenario. A scenario here is the plain
+In all of them up to f replicas also keep a few habits of lying to the end of the run, and requests
+come after the network has healed, so that progress is demanded while they lie. All scenarios heal,
+and the run must then end: limits are part of each. A scenario here is the plain
 object of a scenario file, so that what a search finds can be written down and replayed.
 """
 
@@ -69,13 +71,13 @@ LIES: dict[str, tuple[str, ...]] = {
 
 
 def _limits(replicas: int, heal_at_ms: int) -> Plain:
-    """When faults end, and the bound within which all must be done then (docs/simulator.md)."""
+    """Return when the network heals, and when all must be done (docs/simulator.md)."""
     bound = LONGEST_TIMER_MS * (2 ** (fault_bound(replicas) + 2) - 1) + 2000
     return {"heal_at_ms": heal_at_ms, "limit_ms": heal_at_ms + bound}
 
 
 def _requests_after(heal_at_ms: int) -> list[Plain]:
-    """Requests of a healed network: progress is demanded while the liars still lie.
+    """Return requests of a healed network: progress is demanded while the liars still lie.
 
     They come from several clients at a time, and lead across three checkpoints.
     """
@@ -84,7 +86,7 @@ def _requests_after(heal_at_ms: int) -> list[Plain]:
 
 
 def _lie_to_the_end(rng: Randomness, scenario: Plain, liar: str, names: list[str]) -> None:
-    """One to three habits that ``liar`` keeps for ever: to change, withhold or delay messages."""
+    """Give ``liar`` one to three habits for ever: to change, withhold or delay messages."""
     others = [name for name in names if name.rstrip("'") != liar.rstrip("'")]
     for _ in range(1 + rng.below(3)):
         kind = list(LIES)[rng.below(len(LIES))]
@@ -102,7 +104,7 @@ def _lie_to_the_end(rng: Randomness, scenario: Plain, liar: str, names: list[str
 
 
 def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
-    """The ``index``-th Twins scenario; for four replicas the numbering is exhaustive."""
+    """Return the ``index``-th Twins scenario; for four replicas the numbering is exhaustive."""
     names = [str(i) for i in range(replicas)]
     if replicas == 4:
         place, rest = divmod(index % TWINS_TOTAL, SPLITS**ROUNDS)
@@ -138,7 +140,7 @@ def twins_scenario(replicas: int, seed: int, index: int) -> Plain:
 
 
 def byzzfuzz_scenario(replicas: int, seed: int, index: int) -> Plain:
-    """At most two rounds with a split, at most two with a lying replica (d ≤ 2, c ≤ 2)."""
+    """Return at most two rounds with a split and at most two with a liar (d ≤ 2, c ≤ 2)."""
     rng = SeededRandomness(seed).substream(f"byzzfuzz {replicas} {index}")
     names = [str(i) for i in range(replicas)]
     liar = names[rng.below(replicas)]
@@ -202,7 +204,7 @@ def random_scenario(replicas: int, seed: int, index: int) -> Plain:
 
 
 def _lie(rng: Randomness, scenario: Plain, liar: str, names: list[str]) -> None:
-    """One Byzantine habit for ``liar``."""
+    """Let ``liar`` equivocate, or change a few messages, and give it lasting habits."""
     others = [name for name in names if name != liar]
     if rng.below(2):
         cut = 1 + rng.below(len(others) - 1)
@@ -219,7 +221,7 @@ def _lie(rng: Randomness, scenario: Plain, liar: str, names: list[str]) -> None:
 
 
 def _disturb(rng: Randomness, scenario: Plain, names: list[str], nodes: list[str]) -> None:
-    """One fault of the network, or a replica that loses patience."""
+    """Add a fault of the network, or a replica that loses patience."""
     start = rng.below(600)
     window = {"from_ms": start, "to_ms": start + 1 + rng.below(400)}
     some = _sample(rng, names, 1 + rng.below(2))
@@ -256,7 +258,7 @@ def _request(client: str, timestamp: int, at_ms: int, operation: str) -> Plain:
 
 
 def _sample(rng: Randomness, items: list[Any], count: int) -> list[Any]:
-    """``count`` different ``items`` in random order."""
+    """Return ``count`` different ``items`` in random order."""
     rest, chosen = list(items), []
     for _ in range(count):
         chosen.append(rest.pop(rng.below(len(rest))))

@@ -45,12 +45,12 @@ class Delivery:
 
 
 def link_key(seed: int, source: str, target: str) -> bytes:
-    """What every fate on one link is drawn from; a `transcript`, so no two links share it."""
+    """Return what a link's deliveries are drawn from; a `transcript`, so no two links share it."""
     return transcript("bdn/simulator/fate", str(seed).encode(), source.encode(), target.encode())
 
 
 def draw_delivery(network: NetworkRule, key: bytes, k: int) -> Delivery:
-    """The fate of the ``k``-th message ever sent on the link of ``key`` (`link_key`)."""
+    """Return what happens to the ``k``-th message ever sent on the link of ``key`` (`link_key`)."""
     drawn = hashlib.sha256(key + k.to_bytes(8, "big")).digest()
     loss, duplicate, first, second = _DRAWS.unpack(drawn)
     low, high = micros(network.delay_ms[0]), micros(network.delay_ms[1])
@@ -60,7 +60,7 @@ def draw_delivery(network: NetworkRule, key: bytes, k: int) -> Delivery:
 
 
 def _chance(drawn: int) -> float:
-    """A 64-bit draw as a number in [0, 1)."""
+    """Return a 64-bit draw as a number in [0, 1)."""
     return (drawn >> 11) / (1 << 53)
 
 
@@ -82,7 +82,7 @@ class NetworkFaults:
         return self._heal is not None and now >= self._heal
 
     def cut(self, now: int, source: str, target: str, seen: MessageSummary) -> str:
-        """Why the message does not reach the wire: ``silent``, ``partition``, ``drop`` or ""."""
+        """Return why the message is not sent: ``silent``, ``partition`` or ``drop``; "" if it is."""
         for silent in self._scenario.silent:
             if (silent.replica == source and _within(now, silent.from_ms, silent.to_ms)
                     and self._lasts((source,), now)):
@@ -96,13 +96,13 @@ class NetworkFaults:
         return ""
 
     def slowed(self, now: int, source: str, target: str, seen: MessageSummary) -> int:
-        """Virtual µs that the rules add to the message's delay."""
+        """Return the virtual µs that the rules add to the message's delay."""
         found = self.striking("slow", self._scenario.slow, now, source, target, seen)
         return sum(micros(self._scenario.slow[i].add_ms) for i in found)
 
     def striking(self, key: str, rules: Sequence[Match], now: int, source: str, target: str,
                  seen: MessageSummary) -> list[int]:
-        """The indices of the ``rules`` that take this message; each counts it once per link."""
+        """Return the indices of the ``rules`` that take this message; each counts it per link."""
         found = [i for i, rule in enumerate(rules)
                  if self.ready(key, i, rule, now, source, target, seen)]
         for i in found:
@@ -152,7 +152,7 @@ class NetworkFaults:
 
 
 def _within(now: int, from_ms: float, to_ms: float) -> bool:
-    """from ≤ now < to."""
+    """Whether from ≤ now < to."""
     return micros(from_ms) <= now and (to_ms == FOREVER or now < micros(to_ms))
 
 
@@ -201,12 +201,12 @@ class SimulatedNetwork:
 
     @property
     def messages(self) -> int:
-        """How many messages were put on a link so far."""
+        """Return how many messages were put on a link so far."""
         return sum(self._sent.values())
 
     def spread(self, now: int, source: str, targets: Sequence[str], data: bytes,
                message: Message) -> None:
-        """``source`` sends one message to each of ``targets``; liars lie to each separately."""
+        """Send one message to each of ``targets``; liars lie to each separately."""
         seen = summarize(message)
         for target in targets:
             if self._tell is None:
@@ -236,7 +236,7 @@ class SimulatedNetwork:
 
     def _transmit(self, now: int, source: str, target: str, data: bytes, seen: MessageSummary,
                   how: str = "") -> None:
-        """One message on one link meets its fate."""
+        """Send one message on one link: it is cut, delayed, or delivered, perhaps twice."""
         link = (source, target)
         k = self._sent[link]
         self._sent[link] += 1

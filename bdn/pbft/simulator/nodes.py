@@ -47,7 +47,7 @@ class WatchedLog(AppendLog):
         return self.variant(payload, self.nonce)
 
     def variant(self, payload: bytes, number: int) -> bytes:
-        """Another valid payload with the same requests; one for each ``number`` above 0."""
+        """Return another valid payload with the same requests; one for each ``number`` above 0."""
         nonce: int = decode(payload)[0]
         return self.payload_of(list(self._batch(payload).values()), nonce + number)
 
@@ -92,7 +92,7 @@ class BranchCounter:
 
 
 def make_identities(scenario: Scenario) -> dict[str, Identity]:
-    """One identity a replica and client, the same ones for every scenario: names make the keys."""
+    """Return an identity per replica and client; names make the keys, so runs share them."""
     keys = SeededRandomness(b"bdn simulate")
     names = (*map(str, range(scenario.replicas)), *(f"client {c}" for c in scenario.clients))
     return {name: _identity(keys, name) for name in names}
@@ -116,7 +116,7 @@ def make_signings(identities: Mapping[str, Identity], real: bool) -> dict[str, S
 
 @dataclass(slots=True)
 class SimulatedClient:
-    """What one client of the scenario still wants, in order of time.
+    """The requests of one client that are still to be sent or answered, in order of time.
 
     Attributes:
         name: the client.
@@ -137,7 +137,7 @@ class SimulatedClient:
 
 
 def make_clients(scenario: Scenario) -> dict[str, SimulatedClient]:
-    """Every client's requests; a timestamp left out is one above the client's highest."""
+    """Return every client's requests; a timestamp left out is one above the client's highest."""
     queues = {}
     for client in scenario.clients:
         rules = sorted((rule for rule in scenario.requests if rule.client == client),

@@ -31,7 +31,7 @@ class MessageSummary:
 
 
 def summarize(message: Message) -> MessageSummary:
-    """What an observer of the wire sees of ``message``."""
+    """Return what an observer of the wire sees of ``message``."""
     if isinstance(message, (Request, Reply)):
         about = f"{message.client}/{message.timestamp}"
     else:
@@ -41,7 +41,7 @@ def summarize(message: Message) -> MessageSummary:
 
 
 def label(seen: MessageSummary) -> str:
-    """A message in a few words: ``PREPARE v0 n1 4f2a``."""
+    """Return a message in a few words: ``PREPARE v0 n1 4f2a``."""
     parts = [seen.type]
     if seen.view is not None:
         parts.append(f"v{seen.view}")
@@ -119,7 +119,7 @@ QUIET = ("is past", "is over", "has asked for", "outside the window")
 
 
 def describe_event(name: str, details: dict[str, Any]) -> str:
-    """The words for an event of the trace, or "" where the arrows say enough."""
+    """Return the words for an event of the trace, or "" where the arrows say enough."""
     if name == "rejected" and any(words in details["reason"] for words in QUIET):
         return ""
     return WORDS.get(name, "").format(**details)
@@ -135,7 +135,7 @@ STATUS = "STATUS"
 
 def render_transcript(record: RunRecord, replicas: Sequence[str], clients: Sequence[str],
                       title: str = "", status: bool = False) -> str:
-    """The text of a run.
+    """Return the text of a run.
 
     Args:
         record: what happened.
@@ -197,7 +197,7 @@ def _arrows(group: Sequence[Transmission | LocalEvent],
 
 
 def _line(at: int, marks: dict[int, str], lanes: int, words: str) -> str:
-    """One line: the time, the lanes with their marks joined by an arrow's shaft, the words."""
+    """Return the time, the lanes with their marks joined by an arrow's shaft, and the words."""
     low, high = min(marks), max(marks)
     cells = []
     for lane in range(lanes):

@@ -23,7 +23,7 @@ MICROS = 1000
 
 
 def micros(milliseconds: float) -> int:
-    """Virtual microseconds."""
+    """Return virtual microseconds."""
     return round(milliseconds * MICROS)
 
 
@@ -46,7 +46,7 @@ class Key:
 
 
 def integer(low: int, high: int) -> Check:
-    """A whole number in [low, high]; JSON's ``true`` and ``1.0`` are none."""
+    """Accept a whole number in [low, high]; JSON's ``true`` and ``1.0`` are none."""
 
     def check(value: Any, where: str) -> int:
         if type(value) is not int or not low <= value <= high:
@@ -58,7 +58,7 @@ def integer(low: int, high: int) -> Check:
 
 
 def number(low: float, high: float) -> Check:
-    """A finite number in [low, high], whole or not."""
+    """Accept a finite number in [low, high], whole or not."""
 
     def check(value: Any, where: str) -> int | float:
         if type(value) not in (int, float) or not (math.isfinite(value) and low <= value <= high):
@@ -70,7 +70,7 @@ def number(low: float, high: float) -> Check:
 
 
 def text(limit: int = 200) -> Check:
-    """Text of 1 to ``limit`` characters."""
+    """Accept text of 1 to ``limit`` characters."""
 
     def check(value: Any, where: str) -> str:
         if type(value) is not str or not 1 <= len(value) <= limit:
@@ -81,14 +81,14 @@ def text(limit: int = 200) -> Check:
 
 
 def flag(value: Any, where: str) -> bool:
-    """``true`` or ``false``."""
+    """Accept ``true`` or ``false``."""
     if type(value) is not bool:
         raise ScenarioError(f"{where}: {_shown(value)} is neither true nor false")
     return value
 
 
 def one_of(*choices: str) -> Check:
-    """One of the given words."""
+    """Accept one of the given words."""
 
     def check(value: Any, where: str) -> str:
         if type(value) is not str or value not in choices:
@@ -99,7 +99,7 @@ def one_of(*choices: str) -> Check:
 
 
 def listed(item: Check, limit: int = 10_000) -> Check:
-    """An array of at most ``limit`` items that each pass ``item``; becomes a tuple."""
+    """Accept an array of at most ``limit`` items that each pass ``item``, as a tuple."""
 
     def check(value: Any, where: str) -> tuple[Any, ...]:
         if type(value) is not list:
@@ -112,7 +112,7 @@ def listed(item: Check, limit: int = 10_000) -> Check:
 
 
 def interval(item: Check) -> Check:
-    """An array ``[low, high]`` with low ≤ high."""
+    """Accept an array ``[low, high]`` with low ≤ high."""
 
     def check(value: Any, where: str) -> tuple[Any, Any]:
         if type(value) is not list or len(value) != 2:
@@ -126,7 +126,7 @@ def interval(item: Check) -> Check:
 
 
 def names(value: Any, where: str) -> tuple[str, ...]:
-    """An array of names, or one name alone; becomes a tuple without repetitions."""
+    """Accept an array of names, or one name alone, as a tuple without repetitions."""
     if type(value) is str:
         return (value,)
     found: tuple[str, ...] = listed(text())(value, where)
@@ -139,7 +139,7 @@ def names(value: Any, where: str) -> tuple[str, ...]:
 
 
 def section(cls: type, keys: Mapping[str, Key]) -> Check:
-    """An object with some of ``keys`` and no other, as an instance of the dataclass ``cls``.
+    """Accept an object with some of ``keys`` and no other, as an instance of ``cls``.
 
     A key is required when its attribute has no default.
     """
@@ -165,7 +165,7 @@ def section(cls: type, keys: Mapping[str, Key]) -> Check:
 
 
 def read_json(data: str) -> Any:
-    """The value of a JSON text; duplicate keys and NaN are refused. Raises `ScenarioError`."""
+    """Return the value of a JSON text; raise `ScenarioError` for duplicate keys and NaN, too."""
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(found)
@@ -188,7 +188,7 @@ def read_json(data: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """``value`` as JSON, cut to one short line."""
+    """Return ``value`` as JSON, cut to one short line."""
     shown = json.dumps(value, ensure_ascii=False)
     if not shown.isprintable():
         shown = json.dumps(value)
@@ -354,12 +354,12 @@ class Scenario:
 
     @property
     def clients(self) -> tuple[str, ...]:
-        """Clients, in the order in which the file first names them."""
+        """Return the clients, in the order in which the file first names them."""
         return tuple(dict.fromkeys(request.client for request in self.requests))
 
     @property
     def byzantine(self) -> frozenset[str]:
-        """Whoever equivocates, mutates with ``resign``, has a twin or restarts with amnesia.
+        """Return who equivocates, mutates with ``resign``, has a twin or restarts with amnesia.
 
         A rule that mutates *every* sender's messages and signs them again makes all Byzantine.
         """
@@ -377,7 +377,7 @@ class Scenario:
 
     @property
     def faulty(self) -> frozenset[str]:
-        """The replicas whose faults last: Byzantine, crashed for good, or silent for good."""
+        """Return the replicas whose faults last: Byzantine, or crashed or silent for good."""
         return self.byzantine | {rule.replica for rule in self.silent if rule.to_ms == FOREVER} | {
             rule.replica for rule in self.crash if rule.restart_ms is None}
 
@@ -471,7 +471,7 @@ def _check_bounds(scenario: Scenario) -> None:
 
 
 def _check_names(scenario: Scenario) -> None:
-    """Every name must be a node's."""
+    """Raise `ScenarioError` unless every name is a node's."""
     originals = set(map(str, range(scenario.replicas)))
     _known("twins", scenario.twins, originals, "replica")
     if len(set(scenario.twins)) != len(scenario.twins):

@@ -24,7 +24,7 @@ from bdn.pbft.simulator.world import SimulationResult, World
 
 @dataclass(slots=True)
 class SearchResult:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         runs: scenarios that were run.
@@ -49,7 +49,7 @@ class SearchResult:
 
 
 def run_quickly(scenario: Plain) -> SimulationResult:
-    """One run without a record and without Ed25519, ended by the first violation."""
+    """Run once without a record and without Ed25519; the first violation ends the run."""
     return World(parse_scenario(scenario), real_signatures=False, keep_record=False,
                  stop_at_violation=True).run()
 
@@ -111,14 +111,14 @@ MOST_RUNS = 600
 
 
 def failure_of(outcome: SimulationResult) -> str:
-    """What kind of failure an outcome is: the first broken rule, ``live``, or "" for none."""
+    """Return the kind of a failure: the first broken rule, ``live``, or "" for none."""
     if outcome.violations:
         return outcome.violations[0].split(":")[0]
     return "" if outcome.live else "live"
 
 
 def shrink(scenario: Plain, fails: Callable[[Plain], bool], runs: int = MOST_RUNS) -> Plain:
-    """A scenario no larger than ``scenario`` for which ``fails`` still holds.
+    """Return a scenario no larger than ``scenario`` for which ``fails`` still holds.
 
     Args:
         scenario: the plain object of a scenario file, for which ``fails`` holds.
@@ -147,7 +147,7 @@ def _still_fails(candidate: Plain, fails: Callable[[Plain], bool]) -> bool:
 
 
 def _smaller(scenario: Plain) -> Iterator[Plain]:
-    """Candidates, the boldest cuts first."""
+    """Yield candidates, the boldest cuts first."""
     for key in RULES:
         if key != "requests" and scenario.get(key):
             yield _without(scenario, key)
@@ -165,7 +165,7 @@ def _smaller(scenario: Plain) -> Iterator[Plain]:
 
 
 def _smaller_rules(scenario: Plain, key: str, i: int, rule: dict[str, Any]) -> Iterator[Plain]:
-    """``rule`` with one member fewer in one of its lists."""
+    """Yield the scenario with one member fewer in one list of ``rule``."""
     for name in ("from", "to"):
         members = rule.get(name)
         if not isinstance(members, list) or len(members) < 2:
@@ -181,7 +181,7 @@ def _without(scenario: Plain, key: str) -> Plain:
 
 
 def to_json(scenario: Plain) -> str:
-    """The scenario as the text of a file, empty sections left out."""
+    """Return the scenario as the text of a file, empty sections left out."""
     kept = {key: value for key, value in scenario.items()
             if value not in ([], {}) or key == "requests"}
     lines = []

@@ -132,7 +132,7 @@ class World:
     # --- the run
 
     def run(self) -> SimulationResult:
-        """Let everything happen; the outcome."""
+        """Let everything happen, and return the result."""
         for node in self._nodes.values():
             self._at(0, self._boot, node)
         for client in self._clients.values():
@@ -184,7 +184,7 @@ class World:
         heapq.heappush(self._queue, (at, self._scheduled, act, arguments))
 
     def _schedule_faults(self) -> None:
-        """The rules that strike at an instant; healing calls off those of replicas not faulty."""
+        """Schedule what strikes at an instant; healing calls it off for replicas not faulty."""
         heal = FOREVER if self._scenario.heal_at_ms is None else self._scenario.heal_at_ms
         faulty = self._scenario.faulty
         for suspect in self._scenario.suspect:
@@ -208,7 +208,7 @@ class World:
         return WatchedLog(INSTANCE, keys, self._signings["0"], self._cluster.batch_size)
 
     def _boot(self, node: SimulatedReplica) -> None:
-        """A fresh process on what the disk holds."""
+        """Start a fresh process on what the disk holds."""
         node.life += 1
         node.timers.clear()
         application = node.application = self._new_application()
@@ -327,7 +327,7 @@ class World:
                       self._scenario.request_timeout_ms)
 
     def _ask(self, client: SimulatedClient) -> None:
-        """The client's next request, when its time has come and none is outstanding."""
+        """Send the client's next request, if its time has come and none is outstanding."""
         if client.current is not None or not client.waiting:
             return
         if micros(client.waiting[0].at_ms) > self.now:
@@ -338,7 +338,7 @@ class World:
         self._client_effects(client, effects, rule)
 
     def _ask_again(self, rule: RequestRule) -> None:
-        """A request whose timestamp was used or passed already, signed by hand."""
+        """Send a request whose timestamp was used or passed already, signed by hand."""
         operation = self._asked(rule)
         name = f"client {rule.client}"
         bare = Request(rule.client, self._identities[name].public_key, rule.timestamp or 0,
@@ -348,7 +348,7 @@ class World:
                            encode_message(request), request)
 
     def _first(self, rule: RequestRule | None) -> tuple[str, ...]:
-        """Whom a client asks: whom the rule names, or everybody (Rule 9)."""
+        """Return whom a client asks: whom the rule names, or everybody (Rule 9)."""
         return tuple(self._nodes) if rule is None or rule.to is None else rule.to
 
     def _asked(self, rule: RequestRule) -> bytes:
@@ -412,7 +412,7 @@ class World:
 
 
 def make_cluster(scenario: Scenario, identities: dict[str, Any]) -> Cluster:
-    """The cluster that the scenario describes."""
+    """Return the cluster that the scenario describes."""
     return Cluster(
         INSTANCE, tuple(identities[str(i)].public_key for i in range(scenario.replicas)),
         checkpoint_interval=scenario.checkpoint_interval, window=scenario.window,
