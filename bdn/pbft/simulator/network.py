@@ -82,7 +82,7 @@ class NetworkFaults:
         return self._heal is not None and now >= self._heal
 
     def cut(self, now: int, source: str, target: str, seen: MessageSummary) -> str:
-        """Return why the message is not sent: ``silent``, ``partition`` or ``drop``; "" if it is."""
+        """Return why the message is not sent (``silent``, ``partition``, ``drop``); "" if it is."""
         for silent in self._scenario.silent:
             if (silent.replica == source and _within(now, silent.from_ms, silent.to_ms)
                     and self._lasts((source,), now)):
