@@ -9,7 +9,13 @@ import pytest
 
 import bdn.pbft.simulator
 from bdn.pbft.core import BRANCHES
-from bdn.pbft.simulator import SimulationResult, parse_scenario, read_scenario, render_transcript, simulate
+from bdn.pbft.simulator import (
+    SimulationResult,
+    parse_scenario,
+    read_scenario,
+    render_transcript,
+    simulate,
+)
 from bdn.pbft.simulator.generators import GENERATORS
 from bdn.pbft.simulator.record import Transmission
 from bdn.pbft.simulator.search import run_quickly
