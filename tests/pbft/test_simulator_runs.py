@@ -68,6 +68,13 @@ def test_f_successive_crashed_primaries_are_replaced(replicas: int) -> None:
     assert all(outcome.views[str(i)] == f for i in range(f, replicas))
 
 
+def test_a_hundred_replicas_replace_a_dead_primary() -> None:
+    """n = 100, f = 33: 67 VIEW-CHANGEs begin view 1, and everybody executes."""
+    outcome = run_quickly({"replicas": 100, "requests": ONE, "crash": [{"replica": "0"}]})
+    assert (outcome.safe, outcome.live) == (True, True), (outcome.violations, outcome.unmet)
+    assert {outcome.views[str(i)] for i in range(1, 100)} == {1}
+
+
 @pytest.mark.parametrize("replicas", [4, 7])
 def test_f_successive_silent_primaries_are_replaced_within_the_bound(replicas: int) -> None:
     """After f silent primaries: executed before the request's and f views' doubled timeouts."""
