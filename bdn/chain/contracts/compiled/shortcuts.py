@@ -1,12 +1,13 @@
-"""Direct ways through the commonest operations, for operands on which no dynamic gas is due.
+"""Direct ways through the commonest operations, for the commonest operands.
 
 A shortcut takes the closures of its operands and returns one closure. When the operands are small
 integers (magnitude below 2^63), short keys or single items, `operations` would charge nothing and
-refuse nothing, so the closure applies Python's own operator. In every other case it calls the
-operation that the walker calls, with the same operands. Charges and failures are therefore equal by
-construction, which the differential test checks.
+refuse nothing, so the closure applies Python's own operator; three shortcuts for bytes charge for
+the new ones themselves. In every other case the closure calls the operation that the walker calls,
+with the same operands. The differential test checks that charges and failures are equal.
 
-They are the only place where the two engines differ in more than dispatch.
+Shortcuts are the only place where the two engines differ in more than dispatch. Without them the
+workloads of ``benchmarks/contracts.py`` take 2.0 to 2.7 times as long.
 """
 
 import operator
