@@ -154,7 +154,7 @@ def f(n: int) -> list:
     assert receipt.gas_used == PINNED
 
 
-PINNED = 9778
+PINNED = 9791
 
 
 # --- what gas pays for --------------------------------------------------------------------------

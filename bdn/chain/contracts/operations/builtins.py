@@ -116,7 +116,7 @@ def _int(m: GasMeter, args: Sequence[Any]) -> int:
         raise CallFailure("digits")
     if len(digits) > MAX_DIGITS:
         raise CallFailure("too-many-digits", "int", MAX_DIGITS)
-    charge(m, (len(digits) >> 3) * (len(digits) >> 5))
+    charge(m, (len(digits) >> 3) * (len(digits) >> 5) >> 1)
     return sizes.keep(m, int(value))
 
 
@@ -129,7 +129,7 @@ def _str(m: GasMeter, args: Sequence[Any]) -> str:
         return "True" if value else "False"
     if abs(value) >= _TOO_LONG:
         raise CallFailure("too-many-digits", "str", MAX_DIGITS)
-    charge(m, sizes.words(value) * (1 + sizes.words(value)) >> 1)
+    charge(m, sizes.words(value) * (1 + sizes.words(value)) >> 2)
     return str(value)
 
 

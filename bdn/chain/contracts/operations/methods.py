@@ -110,7 +110,7 @@ def _join(m: GasMeter, separator: Any, args: Sequence[Any]) -> Any:
     (items,) = args
     if type(items) is not list:
         raise CallFailure("takes", "join", "list", kind_of(items))
-    charge(m, m.table.element * len(items))
+    charge(m, m.table.item * len(items))
     _same(separator, *items)
     length = sum(map(len, items)) + len(separator) * max(0, len(items) - 1)
     ascii_only = sizes.is_ascii(separator) and all(map(sizes.is_ascii, items))

@@ -84,7 +84,7 @@ def power(m: GasMeter, a: Any, b: Any) -> int:
         return int(a) if b & 1 or a == 1 else int(b == 0 or a != 0)
     if (a.bit_length() - 1) * b >= MAX_INT_BITS:  # a lower bound of the result's bits, less one
         raise CallFailure("too-many-bits", MAX_INT_BITS)
-    charge(m, (a.bit_length() * b >> 6) ** 2 >> 3)
+    charge(m, (a.bit_length() * b >> 6) ** 2 >> 4)
     return keep(m, int(a**b))
 
 
