@@ -237,7 +237,7 @@ class AnothersCiphertexts:
         (replayed_nonce, "nonce 0 was used"),
         (outside_the_group, "ciphertext"),
         (AnothersCiphertexts(), "proof"),
-        (wrong_length, "ring bytes"),
+        (wrong_length, "leaves; this cipher"),
         (implausible_samples, "implausible"),
         (twice_the_samples, "sealed with weight 40"),
     ],
