@@ -33,7 +33,8 @@ TOPICS = (
           "1.1 to 2.1 and 5.8 to 8.1. The text gives no units, and both pairs for edge server and "
           "devices together."),
     Topic("table_one", "Table 1", "Qualitative; no numbers."),
-    Topic("accuracy"), Topic("sealing"), Topic("paillier"),
+    Topic("accuracy"), Topic("sealing"), Topic("norm_proof"), Topic("norm_bound"),
+    Topic("paillier"),
     Topic("contracts"), Topic("mining"),
     Topic("learning"), Topic("voc"), Topic("ledger"), Topic("pbft"),
     Topic("pbft_liveness"), Topic("ethereum"),

@@ -33,6 +33,7 @@ from bdn.chain import (
 from bdn.experiments import lab
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
+from bdn.experiments.lab.poison import SealUnscaled, forged
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.runner import StalledError
 from bdn.identity import Identity
@@ -60,7 +61,8 @@ ROLES = (
     "a quorum of edge servers", "one device", "t − 1 key holders", "t key holders",
     "all contributors but one", "edge servers and one device", "the dealer", "latecomer",
 )
-TINY = RunConfig(devices=4, threshold=2, epochs=1, iterations=2, batch_size=8, samples=20,
+TINY = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=1, iterations=2, batch_size=8,
+                 samples=20,
                  key_bits=512, deterministic=True, seed=3)
 
 
@@ -398,9 +400,20 @@ def overflow(run: Run, *phases: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize("cipher", ["ring-masked", "packed"])
+def test_a_device_beyond_the_norm_bound_is_named_and_the_epoch_goes_on(cipher: str) -> None:
+    """It boosts its update and forges a proof: the three others need not wait for the deadline."""
+    config = replace(TINY, cipher=cipher, samples=8, norm_bound=0.05)
+    made = forged(config, SealUnscaled())
+    assert made.named
+    assert "norm proof" in made.told
+    assert made.outcome.contributors[0] == ("device-1", "device-2", "device-3")
+    assert made.seconds < made.deadline
+
+
+@pytest.mark.parametrize("cipher", ["ring-masked", "packed"])
 def test_a_device_that_overflows_its_slots_costs_an_epoch_and_not_the_run(cipher: str) -> None:
     """All devices see it alike, from the plaintext; the next epoch trains from where w stood."""
-    with opened_run(replace(TINY, epochs=2, cipher=cipher)) as run:
+    with opened_run(replace(TINY, epochs=2, cipher=cipher, norm_bound=None)) as run:
         overflow(run, (1, WEIGHTS))
         started = run.devices[0].progress.w
         run.runner.run(run.is_over)
@@ -415,7 +428,7 @@ def test_a_device_that_overflows_its_slots_costs_an_epoch_and_not_the_run(cipher
 
 def test_whoever_spoils_every_sum_keeps_the_model_where_it_is() -> None:
     """The run ends in order, with w^(0), and says of each epoch that it was lost."""
-    with opened_run(replace(TINY, epochs=2)) as run:
+    with opened_run(replace(TINY, epochs=2, norm_bound=None)) as run:
         overflow(run, (1, WEIGHTS), (2, WEIGHTS), (2, LOSS))
         started = run.devices[0].progress.w
         history = run.complete()
@@ -429,7 +442,8 @@ def test_whoever_spoils_every_sum_keeps_the_model_where_it_is() -> None:
 
 def test_an_epoch_whose_gradient_is_spoiled_is_lost_and_the_next_is_not() -> None:
     """Rule svrg: without ∇F devices seal zeros, and F(w) is known all the same."""
-    with opened_run(replace(TINY, epochs=2, rule="svrg")) as run:
+    with opened_run(
+            replace(TINY, epochs=2, rule="svrg", gradient_norm_bound=None)) as run:
         overflow(run, (1, GRADIENT))
         run.runner.run(run.is_over)
         first, second, _ = run.devices[0].progress.history

@@ -110,7 +110,8 @@ def sentence(record: dict[str, Any]) -> str:
         case "new-view":
             return f"{record.get('node', '')}: view change to view {record.get('view')}"
         case "scaled":
-            return f"{record['node']}: update scaled by {record['factor']:.3g} to fit its clip"
+            return (f"{record['node']}: update scaled by {record['factor']:.3g} to fit its "
+                    f"{record['limit']}")
         case "refused" | "transaction-refused" | "failed" | "spoiled":
             return f"{record['node']}: {record['event']}: {record.get('reason', '')}"
     return ""

@@ -41,6 +41,8 @@ HELP = {
     "samples": "At most so many samples a device.",
     "pictures": "Held-out pictures on which boxes are judged (mAP), for data that have any.",
     "cipher": "How updates are sealed.",
+    "norm_bound": "What each device proves its update's norm to be at most; none: no proofs.",
+    "gradient_norm_bound": "The same for the gradients of svrg, or none.",
     "key_bits": "Bits of the Paillier modulus; below 2048 is a toy.",
     "key": "Who makes the key: a dealer, or the devices jointly.",
     "consensus": "PBFT, or proof of work as in the paper's section 5.",
@@ -55,6 +57,21 @@ CHOICES = {"rule": RULES, "split": SPLITS, "cipher": CIPHERS, "key": KEYS,
            "consensus": ("pbft", "pow")}
 
 
+class NormBoundOption(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks
+    """A positive number, or "none"."""
+
+    name = "NUMBER|none"
+
+    def convert(self, value: Any, _param: Any, _ctx: Any) -> float | None:
+        """Return the number, or None."""
+        if value is None or value == "none":
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{str(value)[:40]!r} is neither a number nor none")
+
+
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each field of `RunConfig` that has a line in `HELP`."""
     for field in reversed(dataclasses.fields(RunConfig)):
@@ -63,6 +80,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default = getattr(DEFAULTS, field.name)
         kind: Any = float if "float" in str(field.type) else (
             type(default) if default is not None else int)
+        if field.name.endswith("norm_bound"):
+            kind = NormBoundOption()
         if field.name in CHOICES:
             kind = click.Choice(CHOICES[field.name])
         command = click.option(

@@ -9,7 +9,7 @@ from typing import Any
 
 from bdn.chain import PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
-from bdn.nodes.settings import CIPHERS, RULES
+from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, NORM_BOUND, RULES
 
 SPLITS = ("iid", "size", "dirichlet", "class")
 KEYS = ("dealer", "joint")
@@ -38,6 +38,8 @@ class RunConfig:
         cipher: vector cipher, one of `bdn.nodes.settings.CIPHERS`.
         value_bits: bits of a fixed-point value.
         weight_clip, gradient_clip, loss_clip: largest |entry| that can be sealed.
+        norm_bound, gradient_norm_bound: what each device proves ‖δ_k‖₂ and its gradient's norm to
+            be at most. None for no bound and no proof; without a ``norm_bound`` there is neither.
         key_bits: |N|; below 2048 it is a toy.
         key: how the key is made, one of `KEYS`.
         consensus: "pbft" or "pow".
@@ -69,6 +71,8 @@ class RunConfig:
     weight_clip: float = 1.0
     gradient_clip: float = 1.0
     loss_clip: float = 16.0
+    norm_bound: float | None = NORM_BOUND
+    gradient_norm_bound: float | None = GRADIENT_NORM_BOUND
     key_bits: int = 2048
     key: str = "dealer"
     consensus: str = PBFT
@@ -163,6 +167,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
     "alpha": (1e-6, 1e6), "samples": (1, 10**12), "pictures": (0, 10**9), "value_bits": (2, 32),
     "weight_clip": (1e-12, 1e12), "gradient_clip": (1e-12, 1e12), "loss_clip": (1e-12, 1e12),
+    "norm_bound": (1e-12, 1e12), "gradient_norm_bound": (1e-12, 1e12),
     "key_bits": (256, 16_384), "confirmations": (0, 64), "seed": (-2**63, 2**63 - 1),
     "deadline_seconds": (0.001, 1e7), "minimum_contributors": (1, 1_000_000),
 }

@@ -109,4 +109,6 @@ def make_cipher(
         total_weight=settings.total_weight,
         contributors=settings.devices,
         seed=seed,
+        norm_bound=settings.bound_of(phase),
+        singles=0 if phase == GRADIENT else 1,
     )

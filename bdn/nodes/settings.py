@@ -17,6 +17,10 @@ GRADIENT, WEIGHTS, LOSS = "gradient", "weights", "loss"
 RULES = ("sgd", "svrg", "svrg-literal")
 CIPHERS = ("ring-masked", "packed")
 
+NORM_BOUND, GRADIENT_NORM_BOUND = 1.0, 10.0
+"""The default bounds on ‖δ_k‖₂ and on a gradient's norm, chosen from measurements
+(docs/norm-proof.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -47,6 +51,8 @@ class Settings:
         processing_reward: tokens a candidate block, paid by the treasury.
         confirmations: blocks on top that a device waits for under proof of work.
         difficulty: expected hashes of the first mined block.
+        norm_bound, gradient_norm_bound: B, the most that the 2-norm of δ_k and of a gradient may
+            be, as each sealed vector proves; 0 for no bound and no proof.
     """
 
     rule: str
@@ -75,6 +81,8 @@ class Settings:
     processing_reward: int
     confirmations: int
     difficulty: int
+    norm_bound: float = 0.0
+    gradient_norm_bound: float = 0.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -84,6 +92,8 @@ class Settings:
         _demand(self.rule in RULES, f"rule must be one of {', '.join(RULES)}, not {self.rule!r}")
         _demand(self.cipher in CIPHERS, f"cipher must be one of {', '.join(CIPHERS)}")
         _demand(self.iterations >= 1, "an epoch needs at least one local iteration")
+        _demand(min(self.norm_bound, self.gradient_norm_bound) >= 0,
+                "a norm bound must be positive, or 0 for none")
         _demand(self.epochs >= 1, "a run needs at least one epoch")
         _demand(self.step_size > 0, "the step size λ must be positive")
         _demand(self.batch_size >= 1, "a batch needs at least one sample")
@@ -99,6 +109,14 @@ class Settings:
     def phases(self) -> tuple[str, ...]:
         """The phases of one epoch, in order."""
         return (WEIGHTS,) if self.rule == "sgd" else (GRADIENT, WEIGHTS)
+
+    def bound_of(self, phase: str) -> float | None:
+        """Return the norm bound of a phase's vectors; None where nothing is proven.
+
+        A vector that holds nothing but a loss is proven to be within its clip where updates are
+        bounded.
+        """
+        return (self.gradient_norm_bound if phase == GRADIENT else self.norm_bound) or None
 
     def to_plain(self) -> dict[str, Any]:
         """As a map of integers and text, for genesis."""

@@ -20,7 +20,11 @@ KEPT_PARSED = 16
 """Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
 
 REMEMBERED = 4096
-"""Verified updates that a node remembers, so that a block is not verified anew at each step."""
+"""Verified updates that are remembered, so that a block is not verified anew at each step."""
+
+_VERIFIED: dict[tuple[Any, ...], None] = {}
+"""What was verified, by all that the verdict depends on: chain, terms, phase, device and record,
+whose root commits to every byte. The nodes of one process share it, as they share ciphers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,6 @@ class VectorHost:
         self.produced: dict[bytes, bytes] = {}
         self.staged: dict[bytes, bytes] = {}
         """Blobs by root of a request that is being checked: nothing refused is ever stored."""
-        self._verified: dict[tuple[Any, ...], None] = {}
         self._parsed: dict[bytes, SealedVector] = {}
         self._products: dict[tuple[Any, ...], tuple[bytes, int, int]] = {}
 
@@ -79,15 +82,15 @@ class VectorHost:
         self, terms: Sequence[bytes], epoch: int, phase: str, device: bytes, update: UpdateRecord
     ) -> None:
         """Algorithm 2, line 16. Raises a `PeerError` that says what is wrong with the update."""
-        name = (*terms, epoch, phase, device, update.root, update.samples)
-        if name in self._verified:
+        name = (self.ciphers.chain, *terms, epoch, phase, device, update)
+        if name in _VERIFIED:
             return
         cipher = self.ciphers.get(terms, epoch, phase)
         context = update_context(self.ciphers.chain, epoch, phase, device)
         cipher.verify(self._sealed(cipher, update), context, weight=update.samples)
-        if len(self._verified) >= REMEMBERED:
-            self._verified.clear()
-        self._verified[name] = None
+        while len(_VERIFIED) >= REMEMBERED:
+            del _VERIFIED[next(iter(_VERIFIED))]
+        _VERIFIED[name] = None
 
     def product(
         self, terms: Sequence[bytes], epoch: int, phase: str, updates: Sequence[UpdateRecord]
@@ -124,8 +127,12 @@ class _VerifyUpdate:
         self._host = host
 
     def price(self, args: Sequence[Value], table: GasTable) -> int:
-        update = UpdateRecord.read(_arguments(args, 5)[4])
-        return table.sealed + table.verified_byte * update.size
+        _terms, _epoch, phase, _device, value = _arguments(args, 5)
+        size = UpdateRecord.read(value).size
+        price = table.sealed + table.verified_byte * size
+        if self._host.ciphers.settings.bound_of(phase) is not None:
+            price += table.bounded + table.bounded_byte * size
+        return price
 
     def __call__(self, args: Sequence[Value]) -> Value:
         terms, epoch, phase, device, update = _arguments(args, 5)

@@ -1,6 +1,9 @@
 """What a run's own ledger shows of the paper's four promises (Table 1), counted block by block."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bdn.chain import AggregateTransaction, ShareTransaction, Store, UpdateTransaction
 from bdn.seal import Seal
@@ -59,3 +62,10 @@ def read_facts(store: Store) -> Facts:
         store.height(), tuple(sorted(views)), min(signers, default=0), len(updates), sum(updates),
         len(contributors), min(contributors, default=0), shares, transactions, failed,
     )
+
+
+def scaled_updates(history: Mapping[str, Any]) -> list[str]:
+    """A sentence for each limit to which devices scaled updates down before sealing them."""
+    counts = Counter(row.get("limit", "clip") for row in history["scaled"])
+    return [f"{count} updates were scaled down to fit their {limit}."
+            for limit, count in sorted(counts.items())]

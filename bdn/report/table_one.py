@@ -12,7 +12,7 @@ from html import escape
 from statistics import median
 from typing import Any
 
-from bdn.report.facts import Facts
+from bdn.report.facts import Facts, scaled_updates
 from bdn.report.plain import size_text
 from bdn.runfolder.findings import (
     BEYOND,
@@ -133,8 +133,7 @@ def _poison(history: History, facts: Facts) -> list[str]:
     if facts.failed:
         lines.append(f"{facts.failed} of {facts.transactions} transactions failed in their "
                      "contract and changed nothing.")
-    if history["scaled"]:
-        lines.append(f"{len(history['scaled'])} updates were scaled down to fit their clip.")
+    lines += scaled_updates(history)
     return lines
 
 

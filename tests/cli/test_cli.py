@@ -8,7 +8,8 @@ import pytest
 from bdn.cli import COMMANDS, invoke
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
-        "--samples", "20", "--key-bits", "512", "--batch-size", "8"]
+        "--samples", "20", "--key-bits", "512", "--batch-size", "8",
+        "--norm-bound", "none"]
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,8 @@ from bdn.errors import UsageError
 from bdn.experiments.machine import demand_open_files
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
-        "--samples", "20", "--key-bits", "512", "--batch-size", "8"]
+        "--samples", "20", "--key-bits", "512", "--batch-size", "8",
+        "--norm-bound", "none"]
 
 
 def bdn(*arguments: str, flags: tuple[str, ...] = (), setup: Callable[[], None] | None = None,

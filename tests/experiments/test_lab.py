@@ -41,7 +41,8 @@ def test_the_documented_experiments_are_all_there() -> None:
     assert {
         "crash-edge", "crash-primary", "crash-f", "crash-too-many", "lying-primary",
         "withholding-primary", "eavesdropper", "colluding-holders", "decryption-oracle",
-        "boosted-device", "label-flipped", "nan-update", "overflowing-device",
+        "boosted-device", "device-at-the-bound", "label-flipped", "nan-update",
+        "overflowing-device",
         "forged-transaction", "replayed-transaction", "wrong-share", "tampered-ledger",
         "edge-weights",
     } <= lab.EXPERIMENTS.keys()

@@ -399,7 +399,8 @@ def test_the_driver_sleeps_until_the_next_timer_and_no_longer() -> None:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[Assignment]]]:
     """(material, parts) of a run that is never started."""
     place = tmp_path_factory.mktemp("parts")
-    config = RunConfig(devices=4, threshold=2, key_holders=3, samples=20, key_bits=512, epochs=1)
+    config = RunConfig(norm_bound=None, devices=4, threshold=2, key_holders=3, samples=20,
+                       key_bits=512, epochs=1)
     folder = RunFolder.create(place / "run", config)
     with opened_processes(config, folder) as run:
         yield run.material, run.assignments([f"unix:{place}/{i}" for i in range(4)])

@@ -33,7 +33,8 @@ from bdn.runfolder import DRAFT, FILES, FORMAT, LEDGER, LOCK, MARKER, REPLACED
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-CONFIG = RunConfig(devices=3, threshold=2, epochs=2, iterations=2, samples=20, key_bits=512,
+CONFIG = RunConfig(norm_bound=None, devices=3, threshold=2, epochs=2, iterations=2,
+                   samples=20, key_bits=512,
                    batch_size=8)
 
 

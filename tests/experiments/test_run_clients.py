@@ -12,7 +12,8 @@ from bdn.experiments.participants import Participants
 from bdn.experiments.run import opened_run
 from bdn.learning import Evaluation, client_learner, flatten
 
-CONFIG = RunConfig(devices=3, threshold=2, epochs=4, iterations=20, step_size=0.5, batch_size=16,
+CONFIG = RunConfig(norm_bound=None, devices=3, threshold=2, epochs=4, iterations=20,
+                   step_size=0.5, batch_size=16,
                    key_bits=512, weight_clip=4.0, deterministic=True)
 DIMENSIONS, CLASSES = 4, 3
 

@@ -8,7 +8,8 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.run import opened_run
 from bdn.pbft.replica import Replica
 
-CONFIG = RunConfig(devices=4, threshold=2, epochs=3, iterations=1, batch_size=8, samples=12,
+CONFIG = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=3, iterations=1, batch_size=8,
+                 samples=12,
                    key_bits=512, deterministic=True, seed=5)
 
 

@@ -41,7 +41,8 @@ from bdn.nodes.messages import (
 )
 from bdn.trace import Recorder
 
-CONFIG = RunConfig(devices=4, threshold=2, epochs=1, iterations=1, batch_size=8, samples=12,
+CONFIG = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=1, iterations=1, batch_size=8,
+                 samples=12,
                    key_bits=512, deterministic=True, seed=5)
 
 SITES = (

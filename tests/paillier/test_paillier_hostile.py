@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bdn.encoding import encode_record
+from bdn.encoding import decode_record, encode_record
 from bdn.errors import BdnError
 from bdn.paillier import (
     Ciphertext,
@@ -27,6 +27,7 @@ from bdn.paillier import (
 )
 from bdn.paillier.batch import PlaintextProof
 from bdn.paillier.threshold import PartialVector, ShareProof
+from bdn.paillier.vector.cipher import SealingProof
 from bdn.randomness import SeededRandomness
 
 KEY, SHARES = deal(3, 2, 256, SeededRandomness(b"hostile"))
@@ -70,7 +71,10 @@ def decoders():
     yield "shares", vector.to_bytes(KEY), lambda b: threshold.verify_vector(
         KEY, [C.value], PartialVector.from_bytes(KEY, b))
     yield "stored share", lock_share(SHARES[0], "x", cost=1), lambda b: unlock_share(b, "x")
-    yield "plaintext proof", sealed("packed")[1].proof, PlaintextProof.from_bytes
+    proofs = sealed("packed")[1].proof
+    yield "sealing proof", proofs, lambda b: decode_record(SealingProof, b)
+    known = decode_record(SealingProof, proofs).plaintexts
+    yield "plaintext proof", known.to_bytes(), PlaintextProof.from_bytes
     for name in ("packed", "ring-masked"):
         cipher, item, total, part = sealed(name)
         weight = item.weight or 2

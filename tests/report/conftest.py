@@ -16,7 +16,7 @@ from bdn.experiments.run import opened_run
 
 TINY = {
     "devices": 4, "threshold": 2, "epochs": 2, "iterations": 3, "batch_size": 16, "samples": 40,
-    "key_bits": 512, "deterministic": True, "seed": 3,
+    "key_bits": 512, "deterministic": True, "seed": 3, "norm_bound": None,
 }  # fmt: skip
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

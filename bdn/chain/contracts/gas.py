@@ -55,6 +55,7 @@ class GasTable:
         inverse: an inverse modulo m, in products.
         sealed: one call of a host function on sealed updates, plus per byte of them:
         verified_byte, added_byte: to verify its proof, and to add it to the sum of Eq. (5).
+        bounded, bounded_byte: to verify a norm proof as well, per update and per byte of it.
     """
 
     version: int
@@ -87,6 +88,8 @@ class GasTable:
     sealed: int
     verified_byte: int
     added_byte: int
+    bounded: int
+    bounded_byte: int
 
 
 _VERSION_2 = GasTable(
@@ -106,7 +109,7 @@ _VERSION_2 = GasTable(
     pairs_per_gas=192, moved_per_gas=64, element=20, pair=26, character=20, copied=10, call=150,
     read=100, write=400, erase=200, written=8, decoded=8, event=100,
     sha256=60, sha256_block=4, signature=4000, modular=30, modular_divisor=12, inverse=4,
-    sealed=20_000, verified_byte=40, added_byte=60,
+    sealed=20_000, verified_byte=40, added_byte=60, bounded=6_000_000, bounded_byte=30,
 )
 
 TABLES: Mapping[int, GasTable] = {2: _VERSION_2}

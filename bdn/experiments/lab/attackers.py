@@ -6,9 +6,12 @@ has rewritten it. Consensus bears f liars; with all edge servers rewritten, thei
 sealed, and no device can tell from a seal that nobody checked them.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from gmpy2 import mpz
 
 from bdn.chain import (
     AggregateTransaction,
@@ -22,6 +25,7 @@ from bdn.chain import (
     sign_transaction,
 )
 from bdn.chain.contracts import compile_contract
+from bdn.encoding import encode_record
 from bdn.errors import BdnError
 from bdn.experiments.run import Run
 from bdn.experiments.setup import EdgeClasses
@@ -31,6 +35,10 @@ from bdn.nodes.events import Effect, Event, Node, Received, Send, Started
 from bdn.nodes.messages import Refusal, Submit, decode_message, encode_message
 from bdn.nodes.requests import decode_request, sign_request
 from bdn.nodes.vector_host import UpdateRecord
+from bdn.paillier.batch import prove_plaintexts
+from bdn.paillier.norm_proof.protocol import SQUARES, prove_integers
+from bdn.paillier.vector.cipher import SealingProof, VectorCipher
+from bdn.randomness import Randomness
 
 
 class Adversary:
@@ -50,6 +58,34 @@ class Adversary:
             return []
         return [changed for effect in self._node.step(event, now_ms)
                 for changed in self._change(effect)]
+
+
+def forging(cipher: VectorCipher) -> VectorCipher:
+    """A copy of ``cipher`` that attaches a norm proof to anything, as far as one can be made.
+
+    It commits to the projections that it has, cut to the lengths that a proof may show, and has no
+    squares to fill them up.
+    """
+    def prove(
+        ciphertexts: Sequence[mpz], plaintexts: Sequence[int], nonces: Sequence[int],
+        bound_to: bytes, stream: Randomness, statement: Any, hidden: Any,
+    ) -> bytes:
+        known = prove_plaintexts(
+            cipher.public_key, ciphertexts, plaintexts, nonces, bound_to, stream)
+        if statement is None:
+            return encode_record(SealingProof(known, None))
+        blocks = [
+            [mpz(value) >> max(0, value.bit_length() - block.bits) for value in values]
+            + [mpz(0)] * SQUARES
+            for block, values in zip(statement.blocks, statement.witness(hidden, nonces).blocks,
+                                     strict=True)
+        ]
+        forged = prove_integers(statement, blocks, nonces, stream)
+        return encode_record(SealingProof(known, forged))
+
+    forger = copy.copy(cipher)
+    forger._prove = prove  # type: ignore[method-assign]  # noqa: SLF001 - a client of its own
+    return forger
 
 
 @dataclass(slots=True)

@@ -33,11 +33,13 @@ REFUSALS = ("refused", "transaction-refused", "failed", "too-few", "rejected")
 def small_run(key_bits: int, **options: Any) -> RunConfig:
     """Four devices, an epoch and the closing loss phase: enough for every part to be real.
 
-    It repeats byte for byte, so that a model can be compared with that of an undisturbed run.
+    It repeats byte for byte, so that a model can be compared with that of an undisturbed run. The
+    norm proof is off, to save its time; the experiments about poisoning turn it on.
     """
     plain: dict[str, Any] = {
         "devices": 4, "threshold": 2, "epochs": 1, "iterations": 3, "batch_size": 16,
         "samples": 40, "key_bits": key_bits, "deterministic": True, "seed": 3,
+        "norm_bound": None,
     }  # fmt: skip
     return RunConfig(**{**plain, **options})
 

@@ -376,7 +376,7 @@ class Device:
             return []
         if sealed.scale < 1:
             self._trace.event("scaled", node=self.name, epoch=self.progress.epoch,
-                              factor=sealed.scale)
+                              factor=sealed.scale, limit=sealed.limit)
         samples = self._learner.sample_count
         measured_ms = max(1, round(local.seconds * 1000))
         local_ms = self._nominal_ms(samples) if self._nominal_ms is not None else measured_ms

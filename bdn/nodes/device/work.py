@@ -84,11 +84,13 @@ class SealedUpdate:
 
     Attributes:
         blob: the packed leaves.
-        scale: 1, or the factor below 1 by which the update was shrunk to fit its clip.
+        scale: 1, or the factor below 1 by which the update was shrunk to fit its limit.
+        limit: what it was shrunk to: "clip" or "norm bound"; "" where nothing was done.
     """
 
     blob: bytes
     scale: float
+    limit: str = ""
 
 
 def local_update(
@@ -140,14 +142,36 @@ def fit_to_clips(vector: Floats, clips: Floats, with_loss: bool) -> tuple[Floats
     return (np.append(shrunk, vector[-1]) if with_loss else shrunk), scale
 
 
+def fit_to_bound(
+    cipher: VectorCipher, vector: Floats, with_loss: bool
+) -> tuple[Floats, float]:
+    """``vector`` shrunk as a whole to the cipher's norm bound, and the factor (1 if it fits).
+
+    Rounding to levels may lengthen a vector by a little, so that the levels decide.
+    """
+    bound = cipher.bound
+    if bound is None or not bound.entries:
+        return vector, 1.0
+    scale, fitting = 1.0, vector
+    while (norm := bound.norm_of(cipher.quantise(fitting))) > bound.norm:
+        scale *= (1.0 - 2.0**-20) * bound.norm / norm
+        fitting = vector * scale
+        if with_loss:
+            fitting[-1] = vector[-1]
+    return fitting, scale
+
+
 def seal_update(
     cipher: VectorCipher, vector: Floats, clips: Floats, with_loss: bool, weight: int,
     context: bytes, rng: Randomness,
 ) -> SealedUpdate:
-    """Algorithm 2, line 8: E(δ_k), with the proof that its maker knows what is inside."""
-    fitting, scale = fit_to_clips(vector, clips, with_loss)
+    """Algorithm 2, line 8: E(δ_k), with the proofs that its maker knows what is inside, and
+    that it is within the norm bound."""
+    clipped, clip_scale = fit_to_clips(vector, clips, with_loss)
+    fitting, norm_scale = fit_to_bound(cipher, clipped, with_loss)
     sealed = cipher.seal(fitting, weight, rng=rng, context=context)
-    return SealedUpdate(pack_blob(sealed.leaves()), scale)
+    limit = "norm bound" if norm_scale < 1 else "clip" if clip_scale < 1 else ""
+    return SealedUpdate(pack_blob(sealed.leaves()), clip_scale * norm_scale, limit)
 
 
 def seal_local(

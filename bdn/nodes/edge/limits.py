@@ -65,11 +65,12 @@ def _key_bytes(modulus_bits: int, settings: Settings) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _sealed_form(settings: Settings, public_key: PublicKey, phase: str) -> tuple[int, int]:
-    """(ciphertexts, bytes beside them: ring part and heads of leaves) of a sealed vector."""
+    """(ciphertexts, bytes beside them: ring part, heads of leaves, proofs) of a sealed vector."""
     cipher = make_cipher(settings, public_key, phase, b"")
     rings = -(-cipher.ring_bytes // cipher.chunk_bytes) if cipher.chunk_bytes else 0
     leaves = cipher.ciphertext_count + rings + 1
-    return cipher.ciphertext_count, cipher.ring_bytes + leaves * LEAF_BYTES
+    rest = cipher.ring_bytes + leaves * LEAF_BYTES + cipher.most_proof_bytes
+    return cipher.ciphertext_count, rest
 
 
 def _proof_bytes(settings: Settings, width: int) -> int:

@@ -89,9 +89,13 @@ class NormBound:
         """Projections and single entries."""
         return (ROWS if self.entries else 0) + len(self.singles)
 
+    def norm_of(self, levels: Integers) -> float:
+        """Return the 2-norm of the entries that are bounded together."""
+        return math.sqrt(math.fsum((levels[: self.entries].astype(np.float64) ** 2).tolist()))
+
     def check(self, levels: Integers) -> None:
         """Raise `NormBoundError` unless signed ``levels`` (length,) keep within the bound."""
-        norm = math.sqrt(math.fsum((levels[: self.entries].astype(np.float64) ** 2).tolist()))
+        norm = self.norm_of(levels)
         if norm > self.norm:
             raise NormBoundError(
                 f"the update's norm is {norm:.6g} levels; at most {self.norm} can be proven"

@@ -6,17 +6,39 @@ A cipher fills in how levels become plaintexts (`seal_encoded`), how sealed vect
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
+import numpy as np
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
 from bdn.arguments import as_bytes, check_type
-from bdn.encoding import decode_record, digest, transcript
+from bdn.encoding import decode_record, digest, encode_record, transcript
 from bdn.errors import EncodingError, shown
-from bdn.paillier.batch import PlaintextProof, most_proof_bytes, verify_plaintexts
-from bdn.paillier.errors import ParameterError, SealedFormError, ShareError
+from bdn.paillier.batch import (
+    PlaintextProof,
+    most_proof_bytes,
+    prove_plaintexts,
+    verify_plaintexts,
+)
+from bdn.paillier.errors import (
+    NormBoundError,
+    NormProofError,
+    ParameterError,
+    SealedFormError,
+    ShareError,
+)
 from bdn.paillier.keys import PublicKey, pack_values, unpack_values
+from bdn.paillier.norm_proof import (
+    NormBound,
+    NormProof,
+    PackedStatement,
+    RingStatement,
+    Statement,
+)
+from bdn.paillier.norm_proof import prove as prove_norm
+from bdn.paillier.norm_proof import verify as verify_norm
 from bdn.paillier.threshold import (
     KeyShare,
     PartialVector,
@@ -38,8 +60,27 @@ ENTROPY_BYTES = 32
 COUNT_BYTES = 8
 """Bytes of a weight or another count in the last leaf."""
 
+SEALINGS = 40
+"""Attempts to seal a vector within its bound; all fail with a chance far below 2^−128."""
+
+NORM_PROOF_BYTES = 32
+"""At least the bytes of a response of a norm proof."""
+
 MIN_HONEST = 2
 """Honest contributors for which a sum hides its terms: with one, the others subtract their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealingProof:
+    """What a sealed vector proves: that its maker knows the plaintexts, and that it is short.
+
+    Attributes:
+        plaintexts: the proof of plaintext knowledge.
+        norm: the norm proof; None where there is no norm bound.
+    """
+
+    plaintexts: PlaintextProof
+    norm: NormProof | None
 
 
 class VectorCipher(ABC):
@@ -52,16 +93,20 @@ class VectorCipher(ABC):
             device enforces it, through the minimum of contributors, before it makes a share.
         public_key: the joint Paillier key.
         code: the fixed-point code.
+        bound: what every sealed vector is proven to keep within; None where nothing is.
     """
 
     name: ClassVar[str]
     applies_weight: ClassVar[Literal["contract", "device"]]
     min_honest: ClassVar[int] = MIN_HONEST
 
-    def __init__(self, public_key: PublicKey, code: FixedPoint) -> None:
+    def __init__(
+        self, public_key: PublicKey, code: FixedPoint, norm_bound: float | None, singles: int
+    ) -> None:
         check_type(public_key, PublicKey, "public_key")
         self.public_key = public_key
         self.code = code
+        self.bound = None if norm_bound is None else _bound_in_levels(code, norm_bound, singles)
         self.ciphertext_bytes = public_key.width
 
     @property
@@ -100,11 +145,21 @@ class VectorCipher(ABC):
 
         ``context`` names chain, epoch, phase and device; the proof holds for no other. ``rng``
         defaults to the operating system's source. Raises `OutOfRangeError` naming the worst entry
-        beyond its clip (nothing is ever clipped), `ParameterError` for a weight that cannot fit.
+        beyond its clip (nothing is ever clipped), `NormBoundError` for a vector beyond the norm
+        bound, `ParameterError` for a weight that cannot fit.
         """
         self.code.check_weight(weight)
         context = as_bytes(context, "context")
-        return self.seal_encoded(self.code.encode(vector), int(weight), rng, context)
+        levels = self.code.quantise(vector)
+        if self.bound is not None:
+            self.bound.check(levels)
+        source = as_randomness(rng)
+        for _ in range(SEALINGS):
+            try:
+                return self.seal_encoded(levels + self.code.offset, int(weight), source, context)
+            except NormBoundError:  # one in 2,100 sealings of a vector exactly at the bound
+                continue
+        raise NormBoundError(f"{SEALINGS} sealings of the vector could not be proven to be short")
 
     @abstractmethod
     def seal_encoded(
@@ -112,8 +167,25 @@ class VectorCipher(ABC):
     ) -> SealedVector:
         """Seal offset-binary ``levels`` (length,) as they are, unchecked.
 
-        A malicious sender can do this; honest ones call `seal`.
+        A malicious sender can do this; honest ones call `seal`. Raises `NormBoundError` where the
+        projections of this sealing are longer than the norm bound.
         """
+
+    def _prove(
+        self, ciphertexts: Sequence[mpz], plaintexts: Sequence[int], nonces: Sequence[int],
+        bound_to: bytes, stream: KeyStream, statement: RingStatement | PackedStatement | None,
+        hidden: Integers,
+    ) -> bytes:
+        """Return the encoded `SealingProof`; ``hidden`` is a ring's secret, or the signed levels.
+
+        ``statement`` is what the norm proof is about; None without a bound.
+        """
+        known = prove_plaintexts(
+            self.public_key, ciphertexts, plaintexts, nonces, bound_to, stream)
+        short = None
+        if statement is not None:
+            short = prove_norm(statement, statement.witness(hidden, nonces), stream)
+        return encode_record(SealingProof(known, short))
 
     def _fresh_stream(
         self, levels: Integers, weight: int, rng: Randomness | None, context: bytes
@@ -135,8 +207,8 @@ class VectorCipher(ABC):
         """Check form, membership in Z*_{N²} and proof of ``sealed``; for ``context`` only.
 
         ``weight``, where given, must be the one inside the message (ciphers whose devices apply
-        it). Raises `SealedFormError`, `SealedFormError`, `CiphertextError` or
-        `ProofError`.
+        it). With a norm bound, its proof must hold, too. Raises `SealedFormError`,
+        `CiphertextError`, `ProofError`, or `NormProofError`.
         """
         context = as_bytes(context, "context")
         self._check_sealed(sealed)
@@ -145,11 +217,17 @@ class VectorCipher(ABC):
                 f"sealed with weight {sealed.weight}, but {shown(weight)} was declared for it"
             )
         try:
-            proof = decode_record(PlaintextProof, sealed.proof)
+            proof = decode_record(SealingProof, sealed.proof)
         except EncodingError as error:
             raise SealedFormError(f"the proof does not decode: {error}") from error
-        ciphertexts = self._ciphertexts(sealed)
-        verify_plaintexts(self.public_key, ciphertexts, proof, self._proof_context(sealed, context))
+        if (proof.norm is None) != (self.bound is None):
+            found = "carries no" if proof.norm is None else "carries a"
+            raise NormProofError(f"the sealed vector {found} norm proof")
+        ciphertexts, bound_to = self._ciphertexts(sealed), self._proof_context(sealed, context)
+        verify_plaintexts(self.public_key, ciphertexts, proof.plaintexts, bound_to)
+        statement = self._norm_statement(sealed, ciphertexts, bound_to)
+        if statement is not None and proof.norm is not None:
+            verify_norm(statement, proof.norm)
 
     def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
         """Return Eq. (5): the sealed Σ s_k·vector_k of vectors that `verify` has passed.
@@ -246,7 +324,7 @@ class VectorCipher(ABC):
     def sealed_from_leaves(self, leaves: Sequence[bytes]) -> SealedVector:
         """Return the vector with these `SealedVector.leaves`; raises `SealedFormError`."""
         ciphertexts, ring = self._split_leaves(leaves)
-        weight, proof = _tail(leaves[-1], "bdn/sealed-tail", self._most_proof_bytes)
+        weight, proof = _tail(leaves[-1], "bdn/sealed-tail", self.most_proof_bytes)
         sealed = SealedVector(
             self.name, self.length, int.from_bytes(weight, "big"), self.ciphertext_bytes,
             self.chunk_bytes, ciphertexts, ring, proof,
@@ -281,9 +359,12 @@ class VectorCipher(ABC):
         return b"".join(leaves[:count]), b"".join(leaves[count:-1])
 
     @property
-    def _most_proof_bytes(self) -> int:
-        """The longest encoded proof of plaintext knowledge."""
-        return most_proof_bytes(self.public_key, self.ciphertext_count)
+    def most_proof_bytes(self) -> int:
+        """The longest encoded `SealingProof`."""
+        most = most_proof_bytes(self.public_key, self.ciphertext_count) + 64
+        if self.bound is not None:
+            most += NORM_PROOF_BYTES * (self._proven_integers + 64) + 16 * self.public_key.width
+        return most
 
     def share_from_bytes(self, data: bytes) -> VectorShare:
         """Decode what `VectorShare.to_bytes` wrote; `SealedFormError` or `ShareError` else."""
@@ -296,6 +377,17 @@ class VectorCipher(ABC):
     @abstractmethod
     def _phase(self) -> bytes:
         """Everything public that a sealing depends on, besides vector, weight and context."""
+
+    @property
+    @abstractmethod
+    def _proven_integers(self) -> int:
+        """How many integers a norm proof commits to, without squares."""
+
+    @abstractmethod
+    def _norm_statement(
+        self, sealed: SealedVector, ciphertexts: Sequence[mpz], bound_to: bytes
+    ) -> Statement | None:
+        """What the norm proof of ``sealed`` is about; None without a norm bound."""
 
     @abstractmethod
     def _proof_context(self, sealed: SealedVector, context: bytes) -> bytes:
@@ -329,9 +421,9 @@ class VectorCipher(ABC):
     def _check_sealed(self, sealed: SealedVector) -> None:
         check_type(sealed, SealedVector, "a sealed vector")
         self._check_sizes(sealed)
-        if len(sealed.proof) > self._most_proof_bytes:
+        if len(sealed.proof) > self.most_proof_bytes:
             raise SealedFormError(
-                f"a proof of {len(sealed.proof)} bytes; at most {self._most_proof_bytes}")
+                f"a proof of {len(sealed.proof)} bytes; at most {self.most_proof_bytes}")
         self._check_sealed_weight(sealed.weight)
 
     def _check_sum(self, total: SealedSum) -> None:
@@ -378,6 +470,20 @@ class VectorCipher(ABC):
         if partial.index != share.index:
             raise ShareError(f"{name} holds one of party {shown(partial.index)}", [share.index])
         return partial
+
+
+def _bound_in_levels(code: FixedPoint, norm_bound: float, singles: int) -> NormBound:
+    """The bound for all entries but the last ``singles``, whose own bounds are their clips."""
+    entries = max(0, code.length - singles)
+    steps = np.broadcast_to(code.step, (code.length,))[:entries]
+    if not 0 <= singles <= code.length or not norm_bound > 0:
+        raise ParameterError(f"a norm bound of {norm_bound} with {singles} single entries")
+    if entries and not bool(np.all(steps == steps[0])):
+        raise ParameterError("entries under one norm bound must have one clip")
+    levels = int(norm_bound / steps[0]) if entries else 1
+    if levels < 1:
+        raise ParameterError(f"a norm bound of {norm_bound:g} is less than one level; raise it")
+    return NormBound(entries, levels, (code.max_level,) * singles)
 
 
 def _session(total: SealedSum, session: bytes) -> bytes:

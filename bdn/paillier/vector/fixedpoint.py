@@ -52,6 +52,8 @@ class FixedPoint:
         step: float64, shape of ``clip``: the value of one level.
         offset: 2^(v−1).
         sum_bits: v + |W|, the width of a slot that holds any honest sum.
+        reach: the largest |level| that a sum may hold per unit of weight: that of honest vectors,
+            or more where a norm bound lets single entries be larger.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class FixedPoint:
         self.length, self.value_bits, self.total_weight = length, value_bits, total_weight
         self.max_level = (1 << (self.value_bits - 1)) - 1
         self.offset = self.max_level + 1
+        self.reach = self.max_level
         self.sum_bits = self.value_bits + total_weight.bit_length()
         if self.sum_bits > MAX_SUM_BITS:
             raise ParameterError(
@@ -133,15 +136,15 @@ class FixedPoint:
 
         Raises `SpoiledSumError` naming entries that honest senders cannot have produced.
         """
-        highest = weight * ((1 << self.value_bits) - 1)
-        spoiled = np.flatnonzero((sums < weight) | (sums > highest))
+        levels = sums - weight * self.offset
+        spoiled = np.flatnonzero(np.abs(levels) > weight * self.reach)
         if spoiled.size:
             raise SpoiledSumError(
                 f"{spoiled.size} opened sums are out of range, the first at entry {spoiled[0]}: "
                 "a contributor sealed values beyond its slots",
                 spoiled.tolist(),
             )
-        return sums - weight * self.offset
+        return levels
 
     def to_values(self, levels: Integers) -> Floats:
         """Return ``levels``·step, float64 of shape (length,)."""

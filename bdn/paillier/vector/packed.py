@@ -14,23 +14,30 @@ Range proofs would tell before adding, at a price of another order: ACORN (Bell 
 Security 2023) reports up to 80 s per client for 250,000 values of 16 bits.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import ClassVar, Literal
 
+import numpy as np
 from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
-from bdn.encoding import encode_record, transcript
-from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
+from bdn.encoding import transcript
+from bdn.paillier.batch import encrypt_many, weighted_product
 from bdn.paillier.errors import ParameterError
 from bdn.paillier.keys import PublicKey
+from bdn.paillier.norm_proof import SLACK, PackedStatement, Statement
+from bdn.paillier.norm_proof.projection import ROWS
+from bdn.paillier.norm_proof.statements import packed_slot_bits
 from bdn.paillier.vector.cipher import VectorCipher
 from bdn.paillier.vector.fixedpoint import (
+    MAX_SUM_BITS,
     FixedPoint,
     Integers,
     pack_slots,
     slots_in,
+    unpack_signed_slots,
     unpack_slots,
 )
 from bdn.paillier.vector.sampling import KEY_BYTES, KeyStream
@@ -47,6 +54,8 @@ class PackedCipher(VectorCipher):
     Attributes:
         slot_bits: width of a slot, v + |W|.
         slots: slots of a plaintext.
+        entries: how many first entries are packed; under a norm bound, single entries follow in
+            ciphertexts of their own.
     """
 
     name: ClassVar[str] = "packed"
@@ -61,17 +70,32 @@ class PackedCipher(VectorCipher):
         *,
         total_weight: int,
         executor: Executor | None = None,
+        norm_bound: float | None = None,
+        singles: int = 0,
     ) -> None:
         """A cipher for vectors (length,) of ``value_bits`` bits over ±``clip``.
 
         ``clip`` is one number or a float64 array (length,); ``total_weight`` the most that the
         weights of a sum may add up to; ``executor``, a pool of processes, lets `seal` use more
-        cores than one (the result is the same). Raises `ParameterError` where not even one slot
+        cores than one (the result is the same). With ``norm_bound``, each sealed vector proves that
+        its 2-norm, without the last ``singles`` entries, is at most that, and that those are within
+        their clip. Raises `ParameterError` where not even one slot
         fits the key.
         """
-        super().__init__(public_key, FixedPoint(length, clip, value_bits, total_weight))
+        code = FixedPoint(length, clip, value_bits, total_weight)
+        super().__init__(public_key, code, norm_bound, singles)
         self._executor = executor
-        self.slot_bits = self.code.sum_bits
+        self.entries = length
+        self.slot_bits = code.sum_bits
+        if self.bound is not None:
+            self.entries = self.bound.entries
+            code.reach = max(code.reach, math.ceil(SLACK * self.bound.norm))
+            sums = (total_weight * (code.reach + code.offset)).bit_length() + 1  # signed
+            self.slot_bits = packed_slot_bits(public_key, self.bound, max(self.slot_bits, sums))
+            if self.slot_bits > MAX_SUM_BITS:
+                raise ParameterError(
+                    f"this norm bound needs slots of {self.slot_bits} bits; at most {MAX_SUM_BITS} "
+                    "are exact here: take a smaller bound, total_weight or value_bits")
         self.slots = slots_in(public_key.N.bit_length(), self.slot_bits)
         if self.slots == 0:
             raise ParameterError(
@@ -82,8 +106,8 @@ class PackedCipher(VectorCipher):
 
     @property
     def ciphertext_count(self) -> int:
-        """⌈length / slots⌉."""
-        return -(-self.length // self.slots)
+        """⌈entries / slots⌉, and one for each single entry."""
+        return -(-self.entries // self.slots) + self.length - self.entries
 
     def seal_encoded(
         self,
@@ -93,16 +117,35 @@ class PackedCipher(VectorCipher):
         context: bytes = b"",
     ) -> SealedVector:
         """Pack ``levels`` and encrypt them; see `VectorCipher.seal_encoded`."""
-        plaintexts = pack_slots(levels, self.slot_bits, self.slots)
+        plaintexts = [*pack_slots(levels[: self.entries], self.slot_bits, self.slots),
+                      *map(mpz, levels[self.entries :].tolist())]
         source = self._fresh_stream(levels, weight, rng, context)
         ciphertexts, nonces = self._encrypt(plaintexts, source)
-        proof = prove_plaintexts(
-            self.public_key, ciphertexts, plaintexts, nonces, self._bound(context), source
-        )
+        bound_to = self._bound(context)
+        proof = self._prove(
+            ciphertexts, plaintexts, nonces, bound_to, source,
+            self._statement(ciphertexts, bound_to), levels - self.code.offset)
         return SealedVector(
             self.name, self.length, 0, self.ciphertext_bytes, self.chunk_bytes,
-            self._joined(ciphertexts), b"", encode_record(proof),
+            self._joined(ciphertexts), b"", proof,
         )
+
+    def _statement(
+        self, ciphertexts: Sequence[mpz], bound_to: bytes
+    ) -> PackedStatement | None:
+        if self.bound is None:
+            return None
+        return PackedStatement(self.public_key, self.slot_bits, self.bound, self.code.offset,
+                               ciphertexts, bound_to)
+
+    def _norm_statement(
+        self, sealed: SealedVector, ciphertexts: Sequence[mpz], bound_to: bytes  # noqa: ARG002 - all of it is in the ciphertexts
+    ) -> Statement | None:
+        return self._statement(ciphertexts, bound_to)
+
+    @property
+    def _proven_integers(self) -> int:
+        return ROWS * self.slots
 
     def _encrypt(
         self, plaintexts: list[mpz], source: Randomness
@@ -123,7 +166,8 @@ class PackedCipher(VectorCipher):
         return ciphertexts, nonces
 
     def _phase(self) -> bytes:
-        return transcript("bdn/packed/phase", self.public_key.digest, self.code.fingerprint())
+        return transcript("bdn/packed/phase", self.public_key.digest, self.code.fingerprint(),
+                          b"" if self.bound is None else self.bound.to_bytes())
 
     def _proof_context(self, sealed: SealedVector, context: bytes) -> bytes:  # noqa: ARG002 - all of it is in the ciphertexts
         return self._bound(context)
@@ -141,7 +185,13 @@ class PackedCipher(VectorCipher):
         """Nothing beyond sizes: whether a ciphertext is one, `verify` checks."""
 
     def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:  # noqa: ARG002 - protocol
-        return unpack_slots(plaintexts, self.slot_bits, self.slots, self.length)
+        if self.bound is None:
+            return unpack_slots(plaintexts, self.slot_bits, self.slots, self.length)
+        packed = -(-self.entries // self.slots)  # single entries within the bound may be negative
+        return np.concatenate([
+            unpack_signed_slots(plaintexts[:packed], self.slot_bits, self.slots, self.entries),
+            unpack_signed_slots(plaintexts[packed:], self.slot_bits, 1, self.length - self.entries),
+        ])
 
 
 def _encrypt_piece(

@@ -88,15 +88,21 @@ from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
 from bdn.arguments import as_bytes, as_integer, check_type
-from bdn.encoding import encode_record, transcript
+from bdn.encoding import transcript
 from bdn.errors import shown
-from bdn.paillier.batch import encrypt_many, prove_plaintexts, weighted_product
+from bdn.paillier.batch import encrypt_many, weighted_product
 from bdn.paillier.errors import (
     ParameterError,
     SealedFormError,
     SpoiledSumError,
 )
 from bdn.paillier.keys import PublicKey
+from bdn.paillier.norm_proof import RANGE, SLACK, NormBound, RingStatement, Statement
+from bdn.paillier.norm_proof.statements import (
+    NOISE_ALLOWANCE,
+    secret_bound2,
+    secret_slot_bits,
+)
 from bdn.paillier.vector import ring
 from bdn.paillier.vector.cipher import VectorCipher
 from bdn.paillier.vector.fixedpoint import (
@@ -170,18 +176,26 @@ class RingParameters:
         """Bytes of a masked value on the wire: 5 for q = 2^40."""
         return (self.q_bits + 7) // 8
 
-    def check_budget(self, code: FixedPoint) -> None:
-        """Raise `ParameterError` unless every sum of ``code`` fits: (W(2^v − 1) + 1)·D ≤ q."""
-        if self.D_bits > largest_D_bits(code, self.q_bits):
+    def check_budget(self, code: FixedPoint, bound: NormBound | None = None) -> None:
+        """Raise `ParameterError` unless every sum of ``code`` fits, and ``bound`` can be proven."""
+        if self.D_bits > largest_D_bits(code, self.q_bits, bound):
             raise ParameterError(
                 f"{code.value_bits}-bit values and weights up to {code.total_weight} in sum do not "
                 f"fit q = 2^{self.q_bits} at D = 2^{self.D_bits}"
             )
 
 
-def largest_D_bits(code: FixedPoint, q_bits: int) -> int:
-    """Return the largest log₂ D with (W(2^v − 1) + 1)·D ≤ q; may be negative."""
-    return q_bits - (code.total_weight * ((1 << code.value_bits) - 1)).bit_length()
+def largest_D_bits(code: FixedPoint, q_bits: int, bound: NormBound | None = None) -> int:
+    """Return the largest log₂ D with (W(2^v − 1) + 1)·D ≤ q; may be negative.
+
+    Under a norm bound B also q ≥ 2·D·W·2.46·B, since a single entry may be as large as the norm
+    that is proven, and q ≥ 5·2.46·D·W·B, where the norm proof's argument begins to hold.
+    """
+    D_bits = q_bits - (code.total_weight * ((1 << code.value_bits) - 1)).bit_length()
+    if bound is None:
+        return D_bits
+    levels = bound.norm * code.total_weight
+    return min(D_bits, q_bits - math.ceil(RANGE * SLACK * levels * ROOM_FOR_NOISE).bit_length())
 
 
 def contributors_for(D_bits: int, sigma: float) -> int:
@@ -190,7 +204,8 @@ def contributors_for(D_bits: int, sigma: float) -> int:
 
 
 def choose_parameters(
-    code: FixedPoint, parties: int, contributors: int | None = None
+    code: FixedPoint, parties: int, contributors: int | None = None,
+    bound: NormBound | None = None,
 ) -> RingParameters:
     """Return the cheapest ring of `RINGS` for this budget; a function of public values alone.
 
@@ -203,7 +218,7 @@ def choose_parameters(
     else:
         needed = as_integer(contributors, "contributors")
     for N, q_bits in RINGS:
-        D_bits = largest_D_bits(code, q_bits)
+        D_bits = largest_D_bits(code, q_bits, bound)
         admitted = contributors_for(D_bits, SIGMA)
         if D_bits < 1 or admitted < needed:
             continue
@@ -213,12 +228,15 @@ def choose_parameters(
     raise ParameterError(
         f"{needed} contributors of {code.value_bits}-bit values with weights up to "
         f"{code.total_weight} in sum fit none of the rings; take fewer value_bits, a smaller "
-        "total_weight, or the packed cipher"
+        "total_weight or norm bound, or the packed cipher"
     )
 
 
 # --- the cipher ---------------------------------------------------------------------------------
 
+
+ROOM_FOR_NOISE = 1.01
+"""By how much the bound on ‖D·s·δ + e‖ may exceed D·s·B when D is chosen."""
 
 NOISE_ALARM_BITS = 100
 """Honest noise trips the noise check of a chunk with probability 2^−100."""
@@ -248,6 +266,8 @@ class RingMaskedCipher(VectorCipher):
         seed: bytes = b"",
         contributors: int | None = None,
         parameters: RingParameters | None = None,
+        norm_bound: float | None = None,
+        singles: int = 0,
     ) -> None:
         """A cipher for vectors (length,) of ``value_bits`` bits over ±``clip``.
 
@@ -261,15 +281,25 @@ class RingMaskedCipher(VectorCipher):
                 their a_j.
             contributors: the most vectors of a sum; see `choose_parameters` for the default.
             parameters: an explicit set instead of a chosen one. Toy rings come in only here.
+            norm_bound: the most that the 2-norm of a vector may be, as each sealed vector then
+                proves; None for no bound and no proof.
+            singles: so many last entries are outside that norm, and proven to be within their clip.
 
         Raises `ParameterError` where sums could not be exact or no slot fits the key.
         """
-        super().__init__(public_key, FixedPoint(length, clip, value_bits, total_weight))
+        code = FixedPoint(length, clip, value_bits, total_weight)
+        super().__init__(public_key, code, norm_bound, singles)
         if parameters is None:
-            parameters = choose_parameters(self.code, public_key.parties, contributors)
-        parameters.check_budget(self.code)
+            parameters = choose_parameters(
+                self.code, public_key.parties, contributors, self.bound)
+        parameters.check_budget(self.code, self.bound)
         self.parameters, self.seed = parameters, as_bytes(seed, "seed")
         self.slot_bits = parameters.secret_slot_bits
+        if self.bound is not None:
+            self.slot_bits = secret_slot_bits(parameters)
+            noise = NOISE_ALLOWANCE * parameters.sigma * math.sqrt(length)
+            proven = SLACK * (self.bound.norm + noise / (1 << parameters.D_bits))
+            code.reach = max(code.reach, math.ceil(proven)) + 1
         self.slots = slots_in(public_key.bits, self.slot_bits)
         if self.slots == 0:
             raise ParameterError(
@@ -306,6 +336,8 @@ class RingMaskedCipher(VectorCipher):
         stream = self._fresh_stream(levels, weight, rng, context)
         gaussian = discrete_gaussian(self.parameters.sigma)
         secret = gaussian.sample(self.parameters.N, stream)
+        while self.bound is not None and int(secret @ secret) > secret_bound2(self.parameters):
+            secret = gaussian.sample(self.parameters.N, stream)
         masks = self.masks(secret, self.parameters.secret_bound * math.sqrt(self.parameters.N))
         masked = masks + gaussian.sample(self.length, stream).view(np.uint64)
         masked += (levels * weight).view(np.uint64) << np.uint64(self.parameters.D_bits)
@@ -313,14 +345,33 @@ class RingMaskedCipher(VectorCipher):
         chunks = ring.to_bytes(masked, self.parameters.value_bytes)
         plaintexts = pack_signed_slots(secret, self.slot_bits, self.slots)
         ciphertexts, nonces = encrypt_many(self.public_key, plaintexts, stream)
-        proof = prove_plaintexts(
-            self.public_key, ciphertexts, plaintexts, nonces,
-            self._bound(chunks, weight, context), stream,
-        )
+        bound_to = self._bound(chunks, weight, context)
+        proof = self._prove(
+            ciphertexts, plaintexts, nonces, bound_to, stream,
+            self._statement(weight, masked, ciphertexts, bound_to), secret)
         return SealedVector(
             self.name, self.length, weight, self.ciphertext_bytes, self.chunk_bytes,
-            self._joined(ciphertexts), chunks, encode_record(proof),
+            self._joined(ciphertexts), chunks, proof,
         )
+
+    def _statement(
+        self, weight: int, masked: ring.Residues, ciphertexts: Sequence[mpz], bound_to: bytes
+    ) -> RingStatement | None:
+        if self.bound is None:
+            return None
+        return RingStatement(self.public_key, self.parameters, self.seed, self.bound, weight,
+                             self.code.offset, masked, ciphertexts, bound_to)
+
+    def _norm_statement(
+        self, sealed: SealedVector, ciphertexts: Sequence[mpz], bound_to: bytes
+    ) -> Statement | None:
+        masked = ring.from_bytes(sealed.ring, self.parameters.value_bytes)
+        return self._statement(sealed.weight, masked, ciphertexts, bound_to)
+
+    @property
+    def _proven_integers(self) -> int:
+        rows = self.bound.rows if self.bound is not None else 0
+        return self.parameters.N + 2 * rows
 
     def masks(self, secret: Integers, norm: float | None = None) -> ring.Residues:
         """Return the values (length,) of a_j·``secret``, residues modulo q.
@@ -340,7 +391,7 @@ class RingMaskedCipher(VectorCipher):
         numbers = f"{p.N},{p.q_bits},{p.D_bits},{p.sigma!r},{p.contributors}".encode()
         return transcript(
             "bdn/ring-masked/phase", self.public_key.digest, self.code.fingerprint(), numbers,
-            self.seed,
+            self.seed, b"" if self.bound is None else self.bound.to_bytes(),
         )
 
     def _bound(self, chunks: bytes, weight: int, context: bytes) -> bytes:
@@ -391,7 +442,8 @@ class RingMaskedCipher(VectorCipher):
     def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:
         p = self.parameters
         secret = unpack_signed_slots(plaintexts, self.slot_bits, self.slots, p.N)
-        strange = np.flatnonzero(np.abs(secret) > total.contributors * p.secret_bound)
+        longest = p.secret_bound if self.bound is None else math.isqrt(secret_bound2(p))
+        strange = np.flatnonzero(np.abs(secret) > total.contributors * longest)
         if strange.size:
             raise SpoiledSumError(
                 f"the secrets' sum is out of range at {strange.size} of {p.N} coefficients: a "
@@ -399,11 +451,15 @@ class RingMaskedCipher(VectorCipher):
             )
         values = ring.from_bytes(total.ring, p.value_bytes)
         values -= self.masks(secret)
-        values += np.uint64(1 << (p.D_bits - 1))
+        offset = total.total_weight * self.code.offset
+        half = 1 << (p.q_bits - 1)
+        values += np.uint64((half + (1 << (p.D_bits - 1)) - (offset << p.D_bits)) % (1 << p.q_bits))
         values &= self._q_mask()
-        noise = (values & np.uint64((1 << p.D_bits) - 1)).astype(np.int64) - (1 << (p.D_bits - 1))
-        self._check_noise(noise, total.contributors)
-        return (values >> np.uint64(p.D_bits)).astype(np.int64)
+        centred = values.astype(np.int64) - half
+        if self.bound is None:  # a norm proof lets a device add noise, within its bound
+            noise = (centred & ((1 << p.D_bits) - 1)) - (1 << (p.D_bits - 1))
+            self._check_noise(noise, total.contributors)
+        return (centred >> p.D_bits) + offset
 
     def _check_noise(self, noise: Integers, contributors: int) -> None:
         """Raise `SpoiledSumError` for chunks of a noise energy that no honest senders reach."""
