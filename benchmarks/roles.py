@@ -32,13 +32,12 @@ from evaluation import DIGITS, Setting, participants
 from harness import Interval, Report, Timing
 
 from bdn.experiments.config import RunConfig
-from bdn.experiments.folder import NodeStore, RunFolder
+from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants
 from bdn.experiments.processes.central_run import CentralRun
 from bdn.experiments.processes.run import opened_processes
 from bdn.experiments.provisioning import encode_share
 from bdn.paillier import deal
-from bdn.runfolder import NODES
 
 SAMPLE_SECONDS = 0.05
 MIB = 1 << 20
@@ -222,11 +221,8 @@ def play_with(
     """A real run in processes, with a key that exists already."""
     with tempfile.TemporaryDirectory() as place, Sampler() as sampler:
         folder = RunFolder.create(Path(place) / "run", config)
-        store = NodeStore(folder.path / NODES)
-        store.keep(keys)
-        store.close()
         with opened_processes(
-            config, folder, listen=sampler.hear, participants=people
+            config, folder, listen=sampler.hear, participants=people, keys=keys
         ) as run:
             run.drive()
     return sampler

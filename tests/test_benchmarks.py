@@ -203,9 +203,9 @@ def test_fig_4a_stages_add_up(
     consensus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every stage of a real epoch is there, none negative, and consensus takes its time."""
-    from bdn.experiments import material
+    from bdn.experiments import provisioning
 
-    monkeypatch.setattr(material, "FIRST_DIFFICULTY", 200)
+    monkeypatch.setattr(provisioning, "FIRST_DIFFICULTY", 200)
     report = Report("toy", quick=True)
     latency.sweep(report, consensus, (3, 4), (1,), TOY)
     whole = written(report, tmp_path)

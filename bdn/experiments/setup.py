@@ -6,7 +6,7 @@ their part out of the whole material.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,13 @@ STATUS_MS = 10_000
 def prepare(
     config: RunConfig, folder: RunFolder, trace: Trace, now_ms: int,
     participants: Participants | None = None, processes: bool = False,
+    keys: Iterable[tuple[str, bytes]] = (),
 ) -> Material:  # fmt: skip
     """Make the files of a new run and install them, or take up those of one that was interrupted.
 
-    The folder must be locked. Whatever can be refused is refused before a new run is installed.
+    The folder must be locked. A new run takes the joint key from ``keys``, secrets by the names
+    that `bdn.experiments.provisioning` gives them, where there are any. Whatever can be refused is
+    refused before a new run is installed.
     Raises `UsageError` where an interrupted run cannot go on as it began.
     """
     config = dataclasses.replace(config, data=absolute_data(config.data))
@@ -77,6 +80,7 @@ def prepare(
         return _take_up(config, folder, trace, now_ms, participants, processes)
     write_atomically(folder.draft / CONFIG, config.to_json())
     with closing(NodeStore(folder.draft / NODES)) as store:
+        store.keep(keys)
         material = provision(config, store, trace, now_ms, participants)
     for index in range(config.edges):
         open_ledger(material.common, folder.ledger(index, folder.draft))[0].close()

@@ -137,6 +137,27 @@ def test_the_command_writes_where_it_is_told(
     assert "no run folder" in capsys.readouterr().err
 
 
+def test_the_page_goes_into_files_alone_and_links_stay_links(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link is followed; folders, devices and missing folders are refused in one line."""
+    real, link = tmp_path / "real.html", tmp_path / "link.html"
+    real.write_text("old")
+    link.symlink_to(real)
+    assert invoke(["report", str(run_folder), "--out", str(link)]) == 0
+    assert link.is_symlink()
+    assert real.read_text().startswith("<!")
+    for target, says in ((tmp_path, "a folder"), (Path("/dev/null"), "a device"),
+                         (tmp_path / "none" / "page.html", "there is no folder")):
+        capsys.readouterr()
+        assert invoke(["report", str(run_folder), "--out", str(target)]) == 2
+        said = capsys.readouterr().err
+        assert says in said
+        assert said.count("\n") == 1
+    assert not Path("/dev/null").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"real.html", "link.html"}
+
+
 def test_the_guides_example_runs(run_folder: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(run_folder, tmp_path / "run"))
     guide = doctest.DocTestFinder().find(bdn.report, globs={**vars(bdn.report), "run": copied})

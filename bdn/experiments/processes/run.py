@@ -82,6 +82,7 @@ class ProcessRun:
             meanwhile, and without it, as long as enough of the others are there.
         participants: who learns; the paper's CNN on the config's data by default. Only such
             learners can be handed to a process.
+        keys: the joint key's secrets by name, where it has been made before.
 
     Raises `UsageError` for a config that processes cannot play.
     """
@@ -90,6 +91,7 @@ class ProcessRun:
         self, config: RunConfig, folder: RunFolder,
         listen: Callable[[dict[str, Any]], None] | None = None, transport: str = "unix",
         restart: bool = True, participants: Participants | None = None,
+        keys: Sequence[tuple[str, bytes]] = (),
     ) -> None:  # fmt: skip
         check_playable(config, transport)
         self.config = config
@@ -126,7 +128,7 @@ class ProcessRun:
                 participants = participants if participants is not None else from_data(config)
                 check_learners(config, participants)
             self.material: Material = prepare(config, folder, self.trace, self._started_ms,
-                                              participants, processes=True)
+                                              participants, processes=True, keys=keys)
             trace_file.begin()
             self._samples = [samples_of(each) for each in self.material.participants.learners]
             self._open = opening.pop_all()
