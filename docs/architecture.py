@@ -18,7 +18,8 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what a user types", ("cli",)),
     ("whole runs, and what becomes of them", ("experiments", "report", "ethereum")),
     ("devices and edge servers", ("nodes",)),
-    ("four parts that do not know each other", ("paillier", "pbft", "chain", "learning")),
+    ("parts that do not know each other",
+     ("paillier", "pbft", "chain", "learning", "runfolder")),
     ("ground",
      ("encoding", "identity", "seal", "randomness", "trace", "errors", "arguments")),
 )

@@ -17,8 +17,9 @@ from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants, absolute_data, from_data
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
+from bdn.learning import RULES
 from bdn.learning.executors import check_executor
-from bdn.nodes.settings import CIPHERS, RULES
+from bdn.nodes.settings import CIPHERS
 from bdn.report import write_report
 from bdn.runfolder.files import finite
 
@@ -31,7 +32,8 @@ HELP = {
     "key_holders": "Devices that hold a part of the key  [default: all]",
     "epochs": "Epochs, P.",
     "iterations": "Local iterations in an epoch, T.",
-    "step_size": "Step size, λ  [default: 0.1 for sgd, 1.0 for svrg, 0.5 for svrg-literal]",
+    "step_size": "Step size, λ  [default: " + ", ".join(
+        f"{rule.step_size:g} for {name}" for name, rule in RULES.items()) + "]",
     "batch_size": "Samples in a local step.",
     "rule": "Local update rule.",
     "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
@@ -53,7 +55,7 @@ HELP = {
     "minimum_contributors": "Fewest updates in an aggregate  [default: threshold + 1]",
 }
 
-CHOICES = {"rule": RULES, "split": SPLITS, "cipher": CIPHERS, "key": KEYS,
+CHOICES = {"rule": tuple(RULES), "split": SPLITS, "cipher": CIPHERS, "key": KEYS,
            "consensus": ("pbft", "pow")}
 
 

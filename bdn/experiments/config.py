@@ -9,14 +9,11 @@ from typing import Any
 
 from bdn.chain import PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
-from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, NORM_BOUND, RULES
+from bdn.learning import RULES
+from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, NORM_BOUND
 
 SPLITS = ("iid", "size", "dirichlet", "class")
 KEYS = ("dealer", "joint")
-
-STEP_SIZES = {"sgd": 0.1, "svrg": 1.0, "svrg-literal": 0.5}
-"""λ by rule: what trains the digits well; 0.5 for Eq. (3) as printed is the paper's."""
-
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -28,7 +25,7 @@ class RunConfig:
         threshold: t, shares that open an aggregate.
         key_holders: ℓ; all devices where it is None.
         epochs, iterations, batch_size, rule, tolerance: Algorithm 1's P, T, b, local rule and ε.
-        step_size: λ; where it is None, `STEP_SIZES` has the rule's.
+        step_size: λ; where it is None, the rule's own.
         data: "digits", "idx:DIR", "voc:DIR" or "scenes".
         split: how the samples are spread over devices, one of `SPLITS`.
         alpha: of the Dirichlet split.
@@ -92,7 +89,7 @@ class RunConfig:
                 _demand(low <= value <= high, f"{_option(field.name)} must lie between {low:,} and "
                         f"{high:,}, not {_shown(value)}")
         _one_of("split", self.split, SPLITS)
-        _one_of("rule", self.rule, RULES)
+        _one_of("rule", self.rule, tuple(RULES))
         _one_of("cipher", self.cipher, CIPHERS)
         _one_of("key", self.key, KEYS)
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))
@@ -123,7 +120,7 @@ class RunConfig:
     @property
     def rate(self) -> float:
         """λ."""
-        return STEP_SIZES[self.rule] if self.step_size is None else self.step_size
+        return RULES[self.rule].step_size if self.step_size is None else self.step_size
 
     @property
     def minimum(self) -> int:

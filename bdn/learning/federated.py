@@ -27,7 +27,7 @@ from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.errors import TooFewDevicesError
 from bdn.learning.executors import Executor, Serial
 from bdn.learning.learners import CnnLearner, Failure, Learner, guarded
-from bdn.learning.local import LocalResult, TrainingRules, check_rule
+from bdn.learning.local import RULES, LocalResult, TrainingRules, check_rule
 from bdn.learning.models.classifier import Model
 from bdn.learning.types import Doubles, Floats
 from bdn.randomness import Randomness, SeededRandomness, numpy_generator
@@ -216,7 +216,7 @@ def _epoch(run: _Run, w_global: Floats, p: int) -> tuple[Floats, tuple[str, ...]
     """Lines 7–12 of Algorithm 1: (w^(p), names of the contributors)."""
     rules, among = run.rules, list(run.learners)
     global_gradient: Floats | None = None
-    if rules.rule != "sgd":  # Eq. (3) needs ∇F(w^(p-1)), which no device knows alone
+    if RULES[rules.rule].needs_gradient:  # Eq. (3) needs ∇F(w^(p-1)), which no device knows alone
         gradients = run.ask("gradient", lambda _name: (w_global,), among)
         among = list(gradients)
         opened = [run.post_process(name, p, "gradient", g) for name, g in gradients.items()]

@@ -15,12 +15,16 @@
   ∇F(w^(p-1))), both gradients over the same b samples. With b = 1 it is the single-sample rule of
   FSVRG (Konečný et al. 2016) and BlockFL (Kim et al. 2018), from which Eq. (3) comes.
 - ``svrg-literal``, Eq. (3) as printed: full-batch ∇F_k with λ / s_k; the b is not used.
+- ``fedprox`` (Li et al. 2020): w ← w − λ (∇f_b(w) + μ (w − w^(p-1))), which holds a device back
+  from its own optimum; μ is `PROXIMAL`.
+- ``momentum``, the heavy ball (Polyak 1964): v ← β v + ∇f_b(w), w ← w − λ v, with v = 0 at the
+  start of each epoch; β is `MOMENTUM`.
 
 A step over b samples moves by λ b / s_k, so that one pass over the device's data moves by λ in all,
 whatever b is. Batches are consecutive pieces of random permutations: a pass sees each sample once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,7 +35,11 @@ from bdn.learning.datasets.dataset import Dataset
 from bdn.learning.models.classifier import CHUNK, Model
 from bdn.learning.types import Floats, Integers
 
-RULES = ("sgd", "svrg", "svrg-literal")
+PROXIMAL = 0.1
+"""μ of FedProx; 0 would be ``sgd``."""
+
+MOMENTUM = 0.9
+"""β of the heavy ball; 0 would be ``sgd``."""
 
 FLAT = 1e-5
 """Scores that vary less than this over the images do not depend on them (see `why_diverged`)."""
@@ -112,18 +120,13 @@ def local_update(
         UsageError: an unknown rule, numbers out of range, or a missing global gradient.
     """
     check_rule(rule, iterations, step_size, batch_size)
+    chosen = RULES[rule]
+    if chosen.needs_gradient and global_gradient is None:
+        raise UsageError(f"rule {rule} needs the global gradient ∇F(w^(p-1))")
+    work = LocalWork(model, w, dataset, iterations, step_size, batch_size, rng, global_gradient)
     loss = local_loss(model, w, dataset)
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported in the result
-        if rule == "sgd":
-            w_local = _sgd(model, w, dataset, iterations, step_size, batch_size, rng)
-        else:
-            if global_gradient is None:
-                raise UsageError(f"rule {rule} needs the global gradient ∇F(w^(p-1))")
-            if rule == "svrg":
-                w_local = _svrg(model, w, dataset, iterations, step_size, batch_size, rng,
-                                global_gradient)
-            else:
-                w_local = _svrg_literal(model, w, dataset, iterations, step_size, global_gradient)
+        w_local = chosen.iterate(work)
         reason = why_diverged(model, w_local, dataset)
     return LocalResult(w_local, loss, len(dataset), bool(reason), reason)
 
@@ -185,45 +188,118 @@ def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[Integer
         waiting = waiting[size:]
 
 
-def _sgd(
-    model: Model, start: Floats, dataset: Dataset, T: int, λ: float, b: int,
-    rng: np.random.Generator,
-) -> Floats:  # fmt: skip
-    w, step = start.copy(), np.empty_like(start)
-    for _, indices in zip(range(T), batches(len(dataset), b, rng), strict=False):
-        model.loss_and_gradient(w, *dataset.batch(indices), out=step)
-        step *= np.float32(λ)
+# --- the rules ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalWork:
+    """What a local rule works on.
+
+    Attributes:
+        model, dataset: what is trained, and the device's own samples.
+        start: w^(p-1), flat float32; not to be changed.
+        iterations: T.
+        step_size: λ.
+        batch_size: b.
+        rng: draws the batches.
+        global_gradient: ∇F(w^(p-1)), for rules that need it.
+    """
+
+    model: Model
+    start: Floats
+    dataset: Dataset
+    iterations: int
+    step_size: float
+    batch_size: int
+    rng: np.random.Generator
+    global_gradient: Floats | None
+
+    def steps(self) -> Iterator[tuple[Floats, Integers]]:
+        """Yield the T batches (X, y)."""
+        drawn = batches(len(self.dataset), self.batch_size, self.rng)
+        for _, indices in zip(range(self.iterations), drawn, strict=False):
+            yield self.dataset.batch(indices)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRule:
+    """A way of making the T local iterations of an epoch.
+
+    Attributes:
+        step_size: λ where none is asked for: what trains the digits well.
+        needs_gradient: whether the devices must first learn ∇F(w^(p-1)) together.
+        iterate: w_k^(p) from a `LocalWork`.
+    """
+
+    step_size: float
+    needs_gradient: bool
+    iterate: Callable[[LocalWork], Floats]
+
+
+def _sgd(work: LocalWork) -> Floats:
+    w, step = work.start.copy(), np.empty_like(work.start)
+    for X, y in work.steps():
+        work.model.loss_and_gradient(w, X, y, out=step)
+        step *= np.float32(work.step_size)
         w -= step
     return w
 
 
-def _svrg(
-    model: Model, start: Floats, dataset: Dataset, T: int, λ: float, b: int,
-    rng: np.random.Generator, global_gradient: Floats,
-) -> Floats:  # fmt: skip
-    w, step, anchor = start.copy(), np.empty_like(start), np.empty_like(start)
-    s_k = len(dataset)
-    scale = np.float32(λ * min(b, s_k) / s_k)
-    for _, indices in zip(range(T), batches(s_k, b, rng), strict=False):
-        X, y = dataset.batch(indices)
-        model.loss_and_gradient(w, X, y, out=step)
-        model.loss_and_gradient(start, X, y, out=anchor)
+def _svrg(work: LocalWork) -> Floats:
+    assert work.global_gradient is not None, "the rule says that it needs it"
+    start, w = work.start, work.start.copy()
+    step, anchor = np.empty_like(start), np.empty_like(start)
+    s_k = len(work.dataset)
+    scale = np.float32(work.step_size * min(work.batch_size, s_k) / s_k)
+    for X, y in work.steps():
+        work.model.loss_and_gradient(w, X, y, out=step)
+        work.model.loss_and_gradient(start, X, y, out=anchor)
         step -= anchor
-        step += global_gradient
+        step += work.global_gradient
         step *= scale
         w -= step
     return w
 
 
-def _svrg_literal(
-    model: Model, start: Floats, dataset: Dataset, T: int, λ: float, global_gradient: Floats
-) -> Floats:
-    w = start.copy()
-    correction = global_gradient - local_gradient(model, start, dataset)
-    scale = np.float32(λ / len(dataset))
-    for _ in range(T):
-        step = local_gradient(model, w, dataset)
+def _svrg_literal(work: LocalWork) -> Floats:
+    w = work.start.copy()
+    assert work.global_gradient is not None, "the rule says that it needs it"
+    correction = work.global_gradient - local_gradient(work.model, work.start, work.dataset)
+    scale = np.float32(work.step_size / len(work.dataset))
+    for _ in range(work.iterations):
+        step = local_gradient(work.model, w, work.dataset)
         step += correction
         step *= scale
         w -= step
     return w
+
+
+def _fedprox(work: LocalWork) -> Floats:
+    w, step = work.start.copy(), np.empty_like(work.start)
+    for X, y in work.steps():
+        work.model.loss_and_gradient(w, X, y, out=step)
+        step += np.float32(PROXIMAL) * (w - work.start)
+        step *= np.float32(work.step_size)
+        w -= step
+    return w
+
+
+def _momentum(work: LocalWork) -> Floats:
+    w, step = work.start.copy(), np.empty_like(work.start)
+    v = np.zeros_like(w)
+    for X, y in work.steps():
+        work.model.loss_and_gradient(w, X, y, out=step)
+        v *= np.float32(MOMENTUM)
+        v += step
+        w -= np.float32(work.step_size) * v
+    return w
+
+
+RULES: dict[str, LocalRule] = {
+    "sgd": LocalRule(0.1, False, _sgd),
+    "svrg": LocalRule(1.0, True, _svrg),
+    "svrg-literal": LocalRule(0.5, True, _svrg_literal),  # λ is the paper's
+    "fedprox": LocalRule(0.1, False, _fedprox),
+    "momentum": LocalRule(0.02, False, _momentum),
+}
+"""Every local rule by its name. A new rule is a function above and a line here."""

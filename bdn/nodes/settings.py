@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from bdn.errors import UsageError
+from bdn.learning import RULES
 
 GRADIENT, WEIGHTS, LOSS = "gradient", "weights", "loss"
 """The phases of an epoch; LOSS closes the run, so that w^(P) is scored too."""
 
-RULES = ("sgd", "svrg", "svrg-literal")
 CIPHERS = ("ring-masked", "packed")
+
+GRADIENT_PHASE = "gradient_phase"
+"""The key under which genesis says whether an epoch has a gradient phase."""
 
 NORM_BOUND, GRADIENT_NORM_BOUND = 1.0, 10.0
 """The default bounds on ‖δ_k‖₂ and on a gradient's norm, chosen from measurements
@@ -27,7 +30,7 @@ class Settings:
     """What genesis fixes for a run.
 
     Attributes:
-        rule: local update rule, one of `RULES`.
+        rule: local update rule, one of `bdn.learning.RULES`.
         iterations: the paper's T, local iterations in an epoch.
         epochs: the paper's P.
         step_size: the paper's λ.
@@ -108,7 +111,7 @@ class Settings:
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases of one epoch, in order."""
-        return (WEIGHTS,) if self.rule == "sgd" else (GRADIENT, WEIGHTS)
+        return (GRADIENT, WEIGHTS) if RULES[self.rule].needs_gradient else (WEIGHTS,)
 
     def bound_of(self, phase: str) -> float | None:
         """Return the norm bound of a phase's vectors; None where nothing is proven.
@@ -119,26 +122,36 @@ class Settings:
         return (self.gradient_norm_bound if phase == GRADIENT else self.norm_bound) or None
 
     def to_plain(self) -> dict[str, Any]:
-        """As a map of integers and text, for genesis."""
+        """Return the settings as a map of integers and text, for genesis.
+
+        The map also says whether an epoch has a gradient phase, which follows from the rule: the
+        contract knows no rules.
+        """
         values = dataclasses.asdict(self)
-        return {key: repr(value) if isinstance(value, float) else value
-                for key, value in values.items()}
+        plain = {key: repr(value) if isinstance(value, float) else value
+                 for key, value in values.items()}
+        return plain | {GRADIENT_PHASE: GRADIENT in self.phases}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Settings":
         """Read back what `to_plain` wrote; raises `UsageError` for anything else."""
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
-        if plain.keys() != fields.keys():
+        known = {*fields, GRADIENT_PHASE}
+        if plain.keys() != known:
             raise UsageError("genesis was written by another version: its settings differ in "
-                             + ", ".join(sorted(plain.keys() ^ fields.keys())))
+                             + ", ".join(sorted(plain.keys() ^ known)))
         try:
             values: dict[str, Any] = {
                 name: float(plain[name]) if kind in (float, "float") else plain[name]
                 for name, kind in fields.items()
             }
-            return cls(**values)
+            settings = cls(**values)
         except (TypeError, ValueError) as error:
             raise UsageError(f"genesis holds an unusable setting: {error}") from error
+        if plain[GRADIENT_PHASE] is not (GRADIENT in settings.phases):
+            raise UsageError(f"genesis holds an unusable setting: rule {settings.rule} and "
+                             f"{GRADIENT_PHASE} contradict each other")
+        return settings
 
 
 def _demand(condition: bool, message: str) -> None:

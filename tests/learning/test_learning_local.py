@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.errors import UsageError
-from bdn.learning import Data, Dataset, PaperCNN, local_gradient, local_loss, local_update
-from bdn.learning.local import batches, why_diverged
+from bdn.learning import RULES, Data, Dataset, PaperCNN, local_gradient, local_loss, local_update
+from bdn.learning.local import MOMENTUM, PROXIMAL, batches, why_diverged
 
 CNN = PaperCNN(seed=1)
 
@@ -148,3 +148,55 @@ def test_impossible_rules_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=why):
         local_update(CNN, CNN.parameters(), own, rule, T, λ, b, rng())
+
+
+# --- rules beyond the paper's --------------------------------------------------------------------
+
+
+def recurrence(own: Dataset, steps: int, rule: str, λ: float) -> np.ndarray:
+    """The rules' defining recurrences in double precision, with all samples in each step."""
+    start = CNN.parameters().astype(np.float64)
+    w, v = start.copy(), np.zeros_like(start)
+    for _ in range(steps):
+        g = CNN.loss_and_gradient(w.astype(np.float32), own.images, own.labels)[1].astype(float)
+        match rule:
+            case "fedprox":
+                w = w - λ * (g + PROXIMAL * (w - start))
+            case "momentum":
+                v = MOMENTUM * v + g
+                w = w - λ * v
+    return w
+
+
+@pytest.mark.parametrize("rule", ["fedprox", "momentum"])
+def test_a_rule_follows_its_recurrence(own: Dataset, rule: str) -> None:
+    w = CNN.parameters()
+    result = local_update(CNN, w, own, rule, 5, 0.05, len(own), rng())
+    np.testing.assert_allclose(result.w, recurrence(own, 5, rule, 0.05), atol=2e-5)
+    plain = local_update(CNN, w, own, "sgd", 5, 0.05, len(own), rng())
+    assert abs(result.w - plain.w).max() > 1e-4
+
+
+def test_momentum_is_pytorchs(own: Dataset) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle (extra: oracles)")
+    w = torch.nn.Parameter(torch.from_numpy(CNN.parameters()))
+    optimiser = torch.optim.SGD([w], lr=0.05, momentum=MOMENTUM)
+    for _ in range(5):
+        now = w.detach().numpy()
+        w.grad = torch.from_numpy(CNN.loss_and_gradient(now, own.images, own.labels)[1])
+        optimiser.step()
+    ours = local_update(CNN, CNN.parameters(), own, "momentum", 5, 0.05, len(own), rng())
+    np.testing.assert_allclose(ours.w, w.detach().numpy(), atol=1e-6)
+
+
+def test_every_rule_trains_and_says_whether_it_needs_the_gradient(own: Dataset) -> None:
+    w = CNN.parameters()
+    gradient = local_gradient(CNN, w, own)
+    before = local_loss(CNN, w, own)
+    for name, rule in RULES.items():
+        given = gradient if rule.needs_gradient else None
+        result = local_update(CNN, w, own, name, 8, rule.step_size, 16, rng(), given)
+        assert local_loss(CNN, result.w, own) < before
+        if rule.needs_gradient:
+            with pytest.raises(UsageError, match="global gradient"):
+                local_update(CNN, w, own, name, 1, 0.1, 16, rng())
