@@ -71,6 +71,8 @@ def _judge(
     ours = f"{sum(prevented)} of {len(prevented)} experiments came out as promised"
     if open_ones:
         ours += f"; not prevented, and documented so: {', '.join(open_ones)}"
+    if row == POISONING:
+        ours += ". The magnitude of an update is bounded by proof, its direction is not"
     if failed:
         ours += f"; not as documented: {', '.join(failed)}"
     report.finding(

@@ -20,7 +20,7 @@ CIPHERS = ("ring-masked", "packed")
 GRADIENT_PHASE = "gradient_phase"
 """The key under which genesis says whether an epoch has a gradient phase."""
 
-NORM_BOUND, GRADIENT_NORM_BOUND = 1.0, 10.0
+NORM_BOUND, GRADIENT_NORM_BOUND = 0.7, 10.0
 """The default bounds on ‖δ_k‖₂ and on a gradient's norm, chosen from measurements
 (docs/norm-proof.md)."""
 

@@ -34,7 +34,8 @@ plaintext, and computes weighted products by one addition sequence. `bdn.paillie
 lists on every core with one proof per party. Both modules say what their proofs show, and what is
 heuristic. `bdn.paillier.vector` builds on them: `PackedCipher` and `RingMaskedCipher` seal vectors
 of floats. The first is the paper's. In the second, Paillier carries only a short secret, and a ring
-masks the model at memory speed (docs/ring-masked.md).
+masks the model at memory speed (docs/ring-masked.md). With a ``norm_bound``, every sealed vector
+proves in zero knowledge that it is short (`bdn.paillier.norm_proof`, docs/norm-proof.md).
 
 **Errors** are in `bdn.paillier.errors`.
 

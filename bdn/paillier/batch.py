@@ -26,7 +26,7 @@ z = y + Σ ρ_j M_j mod N and u = w + Σ ρ_j a_j; the check is (1 + N)^z h^u = 
   for all Dec(c_j). Nothing is extracted over the rationals and no roots are taken, so the strong
   RSA assumption is not needed and elements of small order play no role.
 - *What is not*: that c_j lies in the group of h, that the prover knows a_j, or that M_j is small
-  or well packed. Opening needs none of the first two; the last needs range proofs.
+  or well packed. Opening needs none of the first two; the last is what norm proofs show.
 - *Zero knowledge*: y is uniform modulo N and hides ΣρM perfectly; w has 128 bits more than
   Σ ρ_j a_j can, so u hides it statistically.
 - *Heuristic*: the random oracle (SHA-256 and SHAKE-256); and the rewinding of n + 1 transcripts is

@@ -124,6 +124,11 @@ def _gain(history: History) -> list[str]:
 def _poison(history: History, facts: Facts) -> list[str]:
     lines = [(f"Each of {facts.updates} updates was signed and carried a proof that its device "
              "knows what is inside; the edge servers checked it before they voted.")]
+    bound = history["config"].get("norm_bound")
+    lines.append(
+        "No norm bound: an update may be of any length that fits its clip." if bound is None else
+        f"Each proved that its norm is within the bound of {bound:g} (a cheat could reach 2.46 "
+        "times as much). So the magnitude of an update is bounded; its direction is not.")
     reasons = Counter(item["event"] for item in history["refused"])
     if reasons:
         told = _listed(f"{count} × {event}" for event, count in reasons.most_common())

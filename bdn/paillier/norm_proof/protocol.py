@@ -25,6 +25,7 @@ import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -272,15 +273,17 @@ def prove_integers(
     r = rng.bits(key.bits + HIDING_BITS)
     commitment = commitments.signed_product(G, w, N) * gmpy2.powmod(H, r, N) % N
     seed = _after_commitment(statement, commitment)
-    relation, weights = statement.relation(seed), _block_weights(statement, seed)
-    cross_nonce = rng.bits(key.nonce_bits)
+    weights, cross_nonce = _block_weights(statement, seed), rng.bits(key.nonce_bits)
+    masks = [mpz(rng.bits(length)) for length in sizes.all]
+    with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
+        work = pool.submit(statement.relation, seed)
+        mask_commitment = _commit(key, masks)
+        relation = work.result()
     link_nonce = sum(power * a for power, a in zip(relation.powers, nonces, strict=True))
     hidden = [*w, mpz(r), mpz(link_nonce), mpz(cross_nonce)]
     while True:
-        masks = [mpz(rng.bits(length)) for length in sizes.all]
-        eta, (s, mu, nu) = masks[: len(w)], masks[len(w) :]
+        eta, (_, mu, nu) = masks[: len(w)], masks[len(w) :]
         split = _split(statement, eta)
-        mask_commitment = commitments.product(G, eta, N) * gmpy2.powmod(H, s, N) % N
         link = _encrypt(key, relation.combine([values for values, _ in split]), mu)
         linear = _linear(relation, split)
         cross = _encrypt(key, 2 * _weighted(statement, weights, eta, w), cross_nonce)
@@ -290,11 +293,20 @@ def prove_integers(
         answers = [mask + x * value for mask, value in zip(masks, hidden, strict=True)]
         if all(map(_is_well_inside, answers, sizes.all)):
             break
+        masks = [mpz(rng.bits(length)) for length in sizes.all]
+        mask_commitment = _commit(key, masks)
     *zeta, opening, link_answer, norm_answer = answers
     return NormProof(
         int(commitment), *first, linear, _pack_responses(zeta, sizes), int(opening),
         int(link_answer), int(norm_answer),
     )
+
+
+def _commit(key: PublicKey, values: Sequence[mpz]) -> mpz:
+    """Com(w; r) for the integers w ≥ 0 and r, the third last of ``values``; two nonces follow."""
+    *w, r, _, _ = values
+    G, H = commitments.bases(key.N, key.seed, len(w))
+    return commitments.product(G, w, key.N) * gmpy2.powmod(H, r, key.N) % key.N
 
 
 def _is_well_inside(answer: mpz, length: int) -> bool:
@@ -308,8 +320,12 @@ def _is_well_inside(answer: mpz, length: int) -> bool:
 
 def verify(statement: Statement, proof: NormProof) -> None:
     """Raise `NormProofError` unless ``proof`` holds for ``statement``."""
-    opened = _verify_all_but_commitment(statement, proof)
-    if not _commitments_open(statement.public_key, [opened], [1]):
+    opened = _read(statement, proof)
+    with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
+        work = pool.submit(_verify_equations, statement, proof, opened)
+        opens = _commitments_open(statement.public_key, [opened], [1])
+        work.result()
+    if not opens:
         raise NormProofError("the norm proof's commitment does not open to its responses")
 
 
@@ -327,7 +343,9 @@ def verify_together(statements: Sequence[Statement], proofs: Sequence[NormProof]
     failures: dict[int, NormProofError] = {}
     for at, (statement, proof) in enumerate(zip(statements, proofs, strict=True)):
         try:
-            opened[at] = _verify_all_but_commitment(statement, proof)
+            one = _read(statement, proof)
+            _verify_equations(statement, proof, one)
+            opened[at] = one
         except NormProofError as error:
             failures[at] = error
     if opened:
@@ -356,14 +374,24 @@ class _Opened:
     opening: int
 
 
-def _verify_all_but_commitment(statement: Statement, proof: NormProof) -> _Opened:
+def _read(statement: Statement, proof: NormProof) -> _Opened:
+    """Return ζ and x of ``proof``, whose numbers are in their ranges."""
     key, sizes = statement.public_key, Sizes.of(statement)
-    N, N2 = mpz(key.N), mpz(key.N2)
     zeta = _checked_form(statement, sizes, proof)
     seed = _after_commitment(statement, proof.commitment)
-    relation, weights = statement.relation(seed), _block_weights(statement, seed)
     first = (proof.mask_commitment, proof.link, proof.cross, proof.constant)
     x = _challenge(statement, sizes, seed, (*first, proof.linear))
+    name = digest("bdn/norm-proof/opened", seed, x.to_bytes(16, "big"), proof.responses,
+                  _fixed(key, proof.mask_commitment), _fixed(key, proof.opening))
+    return _Opened(name, proof.commitment, proof.mask_commitment, x, tuple(zeta), proof.opening)
+
+
+def _verify_equations(statement: Statement, proof: NormProof, opened: _Opened) -> None:
+    """Raise `NormProofError` unless all equations hold but that of the commitment."""
+    key, x, zeta = statement.public_key, opened.x, opened.zeta
+    N, N2 = mpz(key.N), mpz(key.N2)
+    seed = _after_commitment(statement, proof.commitment)
+    relation, weights = statement.relation(seed), _block_weights(statement, seed)
     split = _split(statement, zeta)
 
     if _linear(relation, split) != (proof.linear + x * relation.target) % P_PRIME:
@@ -381,10 +409,6 @@ def _verify_all_but_commitment(statement: Statement, proof: NormProof) -> _Opene
     answer = _encrypt(key, excess, proof.norm_nonce)
     if answer != gmpy2.powmod(proof.cross, x, N2) * proof.constant % N2:
         raise NormProofError("the norm proof's responses are longer than the bound allows")
-
-    name = digest("bdn/norm-proof/opened", seed, x.to_bytes(16, "big"), proof.responses,
-                  _fixed(key, proof.mask_commitment), _fixed(key, proof.opening))
-    return _Opened(name, proof.commitment, proof.mask_commitment, x, tuple(zeta), proof.opening)
 
 
 def _checked_form(statement: Statement, sizes: Sizes, proof: NormProof) -> list[mpz]:

@@ -7,11 +7,10 @@ slots of all ciphertexts at once: ∏_k c_k^{s_k} mod N², position by position.
 For 252,398 values of 16 bits, weights up to 27,450 in sum and a 2048-bit N: 31-bit slots, 66 in a
 plaintext, 3,825 ciphertexts of 512 bytes.
 
-What it hides: everything but Σ s_k m_k, under decisional composite residuosity. What it does not
-prevent: a malicious sender can seal values beyond its slots, and so spoil its own slots and their
-neighbours. Sums out of range are refused when opened, but nobody then knows whose vector it was.
-Range proofs would tell before adding, at a price of another order: ACORN (Bell et al., USENIX
-Security 2023) reports up to 80 s per client for 250,000 values of 16 bits.
+What it hides: everything but Σ s_k m_k, under decisional composite residuosity. A malicious sender
+can seal values beyond its slots, and so spoil its own slots and their neighbours. With a norm bound
+its proof (`bdn.paillier.norm_proof`) tells before anything is added. Without one, sums out of range
+are refused when opened, but nobody then knows whose vector it was.
 """
 
 import math

@@ -68,13 +68,14 @@ brings one in and no result carries one out, and it is drawn from a stream keyed
 *and* everything sealed. Should the entropy repeat, other content still means another secret, and
 the same content gives the same bytes. A device that must retransmit sends the bytes that it kept.
 
-**What it does not prevent**: a malicious device can choose its message freely, so neither clip nor
-weight binds it (`PackedCipher` binds the weight, but its slots can be spoiled just so). If it masks
-with another secret than it encrypts, or overflows a slot of σ, whole chunks turn into noise: the
-energy of what is left below D tells, and opening raises `SpoiledSumError` naming the chunks,
-though not the device. Louder errors in a few coefficients pass; they move entries by single levels,
-as a chosen message could. Very short vectors leave the check little to measure. After a failed
-opening S is known, so that contributors must seal afresh.
+**What it does not prevent** without a norm bound (`bdn.paillier.norm_proof` has one): a malicious
+device can choose its message freely, so neither clip nor weight binds it (`PackedCipher` binds the
+weight, but its slots can be spoiled just so). If it masks with another secret than it encrypts, or
+overflows a slot of σ, whole chunks turn into noise: the energy of what is left below D tells, and
+opening raises `SpoiledSumError` naming the chunks, though not the device. Louder errors in a few
+coefficients pass; they move entries by single levels, as a chosen message could. Very short vectors
+leave the check little to measure. After a failed opening S is known, so that contributors must seal
+afresh.
 """
 
 import hashlib
