@@ -13,8 +13,14 @@
    *committed*: a later primary learns of it from any q replicas (`bdn.pbft.view_change`).
 5. Committed batches are executed in the order of their numbers, and the clients are answered.
 
-Rules enforced here: 1 (what a PRE-PREPARE must be), 2 (prepared, committed, executed), 4 (votes
-count only in their view; those for a view to come wait), 9 (requests).
+A `Slot` holds what is known of one number: the proposal, the votes, and the payloads by digest.
+Votes may come before the proposal; `Slot.propose` then drops those for another digest. So all votes
+in a slot with a proposal are for its digest, and it is enough to count them.
+
+Rules enforced here, by their numbers in docs/pbft.md: 1 (what a PRE-PREPARE must be), 2 (prepared,
+committed, executed), 4 (votes count only in their view), 5f (nothing is judged during a restore),
+7d (early votes wait), 7e (what is executed stays), 8e (timeouts become short again), 9b and 9c
+(requests), 10b to 10d (written before it is sent), and the bounds 11d, 11f and 11g.
 """
 
 from bdn.errors import PeerError
@@ -58,14 +64,16 @@ def on_request(core: Core, request: Request) -> None:
         return
     key = (request.client, request.timestamp)
     if key not in core.pending:
-        if (len(core.pending) >= PENDING_PER_CLIENT  # else there is nothing to count
+        # The cheap test first: requests that it lets by add at most `max_payload` bytes in all.
+        if (len(core.pending) >= PENDING_PER_CLIENT
                 or len(request.operation) > core.cluster.max_payload // PENDING_PER_CLIENT):
             _refuse_crowding(core, request)
         # record
         core.pending[key] = request
-        core.recheck = True
+        core.recheck = True  # `Replica` proposes and minds the timer at the end of this step
     # send
-    if isinstance(core.source, str):  # a client's name: no replica has passed it on
+    from_client = isinstance(core.source, str)  # the name of a client; a replica has a number
+    if from_client:  # what a replica has passed on is not passed on again
         relay(core, request)
 
 
@@ -90,7 +98,10 @@ def relay(core: Core, request: Request) -> None:
 
 
 def propose_ready(core: Core) -> None:
-    """Order what the application finds due, as the primary, within window and pipeline."""
+    """Order what the application finds due, as the primary, within window and pipeline.
+
+    `Core.restoring` is the checkpoint that the application is fetching after it fell behind.
+    """
     while core.active and core.is_primary and core.restoring is None:
         sequence = core.next_sequence
         depth = 1 if core.cluster.sequential else core.cluster.pipeline
@@ -106,8 +117,8 @@ def propose_ready(core: Core) -> None:
         core.next_sequence = sequence + 1
         core.in_flight.update(core.application.requests(payload))
         slot = core.log.at(sequence)
-        slot.propose(proposal, carried=False)
-        slot.voted = True
+        slot.propose(proposal, carried=False)  # the slot keeps the payload apart, by its digest
+        slot.voted = True  # a primary's vote is its PRE-PREPARE
         core.tell("pre-prepare", sequence=sequence)
         # send
         core.persist(Voted(proposal.stripped(), payload, carried=False))  # Rule 10b
@@ -129,7 +140,8 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
         if slot.body(message.digest) is not None or message.payload is None:
             return
     if message.payload is None or message.payload == NULL_PAYLOAD:
-        raise MessageError("a PRE-PREPARE without a payload")  # null requests come from O alone
+        # Only a NEW-VIEW may propose the null request, or a digest without its payload.
+        raise MessageError("a PRE-PREPARE without a payload")
     refuse_long(core, message.payload)
     if core.is_primary:
         raise MessageError("a PRE-PREPARE of this replica's own view came from elsewhere")
@@ -142,7 +154,7 @@ def on_pre_prepare(core: Core, message: PrePrepare) -> None:
     ready = is_acceptable(core, message.sequence, message.digest, message.payload, carried=False)
     # record
     slot = core.log.at(message.sequence)
-    slot.propose(message, carried=False)
+    slot.propose(message, carried=False)  # keeps the payload, and drops votes for other digests
     core.tell("pre-prepare", sequence=message.sequence)
     # send
     if ready:
@@ -163,7 +175,9 @@ def is_acceptable(
     core: Core, sequence: int, digest: bytes, payload: bytes, carried: bool
 ) -> bool:
     """Return whether to vote for it now; False means not yet. Raise `PeerError` for never."""
-    if sequence <= core.executed:  # Rule 7e: run the phases again, for what was executed only
+    # Rule 7e: a new view repeats numbers that this replica has executed already. It votes again
+    # only for the digest that it executed.
+    if sequence <= core.executed:
         slot = core.log.get(sequence)
         if slot is None or slot.seal is None or slot.seal.digest != digest:
             raise MessageError(f"something else was executed as {sequence}")
@@ -173,7 +187,9 @@ def is_acceptable(
     if core.restoring is not None:
         return False  # Rule 5f: the application is between two states and can judge nothing
     if sequence <= core.application.height():
-        return False  # a durable application is ahead of a restarted log, until it has caught up
+        # After a restart a durable application may be ahead of this replica's log. It can judge
+        # nothing that it has executed already, so the log must catch up first.
+        return False
     if core.cluster.sequential and sequence != core.executed + 1:
         return False
     try:
@@ -197,7 +213,7 @@ def vote(core: Core, slot: Slot) -> None:
         own = own_prepare(core, proposal)
         slot.prepares[core.index] = own
         core.broadcast(own)
-    if slot.is_prepared(core.q):
+    if slot.is_prepared(core.q):  # the others' votes may have come before the proposal
         become_prepared(core, slot)
 
 
@@ -221,7 +237,9 @@ def on_prepare(core: Core, message: Prepare) -> None:
     slot = core.log.get(message.sequence)
     if slot is not None:
         if slot.committing or message.replica in slot.prepares:
-            return  # votes after the quorum need no check, because nobody counts them
+            # The quorum is complete, or this replica's vote is here: another one is not counted,
+            # so it is not verified either.
+            return
         if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2e
             raise MessageError(f"a PREPARE for another digest at {message.sequence}")
     verify_message(message, core.cluster, core.signing)
@@ -229,7 +247,7 @@ def on_prepare(core: Core, message: Prepare) -> None:
     slot = slot or core.log.at(message.sequence)
     slot.prepares[message.replica] = message
     # send
-    if slot.is_prepared(core.q):
+    if slot.is_prepared(core.q):  # and this replica has voted, so it holds proposal and payload
         become_prepared(core, slot)
 
 
@@ -273,7 +291,7 @@ def on_commit(core: Core, message: Commit) -> None:
     slot = core.log.get(message.sequence)
     if slot is not None:
         if slot.seal is not None or message.replica in slot.commits:
-            return  # as in on_prepare
+            return  # the quorum is complete, or this replica's vote is here: not counted again
         if slot.pre_prepare is not None and slot.pre_prepare.digest != message.digest:  # Rule 2f
             raise MessageError(f"a COMMIT for another digest at {message.sequence}")
     verify_message(message, core.cluster, core.signing)
@@ -303,21 +321,22 @@ def become_committed(core: Core, slot: Slot) -> None:
 
 def execute_ready(core: Core) -> None:
     """Execute the next numbers as long as they are sealed and their bodies known."""
-    while core.restoring is None:
+    while core.restoring is None:  # Rule 5f: the application is not between two states
         slot = core.log.get(core.executed + 1)  # Rule 2g: in order; early ones wait in the log
         if slot is None or (seal := slot.seal) is None:
             return
         payload = slot.body(seal.digest)
         if payload is None:
             return
-        written = (slot.voted and slot.pre_prepare is not None
-                   and slot.pre_prepare.digest == seal.digest)
+        # The record of this replica's vote holds the payload; one that was fetched is written now.
+        is_in_journal = (slot.voted and slot.pre_prepare is not None
+                         and slot.pre_prepare.digest == seal.digest)
         try:
             _execute(core, seal, payload)
         except NotYet:  # the application fetches something; every later step tries again
             core.tell("deferred", sequence=slot.sequence)
             return
-        core.persist(Executed(seal, None if written else payload))
+        core.persist(Executed(seal, payload=None if is_in_journal else payload))
         core.effects.append(Decided(seal.sequence, payload, seal))
         if seal.sequence % core.cluster.checkpoint_interval == 0:
             checkpoint.make(core)
@@ -329,12 +348,12 @@ def _execute(core: Core, seal: Seal, payload: bytes) -> None:
         for key in core.application.requests(payload):
             core.in_flight.discard(key)
             if core.pending.pop(key, None) is not None:
-                core.progress = True  # only a request that waited here restarts its timer
+                core.progress = True  # the request timer restarts only after one that waited here
         if core.active:
             core.failures = 0  # Rule 8e: timeouts are short again after a view made progress
     if core.pending:
         drop_unwanted(core)
-    core.recheck = True
+    core.recheck = True  # deferred proposals may be acceptable now, and the next one may be due
     core.tell("null-request" if payload == NULL_PAYLOAD else "executed", sequence=seal.sequence)
     for client, timestamp, result in results:
         send_reply(core, client, timestamp, result)
@@ -416,8 +435,8 @@ def is_for_later(core: Core, message: PrePrepare | Prepare | Commit) -> bool:
         if message.view < core.view:  # Rule 4a
             raise MessageError(f"view {message.view} is over")
         return True  # Rule 4b: nor do votes count during a view change
-    # Rule 1d: else a faulty primary could exhaust the numbers. The others may have reached a
-    # checkpoint that this replica has yet to count the votes for, so one window more can wait.
+    # Rule 1d: otherwise a faulty primary could exhaust the numbers. Others may be one checkpoint
+    # ahead of what this replica has counted, so votes for one more window are kept.
     if not core.low < message.sequence <= core.high + core.cluster.window:
         raise MessageError(f"sequence {message.sequence} is outside "
                            f"({core.low}, {core.high}] and the window after it")
@@ -444,7 +463,7 @@ def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
 
 
 def forget_held_back(core: Core) -> None:
-    """Drop what waited for views that will never come."""
+    """Drop what waited for views below this replica's: they are over."""
     for sender, held in list(core.buffer.items()):
         core.buffer[sender] = [m for m in held if m.view >= core.view]
 
