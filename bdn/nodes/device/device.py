@@ -6,6 +6,10 @@ A device reads every sealed block in order (`_read_transaction`), and after each
 what its stage calls for (`_advance`). It makes a partial decryption only of an aggregate that it
 has verified as a light node, with the minimum of contributors, and at most once for an (epoch,
 phase): the promise is written down before the share is made, and survives a restart.
+
+A sealed vector is bound to its *terms*: the root of the key, and the *anchor*, which is the root of
+the last aggregate on the ledger (or of the key, before the first aggregate). Nobody can foresee an
+anchor, so nobody can prepare a vector ahead or use an old one again.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -140,11 +144,12 @@ class Device:
         self._keyring = keyring.Keyring(light.chain, public_key, rng.substream("exchange"))
         self._ciphers = Ciphers(light.chain, settings, self._reader.blob)
         self._anchors: dict[int, bytes] = {}
-        """By height: what became the anchor there, the key's root or an aggregate's."""
+        """By height of a block: the root, the key's or an aggregate's, that it made the anchor."""
         self._openings: dict[tuple[int, str], Opening] = {}
         """Aggregates that were read and not opened yet, by (epoch, phase)."""
         self._shares: dict[tuple[int, str], dict[int, bytes]] = {}
-        """Roots of the shares' blobs by (epoch, phase) and key holder, whichever came first."""
+        """Roots of the shares' blobs by (epoch, phase) and key holder, kept even where a share is
+        read before its aggregate. An `Opening` has the same dict, so it sees later shares too."""
         self._promised: dict[tuple[int, str], bytes] = {}
         """Root of the one sum that this device helps to open, by (epoch, phase)."""
         self._computing = 0
@@ -161,11 +166,17 @@ class Device:
     # --- events ---------------------------------------------------------------------------------
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
-        """Take one event. What peers do wrong costs them the device's trust, never an exception."""
+        """Take one event, then do what has become possible; return what the driver must do.
+
+        A peer's fault raises nothing here: it is recorded in the trace as "failed". What makes an
+        edge server lose the device's trust is told in `Reader`.
+        """
         nothing: list[Effect] = []
         effects = [
-            *self._guard.attempt("failed", self.name, lambda: self._take(event, now_ms), nothing),
-            *self._guard.attempt("failed", "the ledger", self._advance, nothing),
+            *self._guard.attempt(event="failed", source=self.name,
+                                 action=lambda: self._take(event, now_ms), otherwise=nothing),
+            *self._guard.attempt(event="failed", source="the ledger",
+                                 action=self._advance, otherwise=nothing),
         ]
         self._computing += sum(isinstance(effect, Compute) for effect in effects)
         return effects
@@ -174,7 +185,7 @@ class Device:
         match event:
             case Started():
                 kept = journal.KeptExchange(self._keyring.exchange.secret)
-                return [Persist(journal.encode(kept), "exchange"), *self._reader.start()]
+                return [Persist(journal.encode(kept), slot="exchange"), *self._reader.start()]
             case Received(source, data):
                 return self._reader.receive(source, data, now_ms)
             case TimedOut(timer):
@@ -218,7 +229,7 @@ class Device:
         """Algorithm 2, line 23: what the mining contract recorded under a quorum's seal."""
         self._anchors[height] = aggregate.root
         at = (aggregate.epoch, aggregate.phase)
-        shares = self._shares.setdefault(at, {})
+        shares = self._shares.setdefault(at, {})  # `_on_share` goes on filling this very dict
         self._openings[at] = Opening(aggregate, height, shares)
         if self._current is not self._openings[at]:  # an earlier one must be opened first
             return []
@@ -243,9 +254,9 @@ class Device:
         """Ask for what is missing; when nothing is, do what the stage calls for."""
         if self.stage is Stage.FINISHED or self._reader.evidence is not None:
             return []
-        asked = self._reader.ask_next(self._wanted_blobs(), self._wanted_cells())
-        if asked is not None:
-            return asked
+        question = self._reader.ask_next(self._wanted_blobs(), self._wanted_cells())
+        if question is not None:  # something is missing; [] where it has been asked for already
+            return question
         match self.stage:
             case Stage.JOINING:
                 return self._join()
@@ -296,7 +307,7 @@ class Device:
         return self._interface.submit(payload, [blob])
 
     def _check_key(self, registered: RegisterKey) -> list[Effect]:
-        """Without our confirmation nothing is ever uploaded."""
+        """Check the registered key against ours. Until all devices confirm it, nobody uploads."""
         blob = self._reader.blob(registered.root)
         self.stage = Stage.CONFIRMING
         try:
@@ -320,8 +331,11 @@ class Device:
     # --- the epoch: Algorithm 2, lines 4 and 7–11 -----------------------------------------------
 
     def _cipher(self, height: int | None = None) -> VectorCipher:
-        """Of our epoch and phase, for vectors in the block at ``height``, or in the next one."""
-        terms = self._terms(height if height is not None else self._reader.height + 1)
+        """Return the cipher of our epoch and phase for vectors in the block at ``height``.
+
+        Without a height, it is for the block after the last one that was read.
+        """
+        terms = self._sealing_terms(height if height is not None else self._reader.height + 1)
         return self._ciphers.get(terms, self.progress.epoch, self.progress.phase)
 
     def _work(self) -> list[Effect]:
@@ -363,8 +377,9 @@ class Device:
     def _seal(self, local: LocalVector) -> list[Effect]:
         p = self.progress
         context = update_context(self.light.chain, p.epoch, p.phase, self._address)
+        with_loss = p.phase == WEIGHTS  # then the vector is δ_k with the loss F_k at its end
         arguments = (
-            self._cipher(), local, clips(self.settings, p.phase), p.phase == WEIGHTS,
+            self._cipher(), local, clips(self.settings, p.phase), with_loss,
             self._learner.sample_count, context,
             self._rng.substream(f"seal/{p.epoch}/{p.phase}"),
         )
@@ -383,21 +398,21 @@ class Device:
         root = blob_root(sealed.blob)
         payload = UpdateTransaction(
             self.progress.epoch, self.progress.phase, samples, local_ms, root,
-            len(unpack_blob(sealed.blob)), len(sealed.blob),
+            chunks=len(unpack_blob(sealed.blob)), size=len(sealed.blob),
         )
         return self._interface.submit(payload, [sealed.blob])
 
     # --- opening: Algorithm 2, lines 22–26 ------------------------------------------------------
 
     def _take_turn(self) -> list[Effect]:
-        """Decide whether we share at once, or only if t others have not done so in time."""
+        """Share now if it is this holder's turn; else wait, in case t others do it before."""
         if self._key_share is None or self._current is None:
             return []
-        late = self._current.rounds_late(self.settings, self._key_share.index)
-        if late == 0:
+        deadlines = self._current.deadlines_to_wait(self.settings, self._key_share.index)
+        if deadlines == 0:
             self._current.turn = True
             return []
-        return [SetTimer(SHARE_TURN, late * self.settings.deadline_ms)]
+        return [SetTimer(SHARE_TURN, deadlines * self.settings.deadline_ms)]
 
     def _make_share(self) -> list[Effect]:
         opening = self._current
@@ -422,7 +437,8 @@ class Device:
         return [Persist(journal.encode(promise)), work]
 
     def _may_open(self, at: AggregateTransaction) -> bool:
-        """Say the device's own last word before it helps to open anything."""
+        """Tell whether the device's own conditions hold: no other sum was promised at this epoch
+        and phase, and there are enough contributors."""
         if self._promised.get((at.epoch, at.phase), at.root) != at.root:
             self._trace.event("share-withheld", node=self.name, reason="another sum was shared")
             return False
@@ -436,8 +452,8 @@ class Device:
         if self.stage is not Stage.OPENING:
             return []
         payload = ShareTransaction(
-            self.progress.epoch, self.progress.phase, self._key_share.index, blob_root(blob), 1,
-            len(blob),
+            self.progress.epoch, self.progress.phase, self._key_share.index, blob_root(blob),
+            chunks=1, size=len(blob),
         )
         return self._interface.submit(payload, [blob])
 
@@ -481,7 +497,7 @@ class Device:
         """Write down the model, and begin the next phase."""
         self._forget(opened)
         kept = journal.encode(self._kept_progress())
-        effects = [*self._interface.withdraw(), Persist(kept, "model")]
+        effects = [*self._interface.withdraw(), Persist(kept, slot="model")]
         if self.progress.finished:
             self.stage = Stage.FINISHED
         elif self._current is not None:  # we are behind: the next aggregate is there already
@@ -491,7 +507,7 @@ class Device:
         return effects
 
     def _forget(self, opened: Opening) -> None:
-        """Drop what lies before an opened aggregate on the ledger: it matters no more."""
+        """Forget the shares, anchors and blobs of steps before this aggregate."""
         at = opened.aggregate
         del self._openings[at.epoch, at.phase]
         self._shares = {(epoch, phase): shares for (epoch, phase), shares in self._shares.items()
@@ -503,17 +519,20 @@ class Device:
 
     # --- where we stand -------------------------------------------------------------------------
 
-    def _terms(self, height: int) -> tuple[bytes, bytes]:
-        """Return what vectors in the block at ``height`` are sealed under: [key root, anchor].
+    def _sealing_terms(self, height: int) -> tuple[bytes, bytes]:
+        """Return what vectors in the block at ``height`` are sealed under: (key root, anchor).
 
-        Asked late, since an aggregate before it may have been hidden from us and read after it.
+        It is computed when it is needed: an edge server may have hidden an aggregate before that
+        block, which is then read late.
         """
         before = [at for at in self._anchors if at < height]
         return self._keyring.root, self._anchors[max(before)] if before else b""
 
     def _mark(self) -> Hashable:
-        """Return where we stand, as far as others' transactions bring us further; None while we
-        work ourselves."""
+        """Return a value that changes when the ledger moves us on; None while we compute.
+
+        The reader compares it over time. If it stays the same, an edge server may hide something.
+        """
         if self._computing or self.stage is Stage.FINISHED:
             return None
         shares = len(self._current.shares) if self._current is not None else 0
@@ -525,7 +544,7 @@ class Device:
     def _kept_progress(self) -> journal.KeptProgress:
         """Return the record of where we stand; later blocks are read again after a restart."""
         height = self._reader.step
-        anchor = self._terms(height + 1)[1]
+        _, anchor = self._sealing_terms(height + 1)
         return journal.progress_record(self.progress, height, anchor, self._interface.nonce)
 
     def _restore(self, records: Sequence[bytes]) -> None:

@@ -2,7 +2,8 @@
 
 A key holder makes its partial decryption of an aggregate, with a proof, and seals it for the group,
 so that it can travel over the ledger, where every edge server reads. Every device combines t such
-shares itself. These are pure functions; `bdn.nodes.device.device` decides when to call them.
+shares itself. These are pure functions. Whether to share at all, and when, is decided in
+`bdn.nodes.device.device` (`Device._take_turn`, `Device._may_open`).
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class Opening:
     tried: int = 0
     turn: bool = False
 
-    def rounds_late(self, settings: Settings, index: int) -> int:
+    def deadlines_to_wait(self, settings: Settings, index: int) -> int:
         """Return how many deadlines key holder ``index`` waits before it shares; 0 for t of them.
 
         Which t holders share at once turns with the height. Each of the others waits a deadline
