@@ -351,7 +351,7 @@ def check_ciphertexts(public_key: PublicKey, values: Sequence[mpz]) -> None:
     """Raise unless every value is in [1, N²) and coprime to N.
 
     One gcd serves the whole list, since N shares a factor with a product exactly when it shares
-    one with some member. Raises `CiphertextError`, `CiphertextError`, naming positions.
+    one with some member. Raises `CiphertextError`, which names the positions.
     """
     N, N2 = mpz(public_key.N), public_key.N2
     outside = [k for k, value in enumerate(values) if not 0 < value < N2]

@@ -16,7 +16,7 @@ vectors of them.
 | L | L(x) = (x − 1)/N |
 | v, v_i | the verification keys: v a square modulo N², v_i = v^(Δ s_i) |
 | e, z, ω | challenge, response and nonce of a proof |
-| ρ_j | combiners of 128 bits |
+| ρ_j | combiners: random exponents of 128 bits, hashed from all that they combine |
 
 **Opening.** Any t parties' shares give
 
@@ -27,10 +27,12 @@ prover draws ω ← [0, 2^(|x| + |e| + 128)) for x = Δ s_i, hashes c^{4ω} and 
 to e, and answers z = ω + e·x. The 128 spare bits make z statistically independent of x. Squares
 modulo N² form a group of order N·p′q′ for safe primes. It has no factors as small as e, so two
 answers to two challenges determine x: a false share passes with chance 2^−|e| per hash call. |e| is
-256, or two bits less than p and q on toy keys. The primes of jointly made keys are not safe. Where
-the group's order has a small factor d, a share that is wrong by an element of order d passes with
-chance 1/d. Combining still checks that N divides c′ − 1, so robustness suffers and correctness does
-not.
+256, or two bits less than p and q on toy keys.
+
+Jointly made primes are not safe primes. If the group's order has a small factor d, a share that is
+wrong by an element of order d passes with chance 1/d. Combining then notices, because N does not
+divide c′ − 1, and tries other subsets of the shares. Such a share may cost an opening; it never
+leads to a wrong plaintext.
 
 **Many shares, one proof.** Combiners ρ_j are hashed from all ciphertexts and all shares, and one
 proof is made for C = ∏ c_j^{ρ_j} and D = ∏ c_{i,j}^{ρ_j} (the small-exponents test of Bellare,
@@ -86,7 +88,8 @@ class KeyShare:
     Attributes:
         public_key: the key that it is a share of.
         index: i in 1 … ℓ.
-        secret: s_i, an integer (negative ones occur in jointly made keys); never printed.
+        secret: s_i, an integer with |Δ s_i| < 2^``public_key.share_bits``; negative ones occur in
+            jointly made keys. It is never printed.
     """
 
     public_key: PublicKey
@@ -145,7 +148,9 @@ class ShareProof:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a share claims to be for. It tells a mix-up from a lie and is never trusted.
+    """What a share claims to be for.
+
+    It serves only a better error message: every check uses the verifier's own values.
 
     Attributes:
         key: the digest of the public key.
@@ -276,7 +281,8 @@ def combine(
     right = _right_parts(
         public_key, parts, lambda part: verify_share(public_key, c, part, session))
     values = {part.index: [mpz(part.value)] for part in right}
-    return signed_plaintext(public_key, open_shares(public_key, values)[0])
+    plaintext = open_shares(public_key, values)[0]  # in [0, N)
+    return signed_plaintext(public_key, plaintext)  # the upper half stands for negative numbers
 
 
 # --- vectors of ciphertexts ---------------------------------------------------------------------
@@ -342,22 +348,23 @@ def combination(
 ) -> tuple[int, int, bytes]:
     """Return (C, D, seed): the random combination of shares, and the seed of its combiners.
 
-    The seed is hashed from the session, the key, the party, and all ciphertexts and shares. It
-    takes the session's place in the proof, and so binds the proof to all of them.
+    The seed is hashed from the session, the key, the party, and all ciphertexts and shares. The
+    proof then hashes the seed instead of the session, and so is bound to all of them.
     """
     seed = digest("bdn/paillier/share-combiners", session, public_key.digest,
                   index.to_bytes(8, "big"), pack_values(public_key, ciphertexts),
                   pack_values(public_key, shares))
     rho = combiners(seed, len(ciphertexts))
-    C = product_of_powers(ciphertexts, rho, public_key.N)
-    D = product_of_powers(shares, rho, public_key.N)
+    C = product_of_powers(ciphertexts, rho, N=public_key.N)  # modulo N²
+    D = product_of_powers(shares, rho, N=public_key.N)
     return int(C), int(D), seed
 
 
 def most_part_bytes(public_key: PublicKey, count: int) -> int:
     """Return the length that no encoded `PartialVector` of ``count`` ciphertexts exceeds."""
+    ciphertexts = count * public_key.width  # `width` is the length of one ciphertext in bytes
     proof = (challenge_bits(public_key) + nonce_bits(public_key)) // 8
-    return count * public_key.width + proof + 256  # with room for labels, names and lengths
+    return ciphertexts + proof + 256  # with room for labels, names and lengths
 
 
 # --- the proof of a share -----------------------------------------------------------------------
@@ -369,7 +376,10 @@ def challenge_bits(public_key: PublicKey) -> int:
 
 
 def nonce_bits(public_key: PublicKey) -> int:
-    """Return the length of ω: the bound on |x|, the challenge, and 128 bits to hide behind."""
+    """Return the length of ω: the bound on |x|, the challenge, and 128 bits to hide behind.
+
+    x = Δ s_i, and every |Δ s_i| is below 2^``share_bits``: Δ is counted in that already.
+    """
     return public_key.share_bits + challenge_bits(public_key) + STATISTICAL_BITS
 
 
@@ -395,18 +405,19 @@ def check_proof(
 ) -> None:
     """Raise `ShareError` unless ``proof`` shows that party ``index`` made c_i from c.
 
-    v and v_i are taken from ``public_key``, c from the caller: a prover chooses none of them.
+    c and c_i are units, as `check_ciphertexts` has made sure, so they have inverses. v and v_i are
+    taken from ``public_key``, c from the caller: a prover chooses none of them.
     The commitments are recomputed as c^{4z}·c_i^{−2e} and v^z·v_i^{−e}, and must hash to e.
     """
     N2 = public_key.N2
-    e, z = proof.challenge, proof.response
+    e, z = proof.challenge, proof.response  # z may be negative, as secrets of joint keys may be
     if not 0 <= e < 1 << challenge_bits(public_key):
         raise ShareError(f"the challenge of party {index} is out of range", [index])
     if z.bit_length() > nonce_bits(public_key) + 1:
         raise ShareError(f"the response of party {index} is too long", [index])
     v, v_i = public_key.v, public_key.verification_keys[index - 1]
     first, second = power_each([gmpy2.powmod(c, 4, N2), mpz(v)], z, N2)
-    first = first * gmpy2.powmod(c_i, -2 * e, N2) % N2
+    first = first * gmpy2.powmod(c_i, -2 * e, N2) % N2  # it has an inverse: c_i is a unit
     second = second * gmpy2.powmod(v_i, -e, N2) % N2
     if e != _challenge(public_key, index, c, c_i, session, (first, second)):
         raise ShareError(f"the proof of party {index} does not hold", [index])
@@ -420,7 +431,10 @@ def _challenge(
     session: bytes,
     commitments: Sequence[int],
 ) -> int:
-    """e, hashed from domain, session, N, v, i, v_i, c, c_i and both commitments."""
+    """Return e, hashed from domain, session, N, v, i, v_i, c, c_i and both commitments.
+
+    For a vector, ``session`` is the seed of `combination`, which already covers the session.
+    """
     v_i = public_key.verification_keys[index - 1]
     numbers = (public_key.N, public_key.v, index, v_i, c, c_i, *commitments)
     parts = [pack_values(public_key, [number]) for number in numbers]
@@ -465,7 +479,7 @@ def check_index(public_key: PublicKey, index: int) -> None:
 
 def check_indices(public_key: PublicKey, indices: Sequence[int]) -> None:
     """Raise `ShareError` unless the indices are of t or more different parties."""
-    if public_key.threshold == 0:
+    if public_key.threshold == 0:  # a key of `PublicKey.encryption_only`
         raise ShareError("this key only encrypts; there are no shares of it")
     for index in indices:
         check_index(public_key, index)
@@ -511,8 +525,8 @@ def open_shares(
 
     The first t parties are taken. Where theirs do not open (a wrong share can pass its proof under
     a jointly made key), other subsets are tried: each party, then each pair of parties and so on is
-    left out. The search looks at one random combination of each vector, so that a try costs t
-    powers. Raises `ShareError` when no subset opens.
+    left out. They are tried on one random combination of each vector, not on all its ciphertexts,
+    so that a try costs t powers. Raises `ShareError` when no subset opens.
     """
     subsets = itertools.islice(
         subsets_leaving_out(sorted(values), public_key.threshold), MAX_SUBSETS)
@@ -520,8 +534,9 @@ def open_shares(
     if opened is not None:
         return opened
     packed = [pack_values(public_key, values[index]) for index in sorted(values)]
-    rho = combiners(digest("bdn/paillier/search", *packed), len(packed[0]) // public_key.width)
-    combined = {index: [product_of_powers(vector, rho, public_key.N)]
+    count = len(values[next(iter(values))])
+    rho = combiners(digest("bdn/paillier/search", *packed), count)
+    combined = {index: [product_of_powers(vector, rho, N=public_key.N)]  # modulo N²
                 for index, vector in values.items()}
     for subset in subsets:
         if _open_subset(public_key, subset, combined, threads) is not None:
@@ -532,7 +547,7 @@ def open_shares(
 
 
 def subsets_leaving_out(indices: Sequence[int], threshold: int) -> Iterator[tuple[int, ...]]:
-    """Yield subsets of ``threshold`` indices, each one once: all of them if one goes on.
+    """Yield subsets of ``threshold`` indices, no subset twice; exhausting it yields every one.
 
     The first ``threshold`` of all indices come first, then the first ``threshold`` of those that
     are left without each single one, without each pair, and so on. So b bad parties are left out
@@ -568,7 +583,7 @@ def _open_subset(
     values: Mapping[int, Sequence[mpz]],
     threads: int | None,
 ) -> list[int] | None:
-    """The plaintexts, or None where N does not divide some c′ − 1.
+    """Return the plaintexts in [0, N), or None where N does not divide some c′ − 1.
 
     c′ is kept as a fraction a/b, b from the negative λ_i: N divides a/b − 1 exactly when it divides
     a − b, and then L(c′) = (a − b)/N · b⁻¹ mod N, an inversion of half the length.
@@ -589,5 +604,6 @@ def _open_subset(
         quotient, rest = gmpy2.f_divmod(a - b, N)
         if rest:
             return None
+        # b is a unit: every share in it is, as `check_ciphertexts` has made sure.
         opened.append(int(quotient * gmpy2.invert(b, N) * unmask % N))
     return opened
