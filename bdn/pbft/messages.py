@@ -35,9 +35,10 @@ NUMBER_LIMIT = 1 << 63
 
 DIGEST_BYTES = 32
 MAX_NAME = 128
-"""Longest client name, in characters."""
+"""Longest client name, in bytes of UTF-8."""
 
-# The decoder reads the ranges: of an integer the values, of the rest the lengths.
+# The decoder reads the ranges: the values of an integer, the length of bytes and of text (both in
+# bytes), the number of entries of a tuple.
 Number = Annotated[int, range(NUMBER_LIMIT)]
 Digest = Annotated[bytes, range(DIGEST_BYTES, DIGEST_BYTES + 1)]
 PublicKey = Annotated[bytes, range(32, 33)]

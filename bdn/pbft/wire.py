@@ -262,25 +262,22 @@ def _bytes_codec(allowed: range) -> tuple[Write, Read]:
 
 def _text_codec(allowed: range) -> tuple[Write, Read]:
     def write(value: str) -> bytes:
-        if len(value) not in allowed:
-            raise EncodingError(f"a text of {len(value)} characters; at most {allowed.stop - 1} "
-                                "are allowed")
         try:
             raw = value.encode()
         except UnicodeEncodeError as error:
             raise EncodingError("text with a lone surrogate has no encoding") from error
+        if len(raw) not in allowed:
+            raise EncodingError(f"a text of {len(raw)} bytes; at most {allowed.stop - 1} are "
+                                "allowed")
         return _head(TEXT, len(raw)) + raw
 
     def read(data: bytes, at: int) -> tuple[str, int]:
         length, at = _read_head(data, at, TEXT)
         end = at + length
-        if end > len(data) or length > 4 * allowed.stop:  # a character has at most four bytes
-            raise EncodingError(f"a text of {length} bytes at byte {at} of {len(data)}")
-        value = data[at:end].decode()
-        if len(value) not in allowed:
-            raise EncodingError(f"a text of {len(value)} characters at byte {at}; at most "
+        if end > len(data) or length not in allowed:
+            raise EncodingError(f"a text of {length} bytes at byte {at} of {len(data)}; at most "
                                 f"{allowed.stop - 1} are allowed")
-        return value, end
+        return data[at:end].decode(), end
 
     return write, read
 

@@ -14,6 +14,7 @@ from bdn.identity import Identity, verify_signature
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.journal import Executed, JournalError, Stable, Voted, decode_journal, encode_journal
 from bdn.pbft.messages import (
+    MAX_NAME,
     MESSAGES,
     TYPE_NAMES,
     Checkpoint,
@@ -166,7 +167,7 @@ WRONG = {
     bool: (0, 1, None, b"", "true"),
     int: (-1, 2**63, 2**64, -2**63, HUGE, -HUGE, True, None, b"1", "1", [], {}),
     bytes: (None, 0, "x", [], {}, HUGE),
-    str: (None, 0, b"x", "x" * 129, [], {}, HUGE),
+    str: (None, 0, b"x", "x" * 129, "ü" * 65, [], {}, HUGE),
 }
 
 
@@ -210,10 +211,27 @@ def test_a_huge_class_name_makes_a_short_complaint(data):
 def test_numbers_and_digests_out_of_range_are_not_written_either():
     for wrong in (Commit(1 << 63, 0, bytes(32), 0, b""), Commit(0, -1, bytes(32), 0, b""),
                   Prepare(0, 0, bytes(31), 0, b""), Fetch("everything", 0, bytes(32), 0, b""),
-                  Reply(0, "c" * 129, 0, b"", 0, b""), Reply(0, "\ud800", 0, b"", 0, b""),
+                  Reply(0, "c" * 129, 0, b"", 0, b""), Reply(0, "ü" * 65, 0, b"", 0, b""),
+                  Reply(0, "\ud800", 0, b"", 0, b""),
                   Request("c", b"", 0, b"", b""), Status(0, True, 0, 0, 0, bytes(65))):
         with pytest.raises(EncodingError):
             encode_message(wrong)
+
+
+@given(st.text(st.sampled_from("cü€😀"), min_size=20, max_size=140))
+def test_both_codecs_bound_a_name_by_its_bytes(name):
+    """A name is written, and read, by both or by neither: the bound counts bytes of UTF-8."""
+    message = Reply(0, name, 0, b"", 0, b"")
+    plain = [type(message).__name__, to_plain(message)]
+    if len(name.encode()) <= MAX_NAME:
+        assert encode_message(message) == encode_union(message)
+        assert decode_message(written(plain)) == message
+    else:
+        for encode_it in (encode_message, encode_union):
+            with pytest.raises(EncodingError):
+                encode_it(message)
+        with pytest.raises(EncodingError):
+            decode_message(written(plain))
 
 
 @given(st.binary(max_size=200))
