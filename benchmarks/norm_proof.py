@@ -19,7 +19,7 @@ from harness import Report, main
 
 from bdn.encoding import decode_record
 from bdn.paillier import PackedCipher, PublicKey, RingMaskedCipher, deal
-from bdn.paillier.norm_proof import prove, verify, verify_together
+from bdn.paillier.norm_proof import forget_relations, prove, verify, verify_together
 from bdn.paillier.vector.cipher import SealingProof, VectorCipher
 from bdn.randomness import SystemRandomness
 
@@ -51,6 +51,7 @@ def cpu(function: Callable[[], Any], repeats: int) -> float:
     """The median of ``repeats`` calls, in seconds of processor time."""
     seconds = []
     for _ in range(repeats):
+        forget_relations()  # nothing is shared with whoever made the proof
         started = time.process_time()
         function()
         seconds.append(time.process_time() - started)
@@ -104,15 +105,23 @@ def cost(report: Report, name: str, key: PublicKey, entries: int, repeats: int) 
         "proof KB": len(proof.to_bytes()) / 1000, "upload KB": len(sealed.to_bytes()) / 1000,
     }
     report.add(**row)
-    if entries == PARAMETERS and key.bits == 2048:
-        together = cpu(lambda: verify_together(
-            [statement() for _ in range(DEVICES)], [proof] * DEVICES), 1 if report.quick else 3)
-        report.add(cipher=name, **{"ten one by one s": DEVICES * float(row["verify s"]),
+    if entries != PARAMETERS or key.bits != 2048:
+        return
+    reached = {"make": make, "verify": float(row["verify s"])}
+    if name == "ring-masked":
+        epoch = [cipher.seal(vector, SAMPLES, context=b"device") for _ in range(DEVICES)]
+        proofs = [decode_record(SealingProof, one.proof).norm for one in epoch]
+        statements = [
+            cipher._norm_statement(one, cipher._ciphertexts(one),
+                                   cipher._proof_context(one, b"device"))
+            for one in epoch]
+        together = cpu(lambda: verify_together(statements, proofs), 1 if report.quick else 3)
+        report.add(cipher=name, **{"ten one by one s": DEVICES * reached["verify"],
                                    "ten together s": together})
-        reached = {"make": make, "verify": row["verify s"], "ten together": together}
-        for what, most in TARGETS[name].items():
-            report.notes.append(f"{name}, {what}: {reached[what]:.2f} s of processor time, at most "
-                                f"{most} s asked: {'held' if reached[what] <= most else 'MISSED'}")
+        reached["ten together"] = together
+    for what, most in TARGETS[name].items():
+        report.notes.append(f"{name}, {what}: {reached[what]:.2f} s of processor time, at most "
+                            f"{most} s asked: {'held' if reached[what] <= most else 'MISSED'}")
 
 
 def measure(report: Report) -> None:

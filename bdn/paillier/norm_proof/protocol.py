@@ -186,6 +186,30 @@ class Statement(ABC):
         """The relation whose combiners are expanded from ``seed``, a hash of root and C."""
 
 
+RELATIONS_KEPT = 16
+"""As many as devices of an epoch take: each is a few hundred kilobytes."""
+
+_RELATIONS: dict[bytes, Relation] = {}
+
+
+def _relation(statement: Statement, seed: bytes) -> Relation:
+    """`Statement.relation`, made once for all nodes of a process.
+
+    It follows from public values alone, all of which ``seed`` names. Who makes a proof and who
+    verifies it in the same process (`bdn run` without ``--processes``) share this half of the work.
+    """
+    if seed not in _RELATIONS:
+        while len(_RELATIONS) >= RELATIONS_KEPT:
+            del _RELATIONS[next(iter(_RELATIONS))]
+        _RELATIONS[seed] = statement.relation(seed)
+    return _RELATIONS[seed]
+
+
+def forget_relations() -> None:
+    """Let the next proof or verification do all of its work, as in a process of its own."""
+    _RELATIONS.clear()
+
+
 # --- sizes --------------------------------------------------------------------------------------
 
 
@@ -276,7 +300,7 @@ def prove_integers(
     weights, cross_nonce = _block_weights(statement, seed), rng.bits(key.nonce_bits)
     masks = [mpz(rng.bits(length)) for length in sizes.all]
     with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
-        work = pool.submit(statement.relation, seed)
+        work = pool.submit(_relation, statement, seed)
         mask_commitment = _commit(key, masks)
         relation = work.result()
     link_nonce = sum(power * a for power, a in zip(relation.powers, nonces, strict=True))
@@ -391,7 +415,7 @@ def _verify_equations(statement: Statement, proof: NormProof, opened: _Opened) -
     key, x, zeta = statement.public_key, opened.x, opened.zeta
     N, N2 = mpz(key.N), mpz(key.N2)
     seed = _after_commitment(statement, proof.commitment)
-    relation, weights = statement.relation(seed), _block_weights(statement, seed)
+    relation, weights = _relation(statement, seed), _block_weights(statement, seed)
     split = _split(statement, zeta)
 
     if _linear(relation, split) != (proof.linear + x * relation.target) % P_PRIME:
