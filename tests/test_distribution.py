@@ -1,0 +1,56 @@
+"""The source distribution is complete: whoever unpacks it can run the tests."""
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+BUILD = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+
+QUICK = ("tests/test_encoding.py", "tests/chain/test_merkle.py", "tests/test_docs_architecture.py")
+"""Tests that need parts of every kind of file, and take seconds."""
+
+
+def tracked() -> set[str]:
+    """Files that git tracks; empty outside a checkout."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True,
+                            check=False)
+    return set(listed.stdout.splitlines()) if listed.returncode == 0 else set()
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source distribution of the files as they are now, built and unpacked."""
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools builds the distribution")
+    files = tracked()
+    if not files:
+        pytest.skip("not a git checkout, so there is no list to compare with")
+    source, built, place = (tmp_path_factory.mktemp(name) for name in ("source", "built", "sdist"))
+    for name in files:
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run([sys.executable, "-c", BUILD, str(built)], cwd=source, check=True,
+                   capture_output=True)
+    (archive,) = built.glob("bdn-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(place, filter="data")
+    (folder,) = place.iterdir()
+    return folder
+
+
+def test_it_holds_every_file_of_the_repository(unpacked: Path) -> None:
+    there = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    assert sorted(tracked() - there) == []
+
+
+def test_its_quick_tests_pass(unpacked: Path) -> None:
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK],
+                         cwd=unpacked, capture_output=True, text=True, check=False,
+                         env={"PATH": "", "PYTHONPATH": str(unpacked)})
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert " passed" in ran.stdout
