@@ -84,12 +84,12 @@ class PackedCipher(VectorCipher):
         code = FixedPoint(length, clip, value_bits, total_weight)
         super().__init__(public_key, code, norm_bound, singles)
         self._executor = executor
-        self.entries = length
+        self.entries = code.length
         self.slot_bits = code.sum_bits
         if self.bound is not None:
             self.entries = self.bound.entries
             code.reach = max(code.reach, math.ceil(SLACK * self.bound.norm))
-            sums = (total_weight * (code.reach + code.offset)).bit_length() + 1  # signed
+            sums = (code.total_weight * (code.reach + code.offset)).bit_length() + 1  # signed
             self.slot_bits = packed_slot_bits(public_key, self.bound, max(self.slot_bits, sums))
             if self.slot_bits > MAX_SUM_BITS:
                 raise ParameterError(
