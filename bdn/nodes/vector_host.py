@@ -20,11 +20,7 @@ KEPT_PARSED = 16
 """Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
 
 REMEMBERED = 4096
-"""Verified updates that are remembered, so that a block is not verified anew at each step."""
-
-_VERIFIED: dict[tuple[Any, ...], None] = {}
-"""What was verified, by all that the verdict depends on: chain, terms, phase, device and record,
-whose root commits to every byte. The nodes of one process share it, as they share ciphers."""
+"""Verified updates that a node remembers, so that a block is not verified anew at each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,7 @@ class VectorHost:
         self.produced: dict[bytes, bytes] = {}
         self.staged: dict[bytes, bytes] = {}
         """Blobs by root of a request that is being checked: nothing refused is ever stored."""
+        self._verified: dict[tuple[Any, ...], None] = {}
         self._parsed: dict[bytes, SealedVector] = {}
         self._products: dict[tuple[Any, ...], tuple[bytes, int, int]] = {}
 
@@ -82,15 +79,15 @@ class VectorHost:
         self, terms: Sequence[bytes], epoch: int, phase: str, device: bytes, update: UpdateRecord
     ) -> None:
         """Algorithm 2, line 16. Raises a `PeerError` that says what is wrong with the update."""
-        name = (self.ciphers.chain, *terms, epoch, phase, device, update)
-        if name in _VERIFIED:
+        name = (*terms, epoch, phase, device, update)
+        if name in self._verified:
             return
         cipher = self.ciphers.get(terms, epoch, phase)
         context = update_context(self.ciphers.chain, epoch, phase, device)
         cipher.verify(self._sealed(cipher, update), context, weight=update.samples)
-        while len(_VERIFIED) >= REMEMBERED:
-            del _VERIFIED[next(iter(_VERIFIED))]
-        _VERIFIED[name] = None
+        if len(self._verified) >= REMEMBERED:
+            self._verified.clear()
+        self._verified[name] = None
 
     def product(
         self, terms: Sequence[bytes], epoch: int, phase: str, updates: Sequence[UpdateRecord]

@@ -191,6 +191,11 @@ RELATIONS_KEPT = 16
 
 _RELATIONS: dict[bytes, Relation] = {}
 
+HELD_KEPT = 4096
+
+_HELD: dict[bytes, None] = {}
+"""Digests of statements and proofs that were verified in this process, whichever node asked."""
+
 
 def _relation(statement: Statement, seed: bytes) -> Relation:
     """`Statement.relation`, made once for all nodes of a process.
@@ -208,6 +213,7 @@ def _relation(statement: Statement, seed: bytes) -> Relation:
 def forget_relations() -> None:
     """Let the next proof or verification do all of its work, as in a process of its own."""
     _RELATIONS.clear()
+    _HELD.clear()
 
 
 # --- sizes --------------------------------------------------------------------------------------
@@ -345,12 +351,18 @@ def _is_well_inside(answer: mpz, length: int) -> bool:
 def verify(statement: Statement, proof: NormProof) -> None:
     """Raise `NormProofError` unless ``proof`` holds for ``statement``."""
     opened = _read(statement, proof)
+    name = digest("bdn/norm-proof/held", statement.root(), proof.to_bytes())
+    if name in _HELD:
+        return
     with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
         work = pool.submit(_verify_equations, statement, proof, opened)
         opens = _commitments_open(statement.public_key, [opened], [1])
         work.result()
     if not opens:
         raise NormProofError("the norm proof's commitment does not open to its responses")
+    while len(_HELD) >= HELD_KEPT:
+        del _HELD[next(iter(_HELD))]
+    _HELD[name] = None
 
 
 def verify_together(statements: Sequence[Statement], proofs: Sequence[NormProof]) -> None:
