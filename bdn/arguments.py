@@ -1,10 +1,11 @@
-"""Checks of what a caller passes in, so that a wrong type is refused where it is given.
+"""Checks of what a caller passes in, so that what is wrong is refused where it is given.
 
 Python's own integers and NumPy's are both counts; a float, a text or a truth value is not, even
 where it would compare equal.
 """
 
 import operator
+from pathlib import Path
 from typing import Any
 
 from bdn.errors import UsageError
@@ -55,4 +56,17 @@ def check_type(value: Any, kind: type, what: str) -> None:
         raise UsageError(f"{what} must be a {kind.__name__}, not a value of type {found}")
 
 
-__all__ = ["as_bytes", "as_integer", "check_type"]
+def read_bounded(path: Path, most: int) -> bytes:
+    """Return the content of the file at ``path``, of at most ``most`` bytes.
+
+    No more than that is ever read, so a device that never ends is refused like a long file. Raises
+    `UsageError` for more bytes; `OSError` where the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise UsageError(f"{path} has more than {most:,} bytes: it is no file of this kind")
+    return data
+
+
+__all__ = ["as_bytes", "as_integer", "check_type", "read_bounded"]

@@ -6,12 +6,14 @@ import json
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdn.arguments import read_bounded
 from bdn.encoding import transcript
 from bdn.errors import SignatureError, UsageError
 from bdn.identity import Identity, address_of, verify_signature
@@ -184,3 +186,16 @@ def test_a_trace_tells_events_and_spans_also_when_the_body_raises() -> None:
 def test_the_default_trace_discards() -> None:
     with DISCARD.span("x"):
         DISCARD.event("y", z=1)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_no_more_of_a_file_is_read_than_it_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10))
+    assert read_bounded(path, 10) == bytes(10)
+    with pytest.raises(UsageError, match="file has more than 9 bytes"):
+        read_bounded(path, 9)
+    with pytest.raises(OSError, match="No such file"):
+        read_bounded(tmp_path / "none", 9)

@@ -67,7 +67,8 @@ _MEANING = {
     "SQLITE_CANTOPEN": "it cannot be opened here; correct the folder's permissions",
     "SQLITE_BUSY": "another process writes to it; wait or end that one",
     "SQLITE_LOCKED": "another connection writes to it; wait or end that one",
-    "SQLITE_IOERR": "the disk failed to read or write; nothing sealed before is lost",
+    "SQLITE_IOERR": "the disk failed to read or write, or the file is larger than ulimit -f allows;"
+                    " nothing sealed before is lost",
 }
 
 
@@ -242,6 +243,17 @@ class Store:
         """Release the file."""
         self._db.close()
 
+    def leave_write_ahead(self) -> None:
+        """Leave write-ahead mode, where nobody else has the file open.
+
+        Whoever only reads a file in that mode makes a ``-wal`` and a ``-shm`` file beside it and
+        cannot remove them. `open` enters the mode again.
+        """
+        with suppress(sqlite3.Error):  # in use: it is tidier without, but not needed
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("PRAGMA journal_mode = DELETE")
+            self._db.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+
     def __enter__(self) -> Self:
         """Return the store, for ``with``."""
         return self
@@ -346,7 +358,10 @@ class Store:
     def writes(self, height: int) -> list[tuple[bytes, bytes, bytes | None]]:
         """(contract, key, value) as block ``height`` wrote them, ordered by slot."""
         query = "SELECT contract, key, value FROM state WHERE height = ? ORDER BY contract, key"
-        return list(self._rows(query, height))
+        rows = list(self._rows(query, height))
+        if any(type(item) is not bytes for row in rows for item in row if item is not None):
+            raise LedgerError(f"block {height}, state", "an entry is no byte string")
+        return rows
 
     def history(self, contract: str, key: bytes) -> list[tuple[int, bytes | None]]:
         """(height, value) of every block that wrote this slot, oldest first."""

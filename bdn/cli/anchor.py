@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from bdn.arguments import read_bounded
 from bdn.chain import Store
 from bdn.errors import UsageError
 from bdn.ethereum import (
@@ -30,6 +31,9 @@ from bdn.ethereum import (
     read_round,
 )
 from bdn.runfolder import LEDGER
+
+MAX_PROOF = 1 << 28
+"""Bytes of an update that a challenge brings."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -218,7 +222,7 @@ def _teller(quiet: bool) -> Callable[[str, int], None]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bounded(path, MAX_PROOF)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 

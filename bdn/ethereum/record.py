@@ -5,12 +5,17 @@ an interrupted command finds its contract again instead of deploying a second on
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from bdn.errors import UsageError
+from bdn.runfolder.files import read_json
 
 FILE = "anchor.json"
+MAX_RECORD = 1 << 20
+"""Bytes of the file."""
+
+SHAPE = {"deployments": [{"chain_id": int, "genesis": str, "contract": str}]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,8 @@ class Record:
 
 def _read(path: Path) -> list[Deployment]:
     try:
-        items = json.loads(path.read_text())["deployments"]
-        found = [Deployment(**item) for item in items]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({error}); remove it and name the contract with "
-                         "--contract") from error
-    for item in found:
-        if [type(value) for value in asdict(item).values()] != [int, str, str]:
-            raise UsageError(f"{path} is damaged; remove it and name the contract with --contract")
-    return found
+        items = read_json(path, SHAPE, MAX_RECORD)["deployments"]
+    except UsageError as error:
+        raise UsageError(f"{error}; remove it and name the contract with --contract") from error
+    return [Deployment(**{field.name: item[field.name] for field in fields(Deployment)})
+            for item in items]

@@ -58,6 +58,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _SQLITE_ENDS = ("", "-wal", "-shm", "-journal")
 _STORE = re.compile(r"(edge|device)-\d+\.sqlite(\.lost-[0-9a-f]{8})?(-wal|-shm|-journal)?")
 
@@ -349,10 +350,13 @@ def _lock(path: Path) -> int:
     patience = time.monotonic() + ORPHAN_SECONDS
     while True:
         try:
-            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o644)
         except FileNotFoundError:  # its last holder removed the folder just now
             path.mkdir(parents=True, exist_ok=True)
             continue
+        except OSError:
+            _demand_own(path / LOCK, "a file")  # a link's target would be overwritten
+            raise
         try:
             if not _try_lock(handle):
                 os.lseek(handle, 0, os.SEEK_SET)

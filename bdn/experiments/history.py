@@ -195,6 +195,7 @@ def _drop_copies(run: FinishedRun, folder: RunFolder) -> None:
             return  # ledger.sqlite is behind: `bdn resume` can still catch up
     for edge in run.edges[1:]:
         edge.ledger.close()
+    first.store.leave_write_ahead()  # from now on the ledger is only read
     folder.end()
 
 

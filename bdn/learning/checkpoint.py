@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from bdn.arguments import read_bounded
 from bdn.errors import UsageError
 from bdn.learning.errors import DataError, ModelError
 from bdn.learning.federated import EpochResult
 from bdn.learning.models.cnn import PaperCNN
 from bdn.learning.models.shapes import split_layers
 from bdn.learning.types import Floats
+
+MAX_MODEL = 1 << 30
+"""Bytes of a model's file."""
 
 COLUMNS = ("epoch", "global_loss", "step_norm", "contributors", "refused", "best_epoch",
            "best_loss", "stopped")
@@ -46,7 +50,7 @@ def load_checkpoint(path: Path) -> SavedModel:
     Raises `DataError` for a file that is missing, broken, or holds no such model.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_bounded(path, MAX_MODEL)), allow_pickle=False) as arrays:
             w, classes = arrays["w"], int(arrays["classes"])
             names = (tuple(str(name) for name in arrays["class_names"])
                      if "class_names" in arrays else None)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,40 @@ def test_kill_9_at_random_instants_loses_nothing_sealed(
             verify_ledger(store)
             height = store.height()
     assert height > 0
+
+
+@pytest.mark.parametrize("column", ["contract", "key", "value"])
+@pytest.mark.parametrize("other", ["7", "1.5", "'text'", "'\N{PILE OF POO}'"])
+def test_state_of_another_type_is_damage(
+    make_chain: Callable[..., Any], tmp_path: Path, column: str, other: str
+) -> None:
+    """SQLite keeps any type in any column; whoever reads what a block wrote is told."""
+    chain = make_chain(tmp_path / "ledger.sqlite")
+    chain.add([chain.note(0, "a", b"one")])
+    chain.ledger.close()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db, db:
+        db.execute(f"UPDATE state SET {column} = {other} WHERE height = 1")
+    with (Store.open(tmp_path / "ledger.sqlite", read_only=True) as store,
+          pytest.raises(LedgerError, match="block 1, state")):
+        store.writes(1)
+
+
+def test_readers_of_a_ledger_that_has_ended_leave_nothing_beside_it(
+    make_chain: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A reader cannot remove the files that write-ahead mode needs; an ended run needs none."""
+    path = tmp_path / "ledger.sqlite"
+    chain = make_chain(path)
+    chain.add([chain.note(0, "a", b"one")])
+    chain.ledger.store.leave_write_ahead()
+    chain.ledger.close()
+    with Store.open(path, read_only=True) as store:
+        verify_ledger(store)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    chain.ledger = Ledger.open(path)
+    chain.add([chain.note(0, "a", b"two")])
+    with Store.open(path, read_only=True):
+        chain.ledger.store.leave_write_ahead()  # in use: the mode stays, and nothing is lost
+    chain.add([chain.note(0, "a", b"three")])
+    verify_ledger(chain.ledger.store)
+    chain.ledger.close()

@@ -16,6 +16,9 @@ from bdn.cli.failures import REMEDIES, explain_os_error
 from bdn.cli.screen import PlainConsole, styled
 from bdn.errors import UsageError
 from bdn.experiments.machine import demand_open_files
+from bdn.learning.checkpoint import load_checkpoint
+from bdn.learning.datasets.arrays import load_csv
+from bdn.pbft.simulator import read_scenario
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
         "--samples", "20", "--key-bits", "512", "--batch-size", "8",
@@ -130,3 +133,12 @@ def test_names_are_text_and_never_markup_or_control(capsys: pytest.CaptureFixtur
     assert "\u202e" not in out
     assert styled("[bold]{a}[/bold]", a="[i]") == Text("[i]", spans=styled(
         "[bold]{a}[/bold]", a="[i]").spans)
+
+
+@pytest.mark.parametrize("read", [read_scenario, load_checkpoint, load_csv])
+def test_a_device_without_end_is_refused(
+    read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bdn.learning.checkpoint.MAX_MODEL", 1 << 20)
+    with pytest.raises(UsageError, match=r"/dev/zero.* more"):
+        read(Path("/dev/zero"))

@@ -290,6 +290,33 @@ def test_nobody_else_works_in_a_folder_while_a_run_does(
         pass  # its end releases it
 
 
+@pytest.mark.parametrize("aim", ["notes.txt", "/nowhere/at/all", LOCK])
+def test_a_link_in_place_of_the_lock_is_refused(
+    halted: Path, copied: Callable[[Path], Path], aim: str
+) -> None:
+    """Locking writes into the file: what a link leads to would be lost, or never come to be."""
+    folder = copied(halted)
+    notes = folder / "notes.txt"
+    notes.write_text("mine")
+    (folder / LOCK).unlink(missing_ok=True)
+    (folder / LOCK).symlink_to(aim)
+    with pytest.raises(UsageError, match="is a symbolic link"), RunFolder.open(folder).locked():
+        pass
+    assert notes.read_text() == "mine"
+
+
+def test_whoever_reads_an_ended_run_leaves_no_files_there(
+    ended: Path, copied: Callable[[Path], Path]
+) -> None:
+    folder = copied(ended)
+    before = sorted(folder.rglob("*"))
+    for command in (["verify"], ["show"], ["show", "--json"], ["show", "1"]):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            assert invoke([command[0], str(folder), *command[1:]]) == 0
+    assert sorted(folder.rglob("*")) == before
+    assert not [path for path in before if path.name.startswith(f"{LEDGER}-")]
+
+
 def test_a_killed_process_holds_no_lock(halted: Path, copied: Callable[[Path], Path]) -> None:
     folder = copied(halted)
     program = ("import sys; from pathlib import Path; from bdn.experiments.folder import RunFolder;"

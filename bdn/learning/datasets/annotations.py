@@ -18,10 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bdn.arguments import read_bounded
+from bdn.errors import UsageError
 from bdn.learning.datasets.pictures import Box
 from bdn.learning.errors import DataError
 
 MAX_ANNOTATION = 1 << 20
+MAX_LISTING = 1 << 26
+"""Bytes of a list of pictures."""
 """Bytes of an annotation file; real ones have a few thousand."""
 
 NEEDED = ("Annotations", "ImageSets/Main", "JPEGImages")
@@ -58,11 +62,13 @@ def read_annotation(path: Path, pictures: Path) -> Annotation:
     ``truncated``, ``occluded`` and ``pose`` may be absent. Raises `DataError` naming the file.
     """
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_ANNOTATION)
+    except UsageError as error:
+        raise DataError(f"{path}: no VOC annotation (too long)") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > MAX_ANNOTATION or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise DataError(f"{path}: no VOC annotation (too long, or with a document type)")
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise DataError(f"{path}: no VOC annotation (with a document type)")
     try:
         root = ET.fromstring(data)  # noqa: S314 - document types, and with them entities, are refused above
     except (ET.ParseError, ValueError, LookupError) as error:
@@ -150,10 +156,10 @@ def read_part(folder: Path, part: str) -> Iterator[str]:
     """
     listing = folder / "ImageSets" / "Main" / f"{part}.txt"
     try:
-        lines = listing.read_text(encoding="utf-8").splitlines()
+        lines = read_bounded(listing, MAX_LISTING).decode().splitlines()
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no image set {part!r}: {listing} is missing") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UsageError, UnicodeDecodeError) as error:
         raise DataError(f"{listing}: cannot be read ({error})") from error
     seen: set[str] = set()
     for line in filter(str.strip, lines):

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -20,6 +20,7 @@ MAX_VALUES = 1 << 31
 """Values in one array; a file that claims more is refused before it is read."""
 
 MAX_COLUMNS = 1 << 16
+MAX_LINE = 1 << 22
 MAX_ROWS = 1 << 24
 """Of a table."""
 
@@ -126,11 +127,19 @@ def load_csv(path: Path) -> Data:
     return assemble(f"csv:{path.name}", str(path), parts)
 
 
+def _lines(stream: TextIO, path: Path) -> Iterator[str]:
+    """The lines of ``stream``; `DataError` for one without end, before it fills the memory."""
+    while line := stream.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise DataError(f"{path}: a line has {MAX_LINE:,} characters or more")
+        yield line
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of every line that is not empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
+            reader = csv.reader(_lines(stream, path))
             for cells in reader:
                 if len(cells) > MAX_COLUMNS:
                     raise DataError(f"{path}, line {reader.line_num}: more than {MAX_COLUMNS} "

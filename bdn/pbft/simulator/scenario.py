@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from bdn.arguments import read_bounded
 from bdn.errors import UsageError
 
 MICROS = 1000
@@ -196,6 +197,9 @@ def _shown(value: Any) -> str:
 
 
 FOREVER = float("inf")
+MAX_FILE = 1 << 20
+"""Bytes of a scenario file; the largest ones of a search have some tens of thousands."""
+
 MAX_MS = 10**9
 """Longest virtual time that a file may name: eleven days."""
 MAX_REPLICAS = 128
@@ -430,9 +434,13 @@ SCENARIO_KEYS = _same(
 def read_scenario(path: Path) -> Scenario:
     """Return the scenario in the file at ``path``; raise `ScenarioError` in one line otherwise."""
     try:
-        return parse_scenario(path.read_text(encoding="utf-8"))
+        return parse_scenario(read_bounded(path, MAX_FILE).decode())
     except OSError as error:
         raise ScenarioError(f"cannot read {path}: {error.strerror}") from error
+    except ScenarioError:
+        raise
+    except UsageError as error:
+        raise ScenarioError(str(error)) from error
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path} is not UTF-8 text: {error.reason}") from error
 
