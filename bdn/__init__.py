@@ -31,7 +31,7 @@ paper                                  here
 §4.2 Algorithm 2, lines 5–11           `bdn.nodes.device`, learning.contract
 §4.2 Algorithm 2, lines 12–20          `bdn.nodes.edge.application`, mining.contract
 §4.2 Algorithm 2, lines 21–27          `bdn.nodes.device.device` (`_make_share`, `_open`)
-§4.2 Eq. (5)                           mining.contract (`weighted_product`), `bdn.nodes.vector_host`
+§4.2 Eq. (5)                           mining.contract (`weighted_sum`), `bdn.nodes.vector_host`
 §4.2 E(·), SK [19]                     `bdn.paillier`
 §5 proof of work                       `bdn.chain.seals`, `bdn.nodes.edge.miner`
 §5 Figs. 3–5                           `benchmarks/`, rendered into docs/results.md

@@ -1,7 +1,7 @@
 """The mining contract's two host functions, which work on sealed vectors.
 
 A contract cannot compute with ciphertexts of megabytes itself. It calls `verify_update` (Algorithm
-2, line 16) and `weighted_product` (line 18, Eq. (5)), whose price in gas follows from the bytes
+2, line 16) and `weighted_sum` (line 18, Eq. (5)), whose price in gas follows from the bytes
 that the updates' records state. The vectors themselves lie in blobs, outside the contract's memory.
 """
 
@@ -56,7 +56,7 @@ class UpdateRecord:
 
 
 class VectorHost:
-    """Binds `verify_update` and `weighted_product` of the mining contract to the ciphers.
+    """Binds `verify_update` and `weighted_sum` of the mining contract to the ciphers.
 
     Products are kept in ``produced`` (blob by root) until the caller has stored them.
     """
@@ -73,7 +73,7 @@ class VectorHost:
 
     def functions(self, _context: object = None) -> Mapping[str, Any]:
         """Return the host functions by name: the ledger's host factory."""
-        return {"verify_update": _VerifyUpdate(self), "weighted_product": _WeightedProduct(self)}
+        return {"verify_update": _VerifyUpdate(self), "weighted_sum": _WeightedSum(self)}
 
     def verify(
         self, terms: Sequence[bytes], epoch: int, phase: str, device: bytes, update: UpdateRecord
@@ -118,7 +118,7 @@ class VectorHost:
 
 
 class _VerifyUpdate:
-    """``verify_update(terms, epoch, phase, device, update)``."""
+    """``verify_update(terms, epoch, phase, device, update)``: None, or the call fails."""
 
     def __init__(self, host: VectorHost) -> None:
         self._host = host
@@ -134,11 +134,11 @@ class _VerifyUpdate:
     def __call__(self, args: Sequence[Value]) -> Value:
         terms, epoch, phase, device, update = _arguments(args, 5)
         self._host.verify(terms, epoch, phase, device, UpdateRecord.read(update))
-        return True
+        return None
 
 
-class _WeightedProduct:
-    """``weighted_product(terms, epoch, phase, updates)``."""
+class _WeightedSum:
+    """``weighted_sum(terms, epoch, phase, updates)``."""
 
     def __init__(self, host: VectorHost) -> None:
         self._host = host

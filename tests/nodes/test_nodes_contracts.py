@@ -235,10 +235,12 @@ def test_an_empty_account_delays_a_reward_and_never_an_epoch(mini: Mini) -> None
     assert holdings(chain) == 10
 
 
-@pytest.mark.parametrize("function", ["pay", "record_aggregate", "initialize"])
+@pytest.mark.parametrize(
+    "function", ["pay", "pay_data_rewards", "record_aggregate", "initialize"])
 def test_nobody_calls_what_only_the_mining_contract_may(mini: Mini, function: str) -> None:
     chain = ready(mini)
     arguments = {"pay": (TREASURY, chain.devices[0].address, 5), "initialize": ((),),
+                 "pay_data_rewards": (chain.edge.address, 1, (chain.devices[0].address,)),
                  "record_aggregate": (1, WEIGHTS, bytes(32), 1, 1, (), 1)}[function]
     before = holdings(chain), chain.call("balance_of", chain.devices[0].address)
     envelope = chain.sign(chain.devices[0], CallTransaction("learning", function, arguments))

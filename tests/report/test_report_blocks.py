@@ -67,8 +67,8 @@ def test_the_heavy_lines_are_where_the_ciphertexts_are(explorer: dict[str, Any])
     lines = block["lines"]["mining"]
     source = explorer["sources"]["mining"].splitlines()
     heavy = sorted(lines, key=lambda line: -lines[line])[:2]
-    assert {name for line in heavy for name in ("verify_update(", "weighted_product(")
-            if name in source[line - 1]} == {"verify_update(", "weighted_product("}
+    assert {name for line in heavy for name in ("verify_update(", "weighted_sum(")
+            if name in source[line - 1]} == {"verify_update(", "weighted_sum("}
 
 
 class Dearer(Store):
