@@ -15,11 +15,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from bdn.encoding import decode, digest, encode
+from bdn.encoding import digest
 from bdn.errors import IntegrityError, PeerError
 from bdn.pbft.messages import ClientName, MessageError, Number, Request
 from bdn.pbft.signing import Signing, statement
-from bdn.pbft.wire import decode_as, decode_message, encode_as, encode_message
+from bdn.pbft.wire import decode_as, encode_as
 from bdn.seal import Seal
 
 Result = tuple[str, int, bytes]
@@ -97,6 +97,8 @@ class Application(Protocol):
 
 Operation = tuple[ClientName, Number, bytes]
 """Client, timestamp and operation."""
+Payload = tuple[Number, tuple[Request, ...]]
+"""A nonce and requests."""
 Batch = dict[tuple[str, int], Request]
 """A payload's requests by (client, timestamp), in their order."""
 
@@ -163,7 +165,7 @@ class AppendLog:
         The nonce is any number, the primary's free choice (Castro–Liskov 4.6), so that one set of
         requests has many valid payloads.
         """
-        return encode([nonce, *map(encode_message, requests)])
+        return encode_as(Payload, (nonce, tuple(requests)))
 
     def accepts(self, sequence: int, payload: bytes, carried: bool) -> None:  # noqa: ARG002
         """Refuse empty and oversized batches and foreign signatures.
@@ -269,17 +271,10 @@ class AppendLog:
 
 
 def _decode_batch(payload: bytes) -> Batch:
-    """What `AppendLog.payload_of` encoded; raises `MessageError` for anything else."""
-    parts = decode(payload)
-    if type(parts) is not list or not parts or type(parts[0]) is not int:
-        raise MessageError("a batch is a nonce and requests")
-    batch: Batch = {}
-    for part in parts[1:]:
-        request = decode_message(part) if type(part) is bytes else None
-        if type(request) is not Request:
-            raise MessageError("a batch holds something that is no request")
-        batch[request.client, request.timestamp] = request
-    if len(batch) != len(parts) - 1:
+    """What `AppendLog.payload_of` encoded; raises `PeerError` for anything else."""
+    _, requests = decode_as(Payload, payload)
+    batch = {(request.client, request.timestamp): request for request in requests}
+    if len(batch) != len(requests):
         raise MessageError("a batch repeats a request")
     return batch
 

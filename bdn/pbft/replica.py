@@ -192,9 +192,9 @@ class Replica:
     def _take(self, event: Event) -> None:
         core = self._core
         match event:
-            case Receive(source, data):
-                core.source = source
-                self._receive(decode_message(data, core.longest_messages))
+            case Receive():
+                core.source = event.source
+                self._receive(decode_message(event.data, core.longest_messages))
             case Timeout(name):
                 self._time_out(name)
             case Start():

@@ -9,7 +9,10 @@ schedules can be explored (`HashSigning`) and so that the protocol's own cost ca
 """
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
+from operator import attrgetter
+from struct import Struct
 from typing import Any, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -20,6 +23,7 @@ from bdn.errors import SignatureError
 from bdn.identity import Identity
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.messages import (
+    TYPE_NAMES,
     Checkpoint,
     Commit,
     Message,
@@ -29,7 +33,6 @@ from bdn.pbft.messages import (
     PrePrepare,
     Reply,
     Request,
-    type_name,
 )
 from bdn.pbft.wire import encode_unsigned
 from bdn.seal import COMMIT_DOMAIN, commit_statement
@@ -37,6 +40,9 @@ from bdn.seal import COMMIT_DOMAIN, commit_statement
 M = TypeVar("M", bound=Message)
 Claim = tuple[bytes, str, bytes, bytes]
 """Public key, domain, message and signature."""
+DOMAINS = {cls: COMMIT_DOMAIN if cls is Commit else f"bdn/pbft/{name}"
+           for cls, name in TYPE_NAMES.items()}
+"""The domain under which each type of message is signed."""
 
 
 class Signing(Protocol):
@@ -56,9 +62,14 @@ def signed(message: M, instance: bytes, signing: Signing) -> M:
     """Return ``message`` with its signature made by ``signing``."""
     signature = signing.sign(*statement(instance, message))
     cls: Any = type(message)
-    *unsigned, _ = cls.__slots__  # the signature is every message's last field
-    made: M = cls(*[getattr(message, name) for name in unsigned], signature)
+    made: M = cls(*_unsigned_fields(cls)(message), signature)
     return made
+
+
+@cache
+def _unsigned_fields(cls: Any) -> Callable[[Message], tuple[Any, ...]]:
+    """Return a getter of a message's fields but the last, which is the signature in every type."""
+    return attrgetter(*cls.__slots__[:-1])
 
 
 def verify_message(message: Message, cluster: Cluster, signing: Signing) -> None:
@@ -73,12 +84,13 @@ def statement(instance: bytes, message: Message) -> tuple[str, bytes]:
     A COMMIT's is `bdn.seal.commit_statement`, so that q COMMITs are a seal.
     """
     match message:
-        case Commit(view, sequence, digest):
-            return COMMIT_DOMAIN, commit_statement(instance, view, sequence, digest)
-        case PrePrepare(view, sequence, digest) | Prepare(view, sequence, digest):
-            text = instance + _eight(view) + _eight(sequence) + digest
-        case Checkpoint(sequence, digest):
-            text = instance + _eight(0) + _eight(sequence) + digest
+        case Commit():
+            return COMMIT_DOMAIN, commit_statement(
+                instance, message.view, message.sequence, message.digest)
+        case PrePrepare() | Prepare():
+            text = instance + _eights(message.view, message.sequence) + message.digest
+        case Checkpoint():
+            text = instance + _eights(0, message.sequence) + message.digest
         case Request(client, _, timestamp, operation):
             text = transcript("", instance, client.encode(), _eight(timestamp), operation)
         case Reply(view, client, timestamp, result, replica):
@@ -86,7 +98,7 @@ def statement(instance: bytes, message: Message) -> tuple[str, bytes]:
                               result, _eight(replica))
         case _:
             text = transcript("", instance, encode_unsigned(message))
-    return f"bdn/pbft/{type_name(message)}", text
+    return DOMAINS[type(message)], text
 
 
 def signer_of(message: Message, cluster: Cluster) -> bytes:
@@ -102,9 +114,9 @@ def signer_of(message: Message, cluster: Cluster) -> bytes:
             return cluster.public_keys[message.replica]
 
 
-def _eight(number: int) -> bytes:
-    """Return eight bytes, so that the parts of a statement have fixed widths or lengths."""
-    return number.to_bytes(8, "big")
+_eight = Struct(">Q").pack
+_eights = Struct(">QQ").pack
+"""Numbers as eight bytes each, so that the parts of a statement have fixed widths or lengths."""
 
 
 # --- who signs ----------------------------------------------------------------------------------

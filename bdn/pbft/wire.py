@@ -142,7 +142,7 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
     declared = [field.name for field in fields(cls) if field.name != without]
     names = sorted(declared, key=lambda name: (len(name), name))
     in_order = itemgetter(*(names.index(name) for name in declared))
-    opening = _head(MAP, len(names))
+    opening, small = _head(MAP, len(names)), SHORT[UINT]
     plan = []
     for name in names:
         key, width = _head(TEXT, len(name)) + name.encode(), _usual_width(hints[name])
@@ -151,10 +151,12 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
 
     def write(record: Any) -> bytes:
         parts = [opening]
-        for key, key_and_head, width, _, name, write_value, _ in plan:
+        for key, key_and_head, width, is_number, name, write_value, _ in plan:
             value = getattr(record, name)
             if width and len(value) == width:
                 parts += key_and_head, value
+            elif is_number and 0 <= value < 256:
+                parts += key, small[value]
             else:
                 parts += key, write_value(value)
         return b"".join(parts)
@@ -177,6 +179,9 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
             if is_number and data[at] < 24:
                 values.append(data[at])
                 at += 1
+            elif is_number and data[at] == 24 and data[at + 1] >= 24:
+                values.append(data[at + 1])
+                at += 2
             else:
                 value, at = read_value(data, at)
                 values.append(value)
@@ -349,19 +354,19 @@ def _list_codec(hint: Any, allowed: range) -> tuple[Write, Read]:
 
 
 def _tuple_codec(hints: tuple[Any, ...]) -> tuple[Write, Read]:
-    codecs = [_codec_of(hint) for hint in hints]
-    opening = _head(ARRAY, len(codecs))
+    writers, readers = zip(*map(_codec_of, hints), strict=True)
+    opening = _head(ARRAY, len(hints))
 
     def write(value: tuple[Any, ...]) -> bytes:
-        return b"".join([opening, *[write_item(item) for (write_item, _), item
-                                    in zip(codecs, value, strict=True)]])
+        return opening + b"".join([write_item(item) for write_item, item
+                                   in zip(writers, value, strict=True)])
 
     def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
         if not data.startswith(opening, at):
-            raise EncodingError(f"expected {len(codecs)} items at byte {at}")
+            raise EncodingError(f"expected {len(hints)} items at byte {at}")
         at += 1
         items = []
-        for _, read_item in codecs:
+        for read_item in readers:
             item, at = read_item(data, at)
             items.append(item)
         return tuple(items), at
