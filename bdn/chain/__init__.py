@@ -136,6 +136,7 @@ from bdn.chain.seals import (
 from bdn.chain.state import LedgerState, StateProof, verify_state
 from bdn.chain.store import Store
 from bdn.chain.transactions import (
+    MAX_TRANSACTIONS,
     AggregateTransaction,
     BlobPayload,
     CallTransaction,
@@ -158,6 +159,7 @@ __all__ = [
     "AUXILIARY",
     "CANDIDATE",
     "GENESIS",
+    "MAX_TRANSACTIONS",
     "PBFT",
     "PROOF_OF_WORK",
     "AggregateTransaction",

@@ -14,7 +14,8 @@ and only the receipt says whether a transaction's effects stand. The receipt nam
 so the one cannot be shown for another.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -91,11 +92,21 @@ class BlockProofs:
 
     def __init__(self, block: Block, receipts: Sequence[Receipt]) -> None:
         self.envelopes = block.envelopes
+        self._of_sender: dict[bytes, list[int]] = {}
+        self._of_kind: dict[str, list[int]] = {}
+        for position, envelope in enumerate(self.envelopes):
+            self._of_sender.setdefault(envelope.address, []).append(position)
+            self._of_kind.setdefault(type(envelope.payload).__name__, []).append(position)
         self._height = block.header.height
         self._transactions = [encode_envelope(envelope) for envelope in block.envelopes]
         self._receipts = [encode_receipt(receipt) for receipt in receipts]
         self._paths = merkle.Tree(self._transactions)
         self._receipt_paths = merkle.Tree(self._receipts)
+
+    def positions(self, kinds: Iterable[str], sender: bytes) -> list[int]:
+        """Where the transactions of the payload classes ``kinds`` and of ``sender`` stand."""
+        named = [self._of_kind.get(kind, []) for kind in kinds]
+        return sorted({*self._of_sender.get(sender, []), *itertools.chain(*named)})
 
     def proof(self, position: int) -> InclusionProof:
         """Transaction and receipt ``position``; `MissingError` where the block has none."""

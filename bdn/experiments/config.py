@@ -7,7 +7,7 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-from bdn.chain import PBFT, PROOF_OF_WORK
+from bdn.chain import MAX_TRANSACTIONS, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
 from bdn.learning import RULES
 from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, NORM_BOUND
@@ -159,7 +159,7 @@ objects: give them with ``--data voc:DIR``; without, the embedded digits take th
 """
 
 BOUNDS: dict[str, tuple[float, float]] = {
-    "devices": (2, 1_000_000), "edges": (1, 1_000), "threshold": (1, 1_000_000),
+    "devices": (2, MAX_TRANSACTIONS - 2), "edges": (1, 1_000), "threshold": (1, 1_000_000),
     "key_holders": (1, 1_000_000), "epochs": (1, 1_000_000), "iterations": (1, 10**9),
     "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
     "alpha": (1e-6, 1e6), "samples": (1, 10**12), "pictures": (0, 10**9), "value_bits": (2, 32),
@@ -169,7 +169,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "deadline_seconds": (0.001, 1e7), "minimum_contributors": (1, 1_000_000),
 }
 """The least and the largest value of each number: beyond them a run would not end in a lifetime, or
-its numbers would leave the formats that carry them."""
+its numbers would leave the formats that carry them. The genesis block holds each device's ownership
+statement beside the deployment of the two contracts, and that of an epoch each device's update."""
 
 
 def _option(name: str) -> str:

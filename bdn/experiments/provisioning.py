@@ -26,7 +26,7 @@ from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.participants import Participants, from_data
-from bdn.identity import Identity
+from bdn.identity import Identity, address_of
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
 from bdn.paillier.keys import Response
@@ -62,6 +62,10 @@ class Common:
         config, settings: what was chosen, and what genesis fixes of it.
         genesis, block: the chain's beginning.
         devices, edges: the nodes' public keys, in the order of genesis.
+        device_addresses: of the devices, in the same order. These and the names are made once, and
+            shared by all nodes of a process.
+        device_names, edge_names: as the trace calls them; an edge server's number is its replica
+            index.
     """
 
     config: RunConfig
@@ -70,21 +74,23 @@ class Common:
     block: Block
     devices: tuple[bytes, ...]
     edges: tuple[bytes, ...]
+    device_addresses: tuple[bytes, ...] = field(init=False)
+    device_names: tuple[str, ...] = field(init=False)
+    edge_names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        made: dict[str, tuple[bytes, ...] | tuple[str, ...]] = {
+            "device_addresses": tuple(map(address_of, self.devices)),
+            "device_names": tuple(f"device-{k + 1}" for k in range(len(self.devices))),
+            "edge_names": tuple(f"edge-{i}" for i in range(len(self.edges))),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
     @property
     def chain(self) -> bytes:
         """The 32-byte chain id."""
         return self.block.header.chain
-
-    @property
-    def device_names(self) -> tuple[str, ...]:
-        """As the trace calls them."""
-        return tuple(f"device-{k + 1}" for k in range(len(self.devices)))
-
-    @property
-    def edge_names(self) -> tuple[str, ...]:
-        """As the trace calls them; an edge server's number is its replica index."""
-        return tuple(f"edge-{i}" for i in range(len(self.edges)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ class Material:
         genesis, block: the chain's beginning.
         choices: what the run was made of: config and participants, as plain values. Genesis
             commits to them, so a resumed run can be compared with its beginning.
+        common: the part that every node may have.
     """
 
     config: RunConfig
@@ -112,13 +119,13 @@ class Material:
     genesis: Genesis
     block: Block
     choices: Mapping[str, Any]
+    common: Common = field(init=False, repr=False)
 
-    @property
-    def common(self) -> Common:
-        """The part that every node may have."""
-        return Common(self.config, self.settings, self.genesis, self.block,
-                      tuple(device.public_key for device in self.devices),
-                      tuple(edge.public_key for edge in self.edges))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "common", Common(
+            self.config, self.settings, self.genesis, self.block,
+            tuple(device.public_key for device in self.devices),
+            tuple(edge.public_key for edge in self.edges)))
 
     @property
     def device_names(self) -> tuple[str, ...]:

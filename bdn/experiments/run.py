@@ -169,7 +169,7 @@ class Run:
         if self._asked % LOOKS_BETWEEN_CHECKS == 0:
             self._check_stall()
         return device.stage is Stage.FINISHED and all(
-            other.stage is Stage.FINISHED for other in self.devices
+            other.stage is Stage.FINISHED for other in reversed(self.devices)  # the last is last
             if self.runner.is_up(other.name))
 
     def _check_stall(self) -> None:

@@ -33,7 +33,7 @@ from bdn.experiments.provisioning import (
     provision,
     source_of,
 )
-from bdn.identity import Identity, address_of
+from bdn.identity import Identity
 from bdn.learning import Learner
 from bdn.nodes.ciphers import Ciphers
 from bdn.nodes.device.device import Device
@@ -341,7 +341,7 @@ def build_device(
     return Device(
         name=name,
         identity=identity,
-        addresses=[address_of(key) for key in common.devices],
+        addresses=common.device_addresses,
         light=LightNode(client, settings.confirmations),
         edges=[*edges[own:], *edges[:own]],
         settings=settings,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bdn.chain import UpdateTransaction, merkle, pack_blob, unpack_blob
+from bdn.chain import MAX_TRANSACTIONS, UpdateTransaction, merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
 from bdn.chain.contracts.gas import GasTable
 from bdn.errors import PeerError, UsageError
@@ -19,7 +19,7 @@ from bdn.paillier import SealedVector, VectorCipher
 KEPT_PARSED = 16
 """Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
 
-REMEMBERED = 4096
+REMEMBERED = MAX_TRANSACTIONS
 """Verified updates that a node remembers, so that a block is not verified anew at each step."""
 
 
@@ -144,13 +144,22 @@ class _WeightedSum:
         self._host = host
 
     def price(self, args: Sequence[Value], table: GasTable) -> int:
-        updates = map(UpdateRecord.read, _arguments(args, 4)[3])
-        return table.sealed + table.added_byte * sum(update.size for update in updates)
+        records = self._records(_arguments(args, 4)[3])
+        return table.sealed + table.added_byte * sum(record.size for record in records)
 
     def __call__(self, args: Sequence[Value]) -> Value:
         terms, epoch, phase, updates = _arguments(args, 4)
-        records = [UpdateRecord.read(update) for update in updates]
-        return list(self._host.product(terms, epoch, phase, records))
+        return list(self._host.product(terms, epoch, phase, self._records(updates)))
+
+    @staticmethod
+    def _records(updates: Value) -> list[UpdateRecord]:
+        """Return the records in ``updates``; raise `UsageError` for more than a block can hold."""
+        if not isinstance(updates, list):
+            raise UsageError("the updates to add up are a list")
+        if len(updates) > MAX_TRANSACTIONS:
+            raise UsageError(f"{len(updates)} updates to add up; a block holds at most "
+                             f"{MAX_TRANSACTIONS}")
+        return [UpdateRecord.read(update) for update in updates]
 
 
 def _arguments(args: Sequence[Any], count: int) -> Sequence[Any]:

@@ -194,7 +194,7 @@ def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniCha
     ) -> MiniChain:
         settings = replace(SETTINGS, **changes)
         identities = [Identity.from_secret(bytes([i + 1]) * 32) for i in range(devices)]
-        edge = Identity.from_secret(b"e" * 32)
+        edge = Identity.from_secret(b"edge" * 8)
         genesis = Genesis(
             name="mini", salt=b"salt", consensus="pbft", gas_table=2, gas_limit=GAS,
             edges=(edge.public_key,), balances=((TREASURY, treasury),),

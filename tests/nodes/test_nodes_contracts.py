@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.chain import BlockError, CallTransaction, Receipt, ShareTransaction
+from bdn.chain.contracts.gas import LATEST, gas_table
+from bdn.errors import UsageError
 from bdn.experiments.provisioning import TREASURY
 from bdn.nodes.settings import WEIGHTS
 
@@ -94,6 +96,24 @@ def test_the_contract_says_what_it_waits_for(mini: Mini) -> None:
     assert chain.put(chain.sign(chain.devices[0], share))[0].ok
     seen.append(chain.call("awaited")["what"])
     assert seen == ["exchange keys", "updates", "shares", "updates"]
+
+
+def test_a_registration_takes_as_much_work_however_many_stand_before_it(mini: Mini) -> None:
+    """Gas counts the work; numbers from 24 to 255 and these names take as many bytes each."""
+    chain = mini(devices=250)
+    receipts = chain.ledger.store.receipts(0)[-250:]
+    assert len({receipt.gas_used for receipt in receipts[99:]}) == 1
+    assert chain.call("registered") == [device.address for device in chain.devices]
+    assert chain.call("awaited")["who"] == [device.address for device in chain.devices]
+
+
+def test_no_more_updates_are_added_up_than_a_block_holds(mini: Mini) -> None:
+    chain = mini()
+    record = {"root": bytes(32), "chunks": 0, "size": 0, "samples": 1}
+    product = chain.host.functions()["weighted_sum"]
+    for call in (product, lambda arguments: product.price(arguments, gas_table(LATEST))):
+        with pytest.raises(UsageError, match="16385 updates"):
+            call([[b"", b""], 1, WEIGHTS, [record] * 16_385])
 
 
 def failure(receipt: Receipt) -> str:

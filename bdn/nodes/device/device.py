@@ -129,7 +129,7 @@ class Device:
         self.stage = Stage.JOINING
         self.progress = Progress(settings, w)
         self._address = identity.address
-        self._addresses = list(addresses)
+        self._addresses = tuple(addresses)
         self._learner = learner
         self._key_share = key_share
         self._rng = rng

@@ -161,9 +161,9 @@ class LedgerApplication:
             here = frozenset(awaited.who).intersection(self.admission.waiting)
             count = f"{len(here)} {awaited.what} of {len(awaited.who)} are there"
             needed = f"{awaited.needed} are needed"
-        missing = [self.ledger.call("learning", "name_of", device) for device in awaited.who
-                   if device not in here]
-        names = ", ".join(missing[:MISSING_NAMED]) + (
+        missing = [device for device in awaited.who if device not in here]
+        names = ", ".join(self.ledger.call("learning", "name_of", device)
+                          for device in missing[:MISSING_NAMED]) + (
             f" and {len(missing) - MISSING_NAMED} more" if len(missing) > MISSING_NAMED else "")
         return f"{count}, {needed}; missing: {names or 'nobody'}"
 
@@ -183,17 +183,22 @@ class LedgerApplication:
         Only what all servers see alike counts here: a device that was refused by this server alone
         is no reason to suspect the primary before the deadline.
         """
-        return self._due(self._envelopes(pending), set()) is not None
+        return self._due(pending, set()) is not None
 
     def _due(
-        self, pending: Sequence[Envelope], refused: set[bytes]
+        self, requests: Sequence[Request], refused: set[bytes]
     ) -> Literal["updates", "others"] | None:
         """Return what the next block should hold, or None where it is better to wait for more.
 
-        "updates" (with their Tx_co), or all "others" that wait.
+        "updates" (with their Tx_co), or all "others" that wait. This is asked anew after every
+        request, so that too few of them are told by their number alone.
         """
-        updates = [e for e in pending if isinstance(e.payload, UpdateTransaction)]
         awaited = self.awaited
+        needed = len(awaited.who) if awaited.what == UPDATES else awaited.needed
+        if not self.deadline_passed and len(requests) + len(refused) < needed:
+            return None
+        pending = self._envelopes(requests)
+        updates = [e for e in pending if isinstance(e.payload, UpdateTransaction)]
         if awaited.what == UPDATES:
             answered = {e.address for e in updates} | refused
             complete = answered.issuperset(awaited.who)
@@ -217,10 +222,10 @@ class LedgerApplication:
         """The next block, or None while nothing is due (Algorithm 2, lines 13–20)."""
         if sequence != self.ledger.height + 1:
             return None
-        envelopes = self._envelopes(pending)
-        due = self._due(envelopes, self.admission.refused)
+        due = self._due(pending, self.admission.refused)
         if due is None:
             return None
+        envelopes = self._envelopes(pending)
         with self._trace.span("propose", node=self.name, height=sequence):
             make = self._aggregate if due == "updates" else self._auxiliary
             candidate = make(envelopes)

@@ -343,11 +343,7 @@ class EdgeServer:
         if not 1 <= message.height <= self.ledger.height:
             return self._not_here(source, f"block {message.height}")
         block = self.ledger.proofs(message.height)
-        wanted = [
-            position for position, envelope in enumerate(block.envelopes)
-            if envelope.address == message.sender
-            or type(envelope.payload).__name__ in message.kinds
-        ]
+        wanted = block.positions(message.kinds, message.sender)
         proofs = tuple(encode_record(block.proof(position)) for position in wanted)
         return [Send(source, encode_message(Transactions(message.height, proofs)))]
 
