@@ -21,6 +21,7 @@ from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
 from bdn.randomness import SeededRandomness
+from bdn.runfolder.trace import REFUSALS
 from bdn.trace import Trace
 
 PHASES = {
@@ -52,7 +53,7 @@ class Meter:
             self.seconds[PHASES[kind]] += record["seconds"]
         if event == "scaled":
             self.scaled.append(record)
-        elif event in ("refused", "transaction-refused", "failed", "share-withheld"):
+        elif event in REFUSALS:
             self.refused.append(record)
         elif event == "epoch-done":
             self.epochs.setdefault(record["epoch"], record)

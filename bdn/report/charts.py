@@ -9,6 +9,9 @@ WIDTH, HEIGHT = 420, 270
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 34
 """The plot's margins, in the units of the chart's view box."""
 
+NEAR = 1e-9
+"""Values whose distance is a smaller part of them than this are drawn as one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -37,12 +40,13 @@ def line_chart(
     title: str, lines: Sequence[Line], levels: Sequence[Level] = (), *, x_name: str = "epoch",
     y_name: str, low: float | None = None, high: float | None = None,
 ) -> str:
-    """A figure with curves and reference lines; ``low`` and ``high`` fix the y axis' ends."""
+    """A figure with curves and reference lines; the y axis reaches ``low`` and ``high``."""
     points = [point for line in lines for point in line.points if isfinite(point[1])]
     if not points:
         return ""
     values = [y for _, y in points] + [level.y for level in levels]
-    ticks = _ticks(min(values) if low is None else low, max(values) if high is None else high)
+    ends = [end for end in (low, high) if end is not None]
+    ticks = _ticks(min(values + ends), max(values + ends))
     xs = [x for x, _ in points]
     plot = _Plot(min(xs), max(xs), ticks[0], ticks[-1])
     parts = [*_axes(plot, ticks, x_name)]
@@ -75,7 +79,9 @@ class _Plot:
 
 def _ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers from at most ``low`` to at least ``high``."""
-    span = high - low or abs(high) or 1.0
+    span = high - low
+    if span <= NEAR * max(abs(low), abs(high), 1.0):  # one value, as far as a chart can tell
+        span = abs(high) if abs(high) > NEAR else 1.0
     rough = span / wanted
     unit = 10.0 ** floor(log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * 0.999)

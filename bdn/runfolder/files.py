@@ -2,9 +2,10 @@
 
 A reader of `write_atomically`'s files sees the old content or the new one, never a half. What is
 read back may have been edited or damaged meanwhile, so `read_json` bounds its size, and `checked`
-compares it with a *shape*: a type, a tuple of alternatives, ``[shape]`` for a list, ``{name:
-shape}`` for an object (a name that ends in ``?`` may be missing), or ``{str: shape}`` for an object
-with any names. Each problem is one sentence that names the file and the place in it.
+compares it with a *shape*: a type, a frozenset of texts, a tuple of alternatives, ``[shape]`` for a
+list, ``{name: shape}`` for an object (a name that ends in ``?`` may be missing), or ``{str:
+shape}`` for an object with any names. Each problem is one sentence that names the file and the
+place in it.
 """
 
 import json
@@ -180,6 +181,9 @@ def checked(value: Any, shape: Shape, place: str = "") -> str:
             if not isinstance(value, list):
                 return f"{where} is not a list"
             parts = [(item, inner, f"{place}[{number}]") for number, item in enumerate(value)]
+        case frozenset():
+            return "" if isinstance(value, str) and value in shape else (
+                f"{where} is not {_named(shape)}")
         case tuple():
             return "" if any(not checked(value, each, place) for each in shape) else (
                 f"{where} is not {_named(shape)}")
@@ -211,6 +215,8 @@ def _named(shape: Shape) -> str:
     match shape:
         case tuple():
             return " or ".join(map(_named, shape))
+        case frozenset():
+            return " or ".join(map(repr, sorted(shape)))
         case list():
             return "a list"
         case dict():

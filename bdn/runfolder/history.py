@@ -22,7 +22,8 @@ _AVERAGES = {"all_point": _FIGURE, "eleven_point": _FIGURE}
 SHAPE = {
     "complete?": bool,
     "config": {"devices": int, "edges": int, "threshold": int, "key_holders": (int, None),
-               "data": str, "rule": str, "cipher": str, "key_bits": int, "key": str,
+               "data": str, "rule": str, "cipher": str, "key_bits": int,
+               "key": frozenset({"dealer", "joint"}), "norm_bound?": (float, None),
                "consensus": str, "seed": int, "deterministic": bool},
     "seconds": float,
     "phases": {str: float},
@@ -49,7 +50,7 @@ SHAPE = {
     "supply": int,
     "blocks": [{"height": int, "kind": str, "epoch": int, "view": (int, None), "time": int,
                 "transactions": int, "bytes": int}],
-    "scaled": [{str: object}],
+    "scaled": [{"limit?": str}],
     "refused": [{"event": str, "node?": (str, None), "reason?": (str, None)}],
 }
 """What everybody who reads a history may rely on; `bdn.runfolder.files` says how it is written."""

@@ -15,6 +15,9 @@ Record = dict[str, Any]
 
 _NUMBER = (int, float)
 
+REFUSALS = ("refused", "transaction-refused", "failed", "share-withheld")
+"""Events that tell what a node refused or could not do, and why."""
+
 FIELDS: dict[str, dict[str, Any]] = {
     "message": {"source": str, "target": str, "bytes": int, "kind": str, "lost": bool,
                 "virtual_ms": _NUMBER},
@@ -28,8 +31,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "new-view-sent": {"node": str, "view": int},
     "epoch-done": {"epoch": int, "accuracy": _NUMBER, "mean_precision": _NUMBER,
                    "test_loss": (int, float, type(None)), "virtual_ms": _NUMBER},
+    "scaled": {"node": str, "epoch": int, "limit": str},
+    **{event: {"node": str, "reason": str} for event in REFUSALS},
 }
-"""The fields that readers use, by event."""
+"""The fields that readers use, by event. No number among them is negative."""
 
 
 def read_trace(path: Path) -> tuple[list[Record], int]:
@@ -61,5 +66,9 @@ def is_sound(record: Any) -> bool:
 
 
 def _fits(record: Record, fields: Mapping[str, Any], required: bool) -> bool:
-    return all(isinstance(record.get(name), kind) for name, kind in fields.items()
+    return all(_is(record.get(name), kind) for name, kind in fields.items()
                if required or name in record)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not (isinstance(value, (int, float)) and value < 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import bdn.report
@@ -169,10 +169,16 @@ def test_the_guides_example_runs(run_folder: Path, tmp_path: Path) -> None:
 # --- parts --------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(-10, 10))
-def test_a_charts_points_lie_inside_its_plot(values: list[float], level: float) -> None:
+@given(st.lists(st.floats(-1e18, 1e18), min_size=1, max_size=50), st.floats(-10, 10),
+       st.sampled_from([None, 0.0]), st.sampled_from([None, 1.0]))
+@example([-1.0], -1.0, 0.0, None)
+@example([5.0], 5.0, None, 1.0)
+@example([0.0, 5e-324], 0.0, None, None)
+def test_a_charts_points_lie_inside_its_plot(
+    values: list[float], level: float, low: float | None, high: float | None
+) -> None:
     chart = line_chart("t", [Line("a", "first", list(enumerate(values)))], [Level("l", level)],
-                       y_name="y")
+                       y_name="y", low=low, high=high)
     for x, y in re.findall(r'cx="([-\d.]+)" cy="([-\d.]+)"', chart):
         assert 43 <= float(x) <= 407
         assert 11 <= float(y) <= 237
