@@ -59,7 +59,7 @@ class Application(Protocol):
         the next `Poke` or execution.
 
         ``carried``: a NEW-VIEW proposes it again, so checks of clock, deadline and proposer do
-        not apply (Rule 10).
+        not apply (Rule 10g).
         """
 
     def digest(self, payload: bytes) -> bytes:

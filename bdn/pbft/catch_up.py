@@ -1,5 +1,5 @@
-"""Lost messages, missing bodies, missed checkpoints: the status exchange (Rule 10; Castro's thesis,
-chapter 5).
+"""Lost messages, missing bodies, missed checkpoints: the status exchange (Rule 10f; chapter 5 of
+Castro's thesis).
 
 From time to time each replica says how far it is (STATUS). Whoever has *messages* that it lacks
 sends them again; what is *decided* it fetches itself, from one replica at a time: the next entry
