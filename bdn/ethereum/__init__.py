@@ -13,7 +13,7 @@ one in Eq. (5)::
     >>> setup = Setup(bytes(32), M.to_bytes(5, "big"), False, tuple(keys), (b"e" * 32,), shapes)
     >>> parts = [Contribution(address_of(key), weight, merkle.root(leaves))
     ...          for key, weight, leaves in zip(keys, (3, 1), (a, b))]
-    >>> lie = Round(1, 1, 4, bytes(32), merkle.root(sum), tuple(parts))
+    >>> lie = AnchorRound(1, 1, 4, bytes(32), merkle.root(sum), tuple(parts))
     >>> node, record = in_process(), Record(None)
     >>> outcome = anchor_run(node, Plan(setup, (PlannedRound(lie, (), bytes(20)),)), record)
     >>> [what for what, gas in outcome.gas][1:]
