@@ -47,7 +47,7 @@ from bdn.nodes.messages import (
     decode_message,
     encode_message,
 )
-from bdn.nodes.requests import decode_request, sign_request
+from bdn.nodes.requests import Request, decode_request, sign_request
 
 EDGES = ("edge-0", "edge-1", "edge-2", "edge-3")
 
@@ -141,6 +141,54 @@ def signed(run: Run, who: Identity, payload: Payload, nonce: int | None = None) 
     number = ledger.next_nonce(who.address) if nonce is None else nonce
     envelope = sign_transaction(who, ledger.chain, number, GAS, payload)
     return sign_request(ledger.chain, who, number, encode_envelope(envelope))
+
+
+# --- work that must not grow with the number of devices ---
+
+
+def test_too_few_requests_are_told_by_their_number(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each request all servers ask whether a block is due: looking at all is quadratic."""
+    application = run.edges[0].application
+    looked: list[bytes] = []
+    monkeypatch.setattr(application.admission, "envelope", looked.append)
+    for count in range(len(application.awaited.who)):
+        waiting = [Request("client", bytes(32), number, b"", bytes(64)) for number in range(count)]
+        assert not application.is_due(waiting)
+        assert application.propose(application.ledger.height + 1, waiting) is None
+    assert looked == []
+
+
+def test_a_blob_that_every_device_asks_for_is_read_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = run.edges[0]
+    root = edge.ledger.call("learning", "key_of_run")["root"]
+    blob, read = edge.ledger.blob(root), list[bytes]()
+
+    def counted(wanted: bytes) -> bytes:
+        read.append(wanted)
+        return blob
+
+    monkeypatch.setattr(edge.ledger, "blob", counted)
+    for k in range(5):
+        assert tell(run, edge, GetBlob(root), f"device-{k}") == [
+            Send(f"device-{k}", encode_message(Blob(blob)))]
+    assert len(read) <= 1
+
+
+@pytest.mark.parametrize("kinds", [(), ("CallTransaction",), ("RegisterKey", "CallTransaction")])
+def test_a_device_gets_its_own_transactions_and_those_of_the_kinds_it_names(
+    run: Run, kinds: tuple[str, ...]
+) -> None:
+    ledger = run.edges[0].ledger
+    for height in range(1, ledger.height + 1):
+        block = ledger.proofs(height)
+        for sender in (run.material.devices[1].address, bytes(20)):
+            assert block.positions(kinds, sender) == [
+                position for position, envelope in enumerate(block.envelopes)
+                if envelope.address == sender or type(envelope.payload).__name__ in kinds]
 
 
 def is_stored(edge: EdgeServer, blob: bytes) -> bool:

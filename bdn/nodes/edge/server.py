@@ -65,6 +65,9 @@ MINER = 0
 CONSENSUS = "pbft/"
 HEADERS_AT_ONCE = 256
 BLOCKS_AT_ONCE = 8
+KEPT_BLOBS = 4
+"""Blobs that are kept ready to be sent: every device asks for the key, the sum and the shares at
+about the same time, and reading a blob means hashing it whole."""
 
 class EdgeServer:
     """One edge server.
@@ -101,6 +104,8 @@ class EdgeServer:
         """What was told last of what is missing."""
         self._behind: tuple[SealedBlocks, str] | None = None
         """Sealed blocks that wait for blobs, and who sent them."""
+        self._served: dict[bytes, bytes] = {}
+        """Encoded blobs by root, the newest last."""
         self._handlers: dict[type, Callable[[Any, str], list[Effect]]] = {
             Submit: self._on_submit,
             Relay: self._on_relay,
@@ -356,7 +361,12 @@ class EdgeServer:
     def _on_get_blob(self, message: GetBlob, source: str) -> list[Effect]:
         if self.ledger.store.blob_size(message.root) is None:
             return self._not_here(source, f"blob {message.root[:8].hex()}…")
-        return [Send(source, encode_message(Blob(self.ledger.blob(message.root))))]
+        if message.root not in self._served:
+            encoded = encode_message(Blob(self.ledger.blob(message.root)))
+            while len(self._served) >= KEPT_BLOBS:
+                del self._served[next(iter(self._served))]
+            self._served[message.root] = encoded
+        return [Send(source, self._served[message.root])]
 
     def _not_here(self, source: str, what: str) -> list[Effect]:
         """Say nothing, since the peer asks others too: what is not here yet is nobody's fault."""
