@@ -12,6 +12,7 @@ can be recomputed from the chain, so `verify_ledger` leaves no byte unchecked.
 """
 
 import functools
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -104,7 +105,7 @@ def _connect(path: Path | str, read_only: bool) -> sqlite3.Connection:
     """
     if str(path) == MEMORY:
         return sqlite3.connect(MEMORY, isolation_level=None)
-    address = "file:" + quote(str(Path(path).absolute()))
+    address = "file:" + quote(os.fsencode(Path(path).absolute()))  # names need not be UTF-8
     if read_only:
         return _connect_read_only(Path(path), address)
     db = sqlite3.connect(address + "?mode=rwc", uri=True, isolation_level=None,
@@ -312,7 +313,10 @@ class Store:
 
     def header(self, height: int) -> Header:
         """Return the header at ``height``, or raise `MissingError`."""
-        return decoded(decode_header, self._sealed(height)[0], f"block {height}, header")
+        header = decoded(decode_header, self._sealed(height)[0], f"block {height}, header")
+        if header.height != height:
+            raise LedgerError(f"block {height}, header", "it is another block's")
+        return header
 
     def seal(self, height: int) -> BlockSeal | None:
         """Return the seal beside block ``height``; None for the genesis block."""

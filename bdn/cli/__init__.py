@@ -90,8 +90,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def invoke(arguments: list[str] | None = None) -> int:
     """The exit status of a command line; errors are printed."""
-    from bdn.cli.screen import replace_missing_letters
+    from bdn.cli.screen import open_closed_streams, replace_missing_letters
 
+    open_closed_streams()
     replace_missing_letters()
     try:
         status: Any = cli.main(arguments, prog_name="bdn", standalone_mode=False)

@@ -7,6 +7,7 @@ missing letters when they are encoded (`replace_missing_letters`).
 """
 
 import io
+import os
 import string
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,17 @@ class _Escaping(string.Formatter):
 def styled(template: str, *values: Any, **named: Any) -> Text:
     """``template``'s markup, with ``values`` put in as plain text."""
     return Text.from_markup(_Escaping().format(template, *values, **named), emoji=False)
+
+
+def open_closed_streams() -> None:
+    """Let a stream that is closed at the start (``bdn show RUN >&-``) swallow what is written.
+
+    Python has None in its place then; and a file opened later could take its number, so that
+    whoever writes to standard output wrote into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - for the process's life
 
 
 def replace_missing_letters() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from bdn.chain import (
     BlobPayload,
     Block,
+    LedgerError,
     RegisterDevice,
     Store,
     block_size,
@@ -162,9 +163,12 @@ class _Explorer:
         for contract, key, value in self.store.writes(height):
             before = self.state.get((contract, key))
             self.state[contract, key] = value
-            changes.append([self._slot(contract.decode(), key),
-                            self._value(contract.decode(), before),
-                            self._value(contract.decode(), value)])
+            name = contract.decode(errors="replace")
+            try:
+                changes.append([self._slot(name, key), self._value(name, before),
+                                self._value(name, value)])
+            except BdnError as error:
+                raise LedgerError(f"block {height}, state", str(error)) from error
         return changes
 
     def _slot(self, contract: str, key: bytes) -> str:

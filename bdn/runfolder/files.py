@@ -53,7 +53,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     target = writable(path)
     temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}{TEMPORARY}")
-    data = content.encode() if isinstance(content, str) else content
+    # a path that is no UTF-8 has letters that cannot be written: they become question marks
+    data = content.encode(errors="replace") if isinstance(content, str) else content
     try:
         with temporary.open("xb") as stream:
             stream.write(data)

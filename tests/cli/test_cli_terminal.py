@@ -2,9 +2,12 @@
 
 import os
 import resource
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from bdn.experiments.machine import demand_open_files
 from bdn.learning.checkpoint import load_checkpoint
 from bdn.learning.datasets.arrays import load_csv
 from bdn.pbft.simulator import read_scenario
+from bdn.runfolder import LEDGER
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
         "--samples", "20", "--key-bits", "512", "--batch-size", "8",
@@ -142,3 +146,45 @@ def test_a_device_without_end_is_refused(
     monkeypatch.setattr("bdn.learning.checkpoint.MAX_MODEL", 1 << 20)
     with pytest.raises(UsageError, match=r"/dev/zero.* more"):
         read(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
+def test_closed_streams_swallow_what_is_written(run_folder: Path, closed: str) -> None:
+    def close() -> None:
+        for number in closed.split():
+            os.close(int(number))
+
+    options = {"stdout": None, "stderr": None, "capture_output": False}
+    assert bdn("show", str(run_folder), setup=close, **options).returncode == 0
+    assert bdn("show", str(run_folder / "none"), setup=close, **options).returncode == 2
+
+
+def test_a_folder_whose_name_is_no_utf_8(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"run-\xff")
+    try:
+        shutil.copytree(run_folder, folder)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for command in (["show", folder], ["show", folder, "1"], ["verify", folder],
+                    ["report", folder], ["resume", folder]):
+        assert bdn(*map(str, command)).returncode == 0, command
+
+
+@pytest.mark.parametrize(("edit", "told"), [
+    ("UPDATE blocks SET header = (SELECT header FROM blocks WHERE height = 2)", ", header: "),
+    ("UPDATE state SET contract = 7", ", state: "),
+    ("UPDATE state SET contract = x'ff'", ", state: "),
+])
+def test_a_bent_ledger_is_told_by_place(
+    run_folder: Path, tmp_path: Path, edit: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line names the block and the part of it."""
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    with closing(sqlite3.connect(folder / LEDGER)) as db, db:
+        db.execute(edit)
+    assert invoke(["verify", str(folder)]) == 1
+    capfd.readouterr()
+    assert invoke(["show", str(folder), "3"]) == 2
+    assert told in capfd.readouterr().err
+    assert invoke(["report", str(folder)]) in (0, 2)
