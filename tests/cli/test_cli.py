@@ -1,6 +1,7 @@
 """The command line as a newcomer meets it: help, errors in one line, exit statuses."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_verify_says_so_in_json_and_fails_on_damage(
 
     copy = tmp_path / "ledger.sqlite"
     copy.write_bytes((run_folder / "ledger.sqlite").read_bytes())
-    with sqlite3.connect(copy) as database:
+    with closing(sqlite3.connect(copy)) as database, database:
         database.execute("UPDATE blocks SET seal = zeroblob(length(seal)) WHERE height = 2")
     assert invoke(["verify", str(copy), "--json"]) == 1
     outcome = json.loads(capsys.readouterr().out)

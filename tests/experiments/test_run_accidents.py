@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -641,9 +641,8 @@ def test_a_damaged_row_of_secrets_is_named(
     halted: Path, copied: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied(halted)
-    with sqlite3.connect(folder / "nodes.sqlite") as database:
+    with closing(sqlite3.connect(folder / "nodes.sqlite")) as database, database:
         database.execute("UPDATE secret SET value = 3 WHERE name = 'edge/1'")
-    database.close()
     assert "secret 'edge/1'" in refused(capsys, "resume", str(folder))
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ OPTIONS = ["--devices", "4", "--threshold", "2", "--epochs", "3", "--iterations"
 
 def dump(path: Path) -> str:
     """A database as SQL text: equal text is equal content, whatever the pages look like."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         return "\n".join(database.iterdump())
 
 
@@ -60,7 +61,7 @@ def test_other_seeds_give_other_ledgers(finished: Run, tiny: Tiny) -> None:
 def columns(ledger_file: Path) -> list[tuple[str, str]]:
     """Every (table, column) of the ledger that holds bytes."""
     found = []
-    with sqlite3.connect(f"file:{ledger_file}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{ledger_file}?mode=ro", uri=True)) as database:
         tables = [row[0] for row in database.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
@@ -81,8 +82,8 @@ def test_any_flipped_byte_fails_verification_and_is_named(
     """Blocks, seals, receipts, blobs and state; any position, any other value."""
     table, column = data.draw(st.sampled_from(columns), label="where")
     copy = tmp_path_factory.mktemp("flip") / "ledger.sqlite"
-    with sqlite3.connect(copy) as database:
-        with sqlite3.connect(f"file:{ledger_file}?mode=ro", uri=True) as original:
+    with closing(sqlite3.connect(copy)) as database, database:
+        with closing(sqlite3.connect(f"file:{ledger_file}?mode=ro", uri=True)) as original:
             original.backup(database)
         values = [row[0] for row in database.execute(
             f"SELECT DISTINCT {column} FROM {table} WHERE length({column}) > 0 "
@@ -122,7 +123,7 @@ def wait_for_height(folder: Path, height: int, process: subprocess.Popen[bytes])
         if not path.exists():
             continue
         try:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
                 row = database.execute("SELECT max(height) FROM blocks").fetchone()
         except sqlite3.OperationalError:
             continue
