@@ -27,8 +27,9 @@ DIGEST_BYTES = 32
 MAX_NUMBER = 1 << 63
 """Counts, sizes, epochs and nonces stay below this; a ledger need not count further."""
 
-MAX_TRANSACTION_BYTES = 1 << 18
-"""Of one signed transaction; bulky bytes travel as blobs."""
+MAX_TRANSACTION_BYTES = 1 << 19
+"""Of one signed transaction; bulky bytes travel as blobs. A Tx_co that names as many devices as a
+block has room for takes two thirds of it."""
 
 MAX_TRANSACTIONS = 1 << 14
 """In one block, and so devices that one transaction can name. A peer's larger block is refused

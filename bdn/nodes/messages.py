@@ -13,14 +13,15 @@ from bdn.encoding import Digest, at_most, bits, decode_union, encode_union, exac
 Number = Annotated[int, bits(63)]
 """Heights and nonces, as far as a ledger counts."""
 
-RequestBytes = Annotated[bytes, at_most(1 << 19)]
+RequestBytes = Annotated[bytes, at_most(1 << 20)]
 """A signed request. A transaction has half as many bytes at most; bulky bytes are blobs."""
 
 Blobs = Annotated[tuple[bytes, ...], at_most(4)]
 """The blobs that one transaction names, with room to spare."""
 
-ProofBytes = Annotated[bytes, at_most(1 << 20)]
-"""A proof with the transaction, or the cell, that it proves."""
+ProofBytes = Annotated[bytes, at_most(1 << 23)]
+"""A proof with the transaction, or the cell, that it proves. Tx_co's receipt tells for each
+contributor what was paid, and what is delayed: about 300 bytes."""
 
 REASON_BYTES = 2048
 """The longest reason for a refusal."""

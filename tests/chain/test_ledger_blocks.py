@@ -148,7 +148,7 @@ def test_a_signature_covers_every_field(envelope: Envelope, data: st.DataObject)
 
 def test_transactions_have_a_size_limit() -> None:
     """STYLE: limits on everything; ciphertexts are blobs."""
-    call = CallTransaction("a", "b", (bytes(1 << 18),))
+    call = CallTransaction("a", "b", (bytes(1 << 19),))
     with pytest.raises(TransactionError, match="belong into a blob"):
         verify_envelope(sign_transaction(ALICE, CHAIN, 0, 1, call), CHAIN)
 

@@ -10,10 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bdn.chain import BlockError, CallTransaction, Receipt, ShareTransaction
+from bdn.chain import (
+    MAX_TRANSACTIONS,
+    AggregateTransaction,
+    BlockError,
+    CallTransaction,
+    Event,
+    InclusionProof,
+    Receipt,
+    ShareTransaction,
+    encode_envelope,
+    transaction_digest,
+    verify_envelope,
+)
+from bdn.chain.blocks import encode_receipt
 from bdn.chain.contracts.gas import LATEST, gas_table
+from bdn.encoding import decode_record, encode_record
 from bdn.errors import UsageError
 from bdn.experiments.provisioning import TREASURY
+from bdn.nodes.messages import Transactions, decode_message, encode_message
 from bdn.nodes.settings import WEIGHTS
 
 Mini = Callable[..., Any]
@@ -114,6 +129,23 @@ def test_no_more_updates_are_added_up_than_a_block_holds(mini: Mini) -> None:
     for call in (product, lambda arguments: product.price(arguments, gas_table(LATEST))):
         with pytest.raises(UsageError, match="16385 updates"):
             call([[b"", b""], 1, WEIGHTS, [record] * 16_385])
+
+
+def test_a_device_can_read_the_tx_co_of_as_many_devices_as_a_run_may_have(mini: Mini) -> None:
+    """Tx_co names them all, and its receipt says of each what it is paid and what is delayed."""
+    chain = mini()
+    devices = tuple(i.to_bytes(20, "big") for i in range(MAX_TRANSACTIONS - 2))
+    tx_co = chain.sign(chain.edge, AggregateTransaction(
+        1, WEIGHTS, bytes(32), 1 << 20, 1 << 30, devices, 1 << 40))
+    verify_envelope(tx_co, chain.chain)
+    told = [Event("learning", name, {"source": device, "target": device, "amount": 1 << 40})
+            for device in devices for name in ("delayed", "paid")]
+    told.append(Event("learning", "aggregate", {"contributors": list(devices)}))
+    receipt = Receipt(transaction_digest(tx_co), True, "ok", 1 << 50, None, tuple(told), None)
+    proof = InclusionProof(1, 0, 1, encode_envelope(tx_co), encode_receipt(receipt), (), ())
+    answer = Transactions(1, (encode_record(proof),))
+    assert decode_message(encode_message(answer)) == answer
+    assert decode_record(InclusionProof, answer.proofs[0]) == proof
 
 
 def failure(receipt: Receipt) -> str:

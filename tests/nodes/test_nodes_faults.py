@@ -180,7 +180,7 @@ def test_lists_and_texts_of_messages_are_bounded() -> None:
     """Encoding keeps the same bounds as decoding, so an honest node cannot break them either."""
     root = bytes(32)
     for build in (
-        lambda: Submit(bytes(1 << 20), ()), lambda: Relay(b"", (b"",) * 5),
+        lambda: Submit(bytes((1 << 20) + 1), ()), lambda: Relay(b"", (b"",) * 5),
         lambda: GetBlob(root[1:]),
         lambda: GetState("x" * 65, ()), lambda: GetTransactions(1, ("x",) * 17, bytes(20)),
         lambda: GetTransactions(1, ("x" * 65,), bytes(20)), lambda: GetTransactions(1, (), root),
