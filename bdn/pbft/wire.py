@@ -146,7 +146,7 @@ def _record_codec(cls: type, without: str = "") -> tuple[Write, Read]:
     plan = []
     for name in names:
         key, width = _head(TEXT, len(name)) + name.encode(), _usual_width(hints[name])
-        plan.append((key, key + _head(BYTES, width), width, hints[name] is Number, name,
+        plan.append((key, key + _head(BYTES, width), width, hints[name] in (Number, int), name,
                      *_codec_of(hints[name])))
 
     def write(record: Any) -> bytes:
