@@ -1,16 +1,19 @@
 """Rules 1 to 4 and 9: ordering in the normal case (Castro–Liskov 4.2)."""
 
+from collections import Counter
+
 import pytest
 
 from bdn.encoding import digest as digest_of
 from bdn.errors import UsageError
 from bdn.identity import Identity
+from bdn.pbft import replica
 from bdn.pbft.application import AppendLog, NotYet
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.events import Broadcast, Poke, SendReply, SetTimer, Suspect
 from bdn.pbft.messages import NULL_DIGEST, Commit, MessageError, Prepare, PrePrepare, Request
 from bdn.pbft.normal import PENDING_PER_CLIENT
-from bdn.pbft.signing import Ed25519Signing, signed
+from bdn.pbft.signing import Ed25519Signing, HashSigning, signed
 from bdn.pbft.wire import decode_message
 from bdn.seal import SealError, quorum, verify_seal
 
@@ -436,3 +439,32 @@ def test_sequential_has_one_proposal_in_flight(world):
     assert [m.sequence for _, m in w.sent[0] if isinstance(m, PrePrepare)] == [1, 1, 1]
     w.run(100)
     assert len(w.operations(2)) == 3
+
+
+def test_nothing_is_decoded_signed_or_verified_twice(world, monkeypatch):
+    """Each replica reads each message once, and checks no signature that it has checked."""
+    w = world(4)
+    done = []
+    decode = replica.decode_message
+    monkeypatch.setattr(replica, "decode_message",
+                        lambda data, *rest: (done.append(("decode", data)), decode(data, *rest))[1])
+    real_sign, real_verify = HashSigning.sign, HashSigning.verify
+
+    def sign(self, domain, message):
+        done.append((id(self), "sign", domain, message))
+        return real_sign(self, domain, message)
+
+    def verify(self, *claim):
+        done.append((id(self), "verify", *claim))
+        real_verify(self, *claim)
+
+    monkeypatch.setattr(HashSigning, "sign", sign)
+    monkeypatch.setattr(HashSigning, "verify", verify)
+    w.submit("c0", b"one")
+    w.run(50)
+    assert w.replicas[0].executed == 1
+    decoded = Counter(data for what, *(data, *_) in done if what == "decode")
+    assert max(decoded.values()) <= 3  # a broadcast once by each of the three others
+    others = Counter(claim for claim in done if claim[0] != "decode")
+    assert len(others) > 20
+    assert max(others.values()) == 1
