@@ -50,8 +50,8 @@ EDGE, DEVICE = "edge server", "device"
 IMPORTS = {
     (EDGE, WITH): "bdn.experiments.processes.hosts",
     (DEVICE, WITH): "bdn.experiments.processes.hosts",
-    (EDGE, WITHOUT): "bdn.experiments.processes.central",
-    (DEVICE, WITHOUT): "bdn.experiments.processes.central",
+    (EDGE, WITHOUT): "bdn.experiments.processes.central_nodes",
+    (DEVICE, WITHOUT): "bdn.experiments.processes.central_nodes",
 }
 """What a role's process loads before it is given its part, besides the driver."""
 

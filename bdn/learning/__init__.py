@@ -61,13 +61,6 @@ Where we differ from the paper:
   disjoint.
 """
 
-from bdn.learning.checkpoint import (
-    SavedModel,
-    history_rows,
-    load_checkpoint,
-    save_checkpoint,
-    write_history,
-)
 from bdn.learning.datasets.annotations import VocObject
 from bdn.learning.datasets.dataset import Data, Dataset, Picture
 from bdn.learning.datasets.pictures import Box, overlap, read_grey
@@ -118,6 +111,13 @@ from bdn.learning.local import (
     local_gradient,
     local_loss,
     local_update,
+)
+from bdn.learning.model_files import (
+    SavedModel,
+    history_rows,
+    load_checkpoint,
+    save_checkpoint,
+    write_history,
 )
 from bdn.learning.models.classifier import Classifier, Model
 from bdn.learning.models.cnn import PaperCNN

@@ -19,8 +19,8 @@ from bdn.cli.failures import REMEDIES, explain_os_error
 from bdn.cli.screen import PlainConsole, styled
 from bdn.errors import UsageError
 from bdn.experiments.machine import demand_open_files
-from bdn.learning.checkpoint import load_checkpoint
 from bdn.learning.datasets.arrays import load_csv
+from bdn.learning.model_files import load_checkpoint
 from bdn.pbft.simulator import read_scenario
 from bdn.runfolder import LEDGER
 
@@ -143,7 +143,7 @@ def test_names_are_text_and_never_markup_or_control(capsys: pytest.CaptureFixtur
 def test_a_device_without_end_is_refused(
     read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bdn.learning.checkpoint.MAX_MODEL", 1 << 20)
+    monkeypatch.setattr("bdn.learning.model_files.MAX_MODEL", 1 << 20)
     with pytest.raises(UsageError, match=r"/dev/zero.* more"):
         read(Path("/dev/zero"))
 

@@ -22,7 +22,7 @@ from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.processes.assignment import SenderRole, TrainerRole
-from bdn.experiments.processes.central import (
+from bdn.experiments.processes.central_nodes import (
     CentralModel,
     Sender,
     Trainer,

@@ -471,9 +471,9 @@ def _data_targets(made: Materials) -> list[Target]:
     """Pictures and arrays; formats that need Pillow are left out where it is missing."""
     import numpy as np
 
-    from bdn.learning.checkpoint import load_checkpoint
     from bdn.learning.datasets.arrays import load_csv, load_npz
     from bdn.learning.datasets.idx import read_idx
+    from bdn.learning.model_files import load_checkpoint
 
     def at(suffix: str, read: Callable[[Path], Any]) -> Callable[[bytes, Rng], Any]:
         path = made.files / f"fuzzed{suffix}"

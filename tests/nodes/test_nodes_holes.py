@@ -31,7 +31,7 @@ from bdn.experiments.run import Run, opened_run
 from bdn.identity import Identity
 from bdn.nodes.device.device import Stage
 from bdn.nodes.device.interface import SUBMISSION, ContractInterface
-from bdn.nodes.edge.limits import BLOBS_AT_ONCE, most_bytes
+from bdn.nodes.edge.blob_sizes import BLOBS_AT_ONCE, most_bytes
 from bdn.nodes.edge.server import EdgeServer
 from bdn.nodes.events import Effect, Received, Send
 from bdn.nodes.messages import (

@@ -12,7 +12,8 @@ signatures, consensus and training, in which some node is in an attacker's hands
     Control, weights applied by the edge: 100.0% and 100.0% of the entries recovered exactly.
 
 **The modules**, one for each kind of trouble: `crashes` (edge servers stop), `lies` (a primary
-lies or leaves out), `collusion` (all edge servers collude), `privacy` (who tries to read), `gain`
+lies or leaves out), `collusion` (all edge servers collude), `privacy` (who tries to read),
+`data_insufficiency`
 (what learning together gives), `poison` (devices that poison), `forgery` (forged and replayed
 transactions, false shares, a stored ledger that is changed). `small_runs` and `attackers` are what
 they share: an adversary is a real node whose events are hidden or whose effects are changed, so
@@ -29,12 +30,20 @@ its title, in an `Experiment` in its module's ``EXPERIMENTS``, which is listed i
 """
 
 from bdn.errors import UsageError, did_you_mean
-from bdn.experiments.lab import collusion, crashes, forgery, gain, lies, poison, privacy
+from bdn.experiments.lab import (
+    collusion,
+    crashes,
+    data_insufficiency,
+    forgery,
+    lies,
+    poison,
+    privacy,
+)
 from bdn.experiments.lab.experiment import Experiment, document, markdown, play_all
 from bdn.runfolder import LAB
 from bdn.runfolder.findings import ROWS, Finding
 
-MODULES = (crashes, lies, collusion, privacy, gain, poison, forgery)
+MODULES = (crashes, lies, collusion, privacy, data_insufficiency, poison, forgery)
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each for module in MODULES for each in module.EXPERIMENTS

@@ -39,8 +39,8 @@ it went. A child that dies is started again from its store, and the others go on
 protocol promises. Where too few are left, the run ends with a sentence that says who died and what
 is missing.
 
-**Without BlockDeepNet** (`central`): devices send raw data to a server that trains on them. It is
-what Fig. 5 compares with; ``benchmarks/roles.py`` measures both.
+**Without BlockDeepNet** (`central_nodes`): devices send raw data to a server that trains on them.
+It is what Fig. 5 compares with; ``benchmarks/roles.py`` measures both.
 
 Where we differ from the in-process runner: time is real, so all nodes share the machine's cores,
 and nothing repeats byte for byte (``--deterministic`` is refused).

@@ -2,7 +2,7 @@
 
 An edge server gets no key share and no data; a device gets its own share and its own data; a
 sender and a trainer (the comparison without BlockDeepNet) have neither ledger nor key. These are
-plain records: what they mean is known to `bdn.experiments.processes.hosts` and `.central`.
+plain records: what they mean is known to `bdn.experiments.processes.hosts` and `.central_nodes`.
 """
 
 from dataclasses import dataclass, field

@@ -69,7 +69,7 @@ def _play(assignment: Assignment, pipe: Pipe, inbox: deque[ToChild]) -> int:
 
         host = make_host(assignment.role, identity, trace)
     else:  # without BlockDeepNet; nothing of it is imported, so that memory can be compared
-        from bdn.experiments.processes.central import make_central
+        from bdn.experiments.processes.central_nodes import make_central
 
         host = make_central(assignment.name, assignment.role)
     connections = Connections(assignment.name, identity, members, trace)

@@ -26,7 +26,7 @@ from bdn.chain import (
 from bdn.chain.execution import verify_admissible
 from bdn.errors import BdnError, PeerError, shown
 from bdn.identity import address_of
-from bdn.nodes.edge.limits import BLOBS_AT_ONCE, check_size
+from bdn.nodes.edge.blob_sizes import BLOBS_AT_ONCE, check_size
 from bdn.nodes.faults import Guard
 from bdn.nodes.requests import Request, decode_request
 from bdn.nodes.settings import Settings
