@@ -26,10 +26,10 @@ from bdn.chain import (
     Genesis,
     Header,
     Ledger,
+    LedgerState,
     LightClient,
     RegisterDevice,
     ShareTransaction,
-    State,
     Store,
     attempts,
     build_genesis,
@@ -43,6 +43,7 @@ from bdn.chain import (
     verify_ledger,
 )
 from bdn.chain.contracts import encode_value
+from bdn.chain.contracts.gas import LATEST
 from bdn.chain.seals import Seal
 from bdn.encoding import transcript
 from bdn.identity import Identity
@@ -85,7 +86,7 @@ def build(path: Path, blocks: int, blob_bytes: int) -> Members:
     members = Members([Identity.generate(rng) for _ in range(DEVICES)],
                       [Identity.generate(rng) for _ in range(EDGES)])
     genesis = Genesis(
-        "benchmark", b"", "pbft", 1, GAS, tuple(edge.public_key for edge in members.edges), (),
+        "benchmark", b"", "pbft", LATEST, GAS, tuple(edge.public_key for edge in members.edges), (),
         (("learning", CONTRACT),), 60_000, 0)
     chain = chain_id(genesis)
     ownership = [sign_transaction(device, chain, 0, GAS, RegisterDevice("", "", 0))
@@ -290,7 +291,7 @@ def measure_trees(report: Report) -> None:
 def measure_state(report: Report) -> None:
     """A block's writes: the cost grows as log n, not as n."""
     for entries in (100, 10_000) if report.quick else (100, 1_000, 10_000, 100_000):
-        state = State().apply({("learning", i.to_bytes(8, "big")): encode_value(i)
+        state = LedgerState().apply({("learning", i.to_bytes(8, "big")): encode_value(i)
                                for i in range(entries)})
         assert state.root
         writes = {("learning", (i * entries // 20).to_bytes(8, "big")): encode_value(-i)
@@ -303,7 +304,7 @@ def measure_state(report: Report) -> None:
 
 def measure_mining(report: Report) -> None:
     """Proof of work: our search beside a bare loop of hashes."""
-    genesis = Genesis("mine", b"", "pow", 1, GAS, (bytes(31) + b"\x01",), (), (), 60_000, 0)
+    genesis = Genesis("mine", b"", "pow", LATEST, GAS, (bytes(31) + b"\x01",), (), (), 60_000, 0)
     header = build_header(genesis)
     batch = 20_000
     prefix = hashlib.sha256(bytes(100))

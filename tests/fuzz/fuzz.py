@@ -600,11 +600,12 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=2000, help="cases in all (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="other cases for another number")
-    parser.add_argument("--only", default="", help="targets whose name begins so")
+    parser.add_argument("--only", nargs="+", default=[""], help="targets whose name begins so")
     parser.add_argument("--case", type=int, help="this one case of --only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bdn-fuzz-") as folder, materials(Path(folder)) as made:
-        found = [target for target in targets(made) if target.name.startswith(options.only)]
+        found = [target for target in targets(made)
+                 if target.name.startswith(tuple(options.only))]
         if options.case is not None:
             signal.signal(signal.SIGVTALRM, _too_slow)
             counts = {target.name: Count() for target in found}
