@@ -56,17 +56,24 @@ def check_type(value: Any, kind: type, what: str) -> None:
         raise UsageError(f"{what} must be a {kind.__name__}, not a value of type {found}")
 
 
+PIECE = 1 << 16
+"""Bytes that `read_bounded` asks for at a time."""
+
+
 def read_bounded(path: Path, most: int) -> bytes:
     """Return the content of the file at ``path``, of at most ``most`` bytes.
 
     No more than that is ever read, so a device that never ends is refused like a long file. Raises
     `UsageError` for more bytes; `OSError` where the file cannot be read.
     """
+    data = bytearray()
     with path.open("rb") as stream:
-        data = stream.read(most + 1)
-    if len(data) > most:
-        raise UsageError(f"{path} has more than {most:,} bytes: it is no file of this kind")
-    return data
+        while piece := stream.read(PIECE):  # in pieces, since read(n) allocates n bytes at once
+            data += piece
+            if len(data) > most:
+                raise UsageError(f"{path} has more than {most:,} bytes: it is no file of this "
+                                 "kind")
+    return bytes(data)
 
 
 __all__ = ["as_bytes", "as_integer", "check_type", "read_bounded"]
