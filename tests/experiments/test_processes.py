@@ -285,7 +285,8 @@ OPTIONS = ["--devices", "3", "--edges", "1", "--threshold", "2", "--epochs", "2"
 def started(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """``bdn run --processes`` in the middle of its work, and its children's process numbers."""
     command = subprocess.Popen(
-        [sys.executable, "-m", "bdn", "run", *OPTIONS, "--processes", "--out", str(folder)],
+        [sys.executable, "-m", "bdn", "run", *OPTIONS, "--norm-bound", "none", "--processes",
+         "--out", str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0,
     )
     trace = folder / "trace.jsonl"
