@@ -210,7 +210,7 @@ def test_one_of_four_edge_servers_that_cannot_begin_costs_the_run_nothing(
     tiny: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     """Its ledger is damaged; the others keep theirs, and the run says which one is missing."""
-    config = tiny(**REAL, epochs=1)
+    config = tiny(**REAL, epochs=1, deadline_seconds=4.0)
     said: list[dict[str, Any]] = []
 
     def damage(event: dict[str, Any]) -> None:
