@@ -112,6 +112,10 @@ ELSEWHERE = {"blockdeepnet.md", "DIR/results.md"}
 """The paper, which lies beside the repository, and a file that a command writes."""
 
 
+TEXTS = frozenset({".py", ".md", ".toml", ".sol", ".contract", ".js", ".css", ".html", ".cff"})
+"""Endings of the files that people read."""
+
+
 def tracked() -> list[Path]:
     """Text files of the repository: those that git tracks, or all of a copy without git."""
     listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True,
@@ -121,7 +125,7 @@ def tracked() -> list[Path]:
     else:
         folders = ("bdn", "tests", "benchmarks", "docs")
         paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*")]
-    return [path for path in paths if path.suffix in (".py", ".md", ".toml") and path.is_file()]
+    return [path for path in paths if path.suffix in TEXTS and path.is_file()]
 
 
 def missing_documents(path: Path, text: str) -> Iterator[str]:

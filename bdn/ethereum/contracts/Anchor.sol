@@ -5,7 +5,7 @@ import {Equation} from "./Equation.sol";
 import {Merkle} from "./Merkle.sol";
 
 /// Anchors one BlockDeepNet ledger on Ethereum, and lets anyone prove that an anchored aggregate
-/// lies (DESIGN section 14).
+/// lies.
 ///
 /// Aggregating here would cost hundreds of millions of gas an epoch, so the edge servers aggregate
 /// and this contract keeps them to it. A *round* is one aggregate of the ledger, named by epoch and
