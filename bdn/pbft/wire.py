@@ -8,9 +8,8 @@ everything that the annotation says (type, range of a number, length of a digest
 so nothing later in this package meets a value out of range. No tag, no indefinite length and no
 number in more bytes than it needs is ever read, and nesting is as deep as the types are.
 
-A message there and back takes about 0.6 of the time that the general codec needs, which raises the
-share of Ed25519 in the normal case by about five hundredths (`benchmarks/pbft.py`, last table).
-Tests compare the two on good bytes and on bad ones.
+A message there and back takes less time than with the general codec (`benchmarks/pbft.py`, last
+table). Tests compare the two on good bytes and on bad ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
