@@ -43,6 +43,9 @@ HELP = {
     "samples": "At most so many samples a device.",
     "pictures": "Held-out pictures on which boxes are judged (mAP), for data that have any.",
     "cipher": "How updates are sealed.",
+    "weight_clip": "Largest change of a parameter that an update can hold; larger updates are "
+                   "scaled down.",
+    "gradient_clip": "The same for the gradients of svrg.",
     "norm_bound": "What each device proves its update's norm to be at most; none: no proofs.",
     "gradient_norm_bound": "The same for the gradients of svrg, or none.",
     "key_bits": "Bits of the Paillier modulus; below 2048 is a toy.",

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bdn.cli.screen import PlainConsole, styled
-from bdn.report import best_alone, failed_alone, scaled_updates, spoiled_epochs
+from bdn.report import best_alone, failed_alone, scaling_warnings, spoiled_epochs
 from bdn.runfolder import REPORT
 
 PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensus",
@@ -48,8 +48,8 @@ def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> No
     plural = "s" if len(views) > 1 else ""
     sealed = f" in view{plural} {', '.join(map(str, views))}" if views else ""
     console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.")
-    for line in (*spoiled_epochs(history), *failed_alone(history), *scaled_updates(history)):
-        console.print(line)
+    for line in (*spoiled_epochs(history), *failed_alone(history), *scaling_warnings(history)):
+        console.print(line, style="yellow")
     if history["refused"]:
         console.print(f"{len(history['refused'])} refusals; see trace.jsonl.")
     console.print(f"Run folder: {folder}. Check it with: bdn verify {folder}")

@@ -64,8 +64,51 @@ def read_facts(store: Store) -> Facts:
     )
 
 
+ADVICE = {
+    "clip": "Take a smaller --step-size or fewer --iterations, or raise --weight-clip (for the "
+            "gradients of svrg, --gradient-clip). A single parameter that moves far, such as a "
+            "counter of BatchNorm, shrinks all the others: keep it out of the vector.",
+    "norm bound": "Take a smaller --step-size or fewer --iterations, or raise --norm-bound (for "
+                  "the gradients of svrg, --gradient-norm-bound).",
+}
+"""What to do about updates that are scaled down in every epoch, by the limit that they exceed."""
+
+NAMED = 4
+"""At most so many devices are named in a sentence."""
+
+
 def scaled_updates(history: Mapping[str, Any]) -> list[str]:
     """A sentence for each limit to which devices scaled updates down before sealing them."""
     counts = Counter(row.get("limit", "clip") for row in history["scaled"])
-    return [f"{count} updates were scaled down to fit their {limit}."
-            for limit, count in sorted(counts.items())]
+    return [f"{counts[limit]} update{'s were' if counts[limit] > 1 else ' was'} scaled down to fit "
+            f"the {limit}." for limit in _limits(history)]
+
+
+def scaling_warnings(history: Mapping[str, Any]) -> list[str]:
+    """The sentences of `scaled_updates`, by how much, and what to do where it happened always.
+
+    A device whose update is scaled down in every epoch contributes its direction, but less than
+    it learned, and one parameter that is far beyond its clip leaves hardly anything of the others.
+    """
+    trained = {row["epoch"] for row in history["epochs"] if not row["closing"]}
+    found = []
+    for sentence, limit in zip(scaled_updates(history), _limits(history), strict=True):
+        scaled = [row for row in history["scaled"] if row.get("limit", "clip") == limit]
+        epochs: dict[str, set[int]] = {row["name"]: set() for row in history["devices"]}
+        for row in scaled:
+            epochs.setdefault(row.get("node", ""), set()).add(row.get("epoch", 0))
+        factors = [row["factor"] for row in scaled if "factor" in row]
+        if factors:
+            sentence = f"{sentence[:-1]}, the most by a factor of {min(factors):.3g}."
+        always = [name for name, its in epochs.items() if len(trained) > 1 and trained <= its]
+        if always:
+            more = f" and {len(always) - NAMED} more" if len(always) > NAMED else ""
+            sentence += (f" Those of {', '.join(always[:NAMED])}{more} were in every epoch, so "
+                         "that the model learns less from them than it could. "
+                         + ADVICE.get(limit, "")).rstrip()
+        found.append(sentence)
+    return found
+
+
+def _limits(history: Mapping[str, Any]) -> list[str]:
+    return sorted({row.get("limit", "clip") for row in history["scaled"]})

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from bdn.report.charts import Level, Line, line_chart, plain_bars, stacked_bars
-from bdn.report.facts import scaled_updates
+from bdn.report.facts import scaling_warnings
 from bdn.report.latency import STAGES, median_epoch
 from bdn.report.plain import size_text, time_text
 from bdn.runfolder.history import History
@@ -55,7 +55,7 @@ def warnings(history: History, more: Sequence[str] = ()) -> str:
                      "secret; and work takes no virtual time, so times below are the network's.")
     if config["key_bits"] < TOY_BITS:
         found.append(f"A key of {config['key_bits']} bits is a toy.")
-    found += scaled_updates(history)
+    found += scaling_warnings(history)
     found += [*spoiled_epochs(history), *failed_alone(history)]
     return "".join(f'<p class="warning">{escape(text)}</p>' for text in found)
 

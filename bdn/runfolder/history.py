@@ -50,7 +50,7 @@ SHAPE = {
     "supply": int,
     "blocks": [{"height": int, "kind": str, "epoch": int, "view": (int, None), "time": int,
                 "transactions": int, "bytes": int}],
-    "scaled": [{"limit?": str}],
+    "scaled": [{"node?": str, "epoch?": int, "factor?": float, "limit?": str}],
     "refused": [{"event": str, "node?": (str, None), "reason?": (str, None)}],
 }
 """What everybody who reads a history may rely on; `bdn.runfolder.files` says how it is written."""

@@ -31,7 +31,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "new-view-sent": {"node": str, "view": int},
     "epoch-done": {"epoch": int, "accuracy": _NUMBER, "mean_precision": _NUMBER,
                    "test_loss": (int, float, type(None)), "virtual_ms": _NUMBER},
-    "scaled": {"node": str, "epoch": int, "limit": str},
+    "scaled": {"node": str, "epoch": int, "factor": _NUMBER, "limit": str},
     **{event: {"node": str, "reason": str} for event in REFUSALS},
 }
 """The fields that readers use, by event. No number among them is negative."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bdn.cli import COMMANDS, invoke
+from bdn.report import scaling_warnings
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
         "--samples", "20", "--key-bits", "512", "--batch-size", "8",
@@ -140,3 +141,39 @@ def test_resuming_a_finished_run_ends_at_once(
     after = json.loads(capsys.readouterr().out)
     assert after["accuracy"] == before["accuracy"]
     assert len(after["blocks"]) == len(before["blocks"])
+
+
+@pytest.mark.parametrize(
+    ("options", "limit", "advice"),
+    [(["--weight-clip", "0.001"], "clip", "raise --weight-clip"),
+     (["--norm-bound", "0.001"], "norm bound", "raise --norm-bound")],
+)
+def test_updates_that_are_scaled_down_in_every_epoch_are_told_with_advice(
+    options: list[str], limit: str, advice: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the words of the run, of `show` and of the report."""
+    folder = tmp_path / "run"
+    arguments = ["run", *TINY, "--epochs", "2", *options, "--out", str(folder)]
+    assert invoke(arguments) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert invoke(["show", str(folder)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for text in (told, shown, (folder / "report.html").read_text()):
+        assert f"6 updates were scaled down to fit the {limit}, the most by a factor of 0.0" in text
+        assert "device-1, device-2, device-3 were in every epoch" in text
+        assert advice in text
+
+
+def test_updates_that_are_scaled_down_now_and_then_are_only_counted() -> None:
+    history = {"epochs": [{"epoch": epoch, "closing": epoch == 3} for epoch in (1, 2, 3)],
+               "devices": [{"name": f"device-{k}"} for k in range(1, 8)],
+               "scaled": [{"node": f"device-{k}", "epoch": 1, "factor": 0.5 / k, "limit": "clip"}
+                          for k in range(1, 8)]}
+    assert scaling_warnings(history) == [
+        "7 updates were scaled down to fit the clip, the most by a factor of 0.0714."]
+    history["scaled"] += [{**row, "epoch": 2} for row in history["scaled"]]
+    [sentence] = scaling_warnings(history)
+    assert "Those of device-1, device-2, device-3, device-4 and 3 more were in every" in sentence
+    assert scaling_warnings({**history, "scaled": [{}]}) == [
+        "1 update was scaled down to fit the clip."]
