@@ -22,10 +22,17 @@ from bdn.cli.blocks import print_block, print_gas
 from bdn.cli.options import NamedPath
 from bdn.cli.overview import print_blocks, print_epoch, print_run
 from bdn.cli.screen import PlainConsole
+from bdn.cli.tables import print_confusion
 from bdn.encoding import to_plain
 from bdn.errors import UsageError
 from bdn.experiments.folder import RunFolder
-from bdn.report import describe_block, gas_by_line, longest_ledger, read_inputs
+from bdn.report import (
+    describe_block,
+    gas_by_line,
+    longest_ledger,
+    read_confusion,
+    read_inputs,
+)
 from bdn.runfolder import HISTORY, LEDGER
 
 
@@ -35,9 +42,11 @@ from bdn.runfolder import HISTORY, LEDGER
 @click.option("--gas", is_flag=True, help="With HEIGHT: gas by source line of the contracts, too.")
 @click.option("--epoch", type=click.IntRange(min=0),
               help="What was said in an epoch, in order; 0: the set-up.")
+@click.option("--confusion", is_flag=True,
+              help="The confusion matrix of the best model; with --epoch, of that epoch's model.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(
-    folder: Path, height: int | None, gas: bool, epoch: int | None, as_json: bool
+    folder: Path, height: int | None, gas: bool, epoch: int | None, confusion: bool, as_json: bool
 ) -> int:  # fmt: skip
     """Show the run in folder RUN, or one of its blocks.
 
@@ -49,6 +58,12 @@ def show(
     path = _ledger(folder)
     if gas and (height is None or as_json):
         raise UsageError("--gas is shown with a block's HEIGHT, and as text")
+    if confusion:
+        if height is not None or as_json:
+            raise UsageError("--confusion is shown without a HEIGHT, and as text; history.json "
+                             "and trace.jsonl hold the figures")
+        print_confusion(*read_confusion(folder, epoch), PlainConsole())
+        return 0
     if epoch is not None and (height is not None or as_json):
         raise UsageError("--epoch is shown without a HEIGHT, and as text")
     with Store.open(path, read_only=True) as store:

@@ -17,6 +17,9 @@ PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensu
 BARS = "▁▂▃▄▅▆▇█"
 MANY_DEVICES = 20
 
+MATRIX_CLASSES, MISTAKES = 12, 20
+"""A matrix of so many classes fits 80 columns; of more, so many kinds of mistakes are listed."""
+
 
 def print_history(
     history: dict[str, Any], folder: Path, console: Console | None = None
@@ -93,6 +96,34 @@ def print_classes(history: dict[str, Any], console: Console) -> None:
     console.print(table)
     if found:
         console.print(_detection_line(found))
+
+
+def print_confusion(title: str, names: Sequence[str], counts: Sequence[Sequence[int]],
+                    console: Console) -> None:
+    """A confusion matrix, or its largest mistakes where it is too wide for a terminal."""
+    console.print(title, style="italic")
+    table = Table(box=None, pad_edge=False)
+    if len(names) <= MATRIX_CLASSES:
+        table.add_column("label")
+        for number in range(len(names)):
+            table.add_column(str(number), justify="right")
+        for number, (name, row) in enumerate(zip(names, counts, strict=True)):
+            table.add_row(Text(f"{number} {name}" if name != str(number) else name),
+                          *(Text(str(count), "bold" if at == number else "")
+                            for at, count in enumerate(row)))
+        console.print(table)
+        console.print("A row per label, a column per answer; right answers on the diagonal.",
+                      style="dim")
+        return
+    for name in ("label", "answer", "samples"):
+        table.add_column(name, justify="right" if name == "samples" else "left")
+    wrong = [(count, label, answer) for label, row in enumerate(counts)
+             for answer, count in enumerate(row) if count and label != answer]
+    for count, label, answer in sorted(wrong, reverse=True)[:MISTAKES]:
+        table.add_row(Text(names[label]), Text(names[answer]), str(count))
+    console.print(table)
+    console.print(f"The largest of {len(wrong)} kinds of mistakes; all are in history.json and "
+                  "trace.jsonl.", style="dim")
 
 
 def print_detection(found: dict[str, Any], console: Console) -> None:

@@ -39,6 +39,7 @@ from bdn.runfolder import (
     LEDGER,
     LOCK,
     MARKER,
+    METRICS,
     MODEL,
     REPLACED,
 )
@@ -52,6 +53,7 @@ from bdn.runfolder.files import (
     write_json,
 )
 from bdn.runfolder.history import read_history
+from bdn.runfolder.metrics import write_metrics
 
 if sys.platform == "win32":
     import msvcrt
@@ -134,8 +136,9 @@ class RunFolder:
     # --- writing --------------------------------------------------------------------------------
 
     def write_history(self, history: Mapping[str, Any]) -> None:
-        """`history.json`."""
+        """`history.json`, and the figures of its epochs as `metrics.csv`."""
         write_json(self.path / HISTORY, history)
+        write_metrics(self.path / METRICS, history)
 
     def read_history(self) -> dict[str, Any]:
         """What `write_history` wrote; raises `UsageError` where it is missing or damaged."""

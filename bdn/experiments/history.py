@@ -16,11 +16,13 @@ from bdn.chain import Ledger, block_size, encode_seal
 from bdn.errors import BdnError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
+from bdn.experiments.participants import Participants
 from bdn.experiments.provisioning import TREASURY, Material
 from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
 from bdn.randomness import SeededRandomness
+from bdn.runfolder import METRICS, metrics
 from bdn.runfolder.trace import REFUSALS
 from bdn.trace import Trace
 
@@ -31,6 +33,9 @@ PHASES = {
     "evaluate": "evaluation", "find-objects": "detection", "load-data": "data",
 }
 """Trace event → the phase of the latency table that it counts for."""
+
+MATRIX_CLASSES = 100
+"""Of more classes no confusion matrix is kept: nobody could read it."""
 
 
 class Meter:
@@ -147,14 +152,28 @@ class FinishedRun(Protocol):
 
 
 def judge(run: FinishedRun, epoch: int, w: Vector, now_ms: float) -> None:
-    """Judge the global model after ``epoch`` on the held-out samples, once, and tell the trace."""
+    """Judge the global model after ``epoch`` on the held-out samples, once.
+
+    The trace is told, and in a folder `metrics.csv` gets its row, so that the figures of an
+    interrupted run are kept too.
+    """
     if epoch in run.meter.epochs:
         return
     with run.trace.span("evaluate", epoch=epoch):
         figures = run.material.participants.judge(w)
     run.trace.event("epoch-done", epoch=epoch, accuracy=figures.accuracy,
                     mean_precision=figures.mean_precision, test_loss=figures.loss,
-                    virtual_ms=round(now_ms, 3))
+                    virtual_ms=round(now_ms, 3), **_details(figures))
+    if run.folder is not None:
+        names = class_names(run.material.participants, len(figures.precision))
+        metrics.append_row(run.folder.path / METRICS, names, run.meter.epochs[epoch])
+
+
+def _details(figures: Evaluation) -> dict[str, Any]:
+    """An epoch's figures by class; the confusion matrix where it is small enough to be read."""
+    small = len(figures.confusion) <= MATRIX_CLASSES
+    return {"precision": figures.precision, "recall": figures.recall,
+            "confusion": figures.confusion if small and figures.confusion else None}
 
 
 def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
@@ -246,8 +265,8 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
             "norm": record.norm,
             "contributors": [names[address] for address in record.contributors],
             "samples": record.total_samples,
-            **{name: None if closing else found.get(name)
-               for name in ("accuracy", "mean_precision", "test_loss")},
+            **{name: None if closing else found.get(name) for name in
+               ("accuracy", "mean_precision", "test_loss", "precision", "recall")},
             "virtual_ms": found.get("virtual_ms"),
         })
     figures = material.participants.judge(progress.best)
@@ -265,6 +284,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
         "mean_precision": figures.mean_precision,
         "held_out": figures.images,
         "by_class": _by_class(material, figures),
+        "confusion": _details(figures)["confusion"],
         "detection": None,
         "notes": list(material.participants.notes),
         "devices": [
@@ -298,11 +318,15 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
 
 def _by_class(material: Material, figures: Evaluation) -> list[dict[str, Any]]:
     """Precision and recall of the best model by class, where the judge gives them by class."""
-    names = material.participants.class_names
-    if names is None or len(names) != len(figures.precision):
-        names = tuple(str(number) for number in range(len(figures.precision)))
+    names = class_names(material.participants, len(figures.precision))
     return [{"name": name, "precision": precision, "recall": recall} for name, precision, recall
             in zip(names, figures.precision, figures.recall, strict=True)]
+
+
+def class_names(people: Participants, count: int) -> tuple[str, ...]:
+    """What ``count`` judged classes are called: their names, or else their numbers."""
+    names = people.class_names
+    return names if names is not None and len(names) == count else tuple(map(str, range(count)))
 
 
 def _balance(run: FinishedRun, account: bytes) -> int:

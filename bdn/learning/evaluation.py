@@ -26,6 +26,7 @@ class Evaluation:
         recall: by class: right answers "c" over images of c; 0 where there is none.
         loss: mean cross-entropy in nats.
         images: how many there were.
+        confusion: counts, a row per label and a column per answer; empty where it is not known.
     """
 
     accuracy: float
@@ -34,6 +35,7 @@ class Evaluation:
     recall: tuple[float, ...]
     loss: float
     images: int
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 def evaluate(model: Model, w: Floats, dataset: Dataset) -> Evaluation:
@@ -47,7 +49,7 @@ def evaluate(model: Model, w: Floats, dataset: Dataset) -> Evaluation:
     return Evaluation(
         float(right.sum() / table.sum()), float(precision[present].mean()),
         tuple(precision.tolist()), tuple(recall.tolist()),
-        local_loss(model, w, dataset), len(dataset),
+        local_loss(model, w, dataset), len(dataset), tuple(map(tuple, table.tolist())),
     )  # fmt: skip
 
 

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bdn.chain import Store
 from bdn.errors import BdnError, UsageError
-from bdn.runfolder import EDGES, LEDGER, TRACE
+from bdn.runfolder import EDGES, HISTORY, LEDGER, TRACE
+from bdn.runfolder.files import checked
 from bdn.runfolder.findings import Lab, read_lab
 from bdn.runfolder.history import History, read_history
 from bdn.runfolder.trace import Record, read_trace
+
+Confusion = tuple[str, list[str], list[list[int]]]
+"""A title, the classes' names, and the counts: a row per label, a column per answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,29 @@ def read_inputs(folder: Path, without_lab: bool = False) -> Inputs:
             raise
         damage = str(error)
     return Inputs(folder, ledger, history, trace, lab, warnings, damage)
+
+
+def read_confusion(folder: Path, epoch: int | None = None) -> Confusion:
+    """Return the confusion matrix of the best model, or of an epoch's, which an interrupted run has
+    too; raises `UsageError` where none was kept."""
+    history = read_history(folder) if epoch is None or (folder / HISTORY).exists() else None
+    title = f"Confusion matrix of the model of epoch {epoch}"
+    counts: Any = None
+    if epoch is None:
+        assert history is not None, "read above"
+        counts = history.get("confusion")
+        title = f"Confusion matrix of the best model, of epoch {history['best_epoch']}"
+    else:
+        for record in read_trace(folder / TRACE)[0]:
+            if record["event"] == "epoch-done" and record["epoch"] == epoch:
+                counts = record.get("confusion")
+    if not counts or checked(counts, [[int]]) or any(len(row) != len(counts) for row in counts):
+        raise UsageError(f"{folder} holds no confusion matrix"
+                         + (f" of epoch {epoch}" if epoch is not None else ""))
+    names = [row["name"] for row in history["by_class"]] if history is not None else []
+    if len(names) != len(counts):
+        names = [str(number) for number in range(len(counts))]
+    return title, names, counts
 
 
 def longest_ledger(folder: Path) -> Path:

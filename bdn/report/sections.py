@@ -222,6 +222,12 @@ def judged(history: History) -> str:
         parts.append(f"<details><summary>By class: mean precision (mPA) {mean} over the classes "
                      f"that occur, on {history['held_out']} held-out samples</summary>"
                      f"{table(names, rows)}</details>")
+    matrix = history.get("confusion")
+    if matrix and len(matrix) == len(classes):
+        columns = [row["name"] for row in classes]
+        rows = [[name, *map(str, row)] for name, row in zip(columns, matrix, strict=True)]
+        parts.append("<details><summary>Confusion matrix: a row per label, a column per answer"
+                     f"</summary>{table(['label', *columns], rows)}</details>")
     parts += [f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>'
               for note in history.get("notes") or []]
     return "".join(parts)

@@ -11,6 +11,7 @@
 | `trace.jsonl` | what happened, one event per line |
 | `model.npz` | the best model, and the last one |
 | `history.json` | figures by epoch and device |
+| `metrics.csv` | the figures of each epoch, a row as soon as it is judged |
 | `report.html` | the report |
 | `lab.json` | the attack lab's findings, where it was played into the folder |
 | `.bdn-lock` | locked by the process that works in the folder; the operating system frees it |
@@ -20,17 +21,18 @@ In a real deployment each node keeps its own part of `nodes.sqlite`; one file ho
 because one process plays all nodes. It is readable by its owner alone.
 
 `files` writes and reads such files, `history` knows the shape of `history.json`, `findings` that of
-`lab.json`. `bdn.experiments.folder` makes, locks and replaces whole folders.
+`lab.json`, and `metrics` the columns of `metrics.csv`. `bdn.experiments.folder` makes, locks
+and replaces whole folders.
 """
 
 MARKER, CONFIG, LEDGER, NODES = "bdn-run.json", "config.json", "ledger.sqlite", "nodes.sqlite"
 HISTORY, MODEL, TRACE, REPORT = "history.json", "model.npz", "trace.jsonl", "report.html"
-LAB = "lab.json"
+LAB, METRICS = "lab.json", "metrics.csv"
 EDGES, JOURNALS = "edges", "nodes"
 LOCK, DRAFT, REPLACED = ".bdn-lock", ".bdn-new", ".bdn-replaced.json"
 """`REPLACED` is the marker of a run whose files are being removed to make room for another."""
 
-FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, TRACE, REPORT, LAB, "anchor.json")
+FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, TRACE, REPORT, LAB, METRICS, "anchor.json")
 """What bdn writes into the folder itself, besides the marker. SQLite adds -wal and -shm files."""
 
 FORMAT = "bdn run 1"

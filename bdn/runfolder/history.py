@@ -30,13 +30,15 @@ SHAPE = {
     "epochs": [{
         "epoch": int, "closing": bool, "loss_before": _FIGURE, "spoiled?": bool, "norm": float,
         "contributors": [str], "samples": int, "accuracy": _FIGURE, "mean_precision": _FIGURE,
-        "test_loss": _FIGURE, "virtual_ms": _FIGURE}],
+        "test_loss": _FIGURE, "virtual_ms": _FIGURE,
+        "precision?": ([_FIGURE], None), "recall?": ([_FIGURE], None)}],
     "best_epoch": int,
     "best_loss": _FIGURE,
     "accuracy": float,
     "mean_precision": _FIGURE,
     "held_out": int,
     "by_class": [{"name": str, "precision": _FIGURE, "recall": _FIGURE}],
+    "confusion?": ([[int]], None),
     "detection": ({
         "mean_average_precision": float, **_AVERAGES, "rule": str, "pictures": int, "of": int,
         "objects": int, "overlap": float,
