@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/latest
 ARGS ?=
 
-.PHONY: run test check bench thorough clean help
+.PHONY: run test check bench course thorough clean help
 
 help:
 	@echo "make run    train on real digits through an encrypted, agreed ledger (ARGS='--devices 10 …')"
 	@echo "make test   the test suite, in under eight minutes on two cores"
 	@echo "make check  lint and types"
+	@echo "make course the twelve notebooks of docs/course in JupyterLab"
 	@echo "make bench  the quick profile of every benchmark (FULL=1 for the full one)"
 
 $(VENV)/bin/python:
@@ -46,6 +47,13 @@ $(VENV)/.peers: pyproject.toml | $(VENV)/.dev
 
 bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/run_all.py $(if $(FULL),,--quick) $(ARGS)
+
+$(VENV)/.course: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[course]'
+	@touch $@
+
+course: $(VENV)/.course
+	$(BIN)/jupyter lab --notebook-dir=docs/course $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
