@@ -141,10 +141,20 @@ def _say(line: str) -> None:
     """One line on standard error, where anybody listens."""
     from bdn.runfolder.files import printable
 
+    if not _has_working_folder():
+        line += "; the working folder has been deleted: change to another one (cd)"
     try:
         click.echo(printable(line.replace("\n", " ")), err=True)
     except OSError:
         return
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() asks the same
+    except OSError:
+        return False
+    return True
 
 
 def _drop_output() -> None:

@@ -36,7 +36,8 @@ def resume(folder: Path, executor: str | None, as_json: bool) -> None:
     try:
         history = opened.read_history()
     except UsageError as error:
-        if (folder / HISTORY).exists():
-            click.echo(f"bdn: {error}", err=True)
+        damaged = (folder / HISTORY).exists()
         history = rebuild_history(config, opened)
+        if damaged:
+            click.echo(f"bdn: {error.__cause__ or error}; now it is made anew", err=True)
     print_outcome_of(history, folder, as_json)

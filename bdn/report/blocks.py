@@ -176,7 +176,10 @@ class _Explorer:
             name, _, rest = key.partition(b"/")
             known = self.names.get(rest) or rest.decode("ascii", errors="replace")
             return f"{name.decode('ascii', errors='replace')}{'/' if rest else ''}{known}"
-        name, *parts = decode_value(key)
+        slot = decode_value(key)
+        if not isinstance(slot, (list, tuple)) or not slot or not isinstance(slot[0], str):
+            raise LedgerError("storage", f"key {key[:40].hex()} is not a name with its keys")
+        name, *parts = slot
         keys = ", ".join(described(part, self.names) for part in parts)
         return f"{contract}.{name}" + (f"[{keys}]" if parts else "")
 

@@ -79,7 +79,8 @@ def writable(path: Path) -> Path:
     if not target.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {target.parent}; make it first")
     if target.exists() and not target.is_file():
-        raise UsageError(f"cannot write {path}: it is {kind_of(target)}; name a file")
+        raise UsageError(f"cannot write {path}: it is {kind_of(target)}; remove it "
+                         "or name a file")
     return target
 
 

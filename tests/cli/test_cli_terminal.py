@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.text import Text
 
+from bdn.chain.contracts import encode_value
 from bdn.cli import invoke
 from bdn.cli.failures import REMEDIES, explain_os_error
 from bdn.cli.screen import PlainConsole, styled
@@ -27,6 +28,9 @@ from bdn.runfolder import LEDGER
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
         "--samples", "20", "--key-bits", "512", "--batch-size", "8",
         "--norm-bound", "none"]
+
+
+OTHER_KEYS = "UPDATE OR REPLACE state SET key = x'{}' WHERE contract != CAST('ledger' AS BLOB)"
 
 
 def bdn(*arguments: str, flags: tuple[str, ...] = (), setup: Callable[[], None] | None = None,
@@ -90,6 +94,20 @@ def test_a_limit_on_file_sizes_is_named_and_leaves_nothing_half_made(tmp_path: P
     assert "disk" in last or "ulimit -f" in last
     if (tmp_path / "run").exists():  # it had begun: with more room it goes on
         assert bdn("resume", str(tmp_path / "run")).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["run"], ["run", "--out", "x"], ["show", "x"], ["resume", "x"],
+                                     ["detect", "--model", "x", "y.png", "--out", "z"]])
+def test_a_working_folder_that_was_deleted_is_told(command: list[str], tmp_path: Path) -> None:
+    def leave() -> None:
+        (tmp_path / "gone").mkdir()
+        os.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+
+    done = bdn(*command, setup=leave)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"the working folder has been deleted" in done.stderr
 
 
 def test_without_docstrings_the_lab_has_titles() -> None:
@@ -174,6 +192,8 @@ def test_a_folder_whose_name_is_no_utf_8(run_folder: Path, tmp_path: Path) -> No
     ("UPDATE blocks SET header = (SELECT header FROM blocks WHERE height = 2)", ", header: "),
     ("UPDATE state SET contract = 7", ", state: "),
     ("UPDATE state SET contract = x'ff'", ", state: "),
+    *((OTHER_KEYS.format(encode_value(key).hex()), ", state: storage: key ")
+      for key in ([], 7, "name", [7], [[]], {})),
 ])
 def test_a_bent_ledger_is_told_by_place(
     run_folder: Path, tmp_path: Path, edit: str, told: str, capfd: pytest.CaptureFixture[str]

@@ -582,6 +582,21 @@ def test_a_lost_history_is_made_anew_from_ledger_journals_and_trace(
     assert np.array_equal(saved(folder), saved(ended))
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["history.json", "model.npz"])
+def test_what_stands_in_place_of_a_result_is_named_once(
+    ended: Path, copied: Callable[[Path], Path], make: Callable[[Path], None], name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = copied(ended)
+    (folder / "history.json").write_text("{")  # so that both are made anew
+    (folder / name).unlink()
+    make(folder / name)
+    said = refused(capsys, "resume", str(folder))
+    assert name in said
+    assert "remove it" in said
+
+
 def spoiled(value: Any, data: st.DataObject) -> Any:
     """``value`` with one place in it changed."""
     if isinstance(value, dict) and value and data.draw(st.booleans()):

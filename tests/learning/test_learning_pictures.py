@@ -107,3 +107,19 @@ def test_a_damaged_picture_is_one_line_or_a_picture(
         assert 0 <= read.min() <= read.max() <= 1
     assert "damaged" in said
     assert "\n" not in said
+
+
+def test_warnings_of_the_image_library_stay_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Pillow warns of a picture beyond its own limit, and refuses one of twice as many pixels."""
+    path = saved(tmp_path, "large.png", np.zeros((3, 4), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read_grey(path).shape == (3, 4)
+    monkeypatch.setattr("bdn.learning.datasets.pictures.MAX_PIXELS", 11)
+    with pytest.raises(DataError, match=r"large\.png: 4×3 pixels are too many"):
+        read_grey(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(DataError, match=r"large\.png: no readable picture \(Image size"):
+        read_grey(path)
+    assert not recwarn.list

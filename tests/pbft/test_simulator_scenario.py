@@ -67,6 +67,9 @@ def test_only_amnesia_at_a_restart_makes_a_crash_byzantine() -> None:
 
 @pytest.mark.parametrize(("change", "complaint"), [
     ({"replica": 4}, 'unknown key "replica"'),
+    ({"network": {"loss": 10**400}}, "network.loss: "),
+    ({"network": {"loss": float("nan")}}, "network.loss: "),
+    ({"limit_ms": -10**400}, "limit_ms: "),
     ({"drop": [{"typ": "COMMIT"}]}, 'drop[0]: unknown key "typ"'),
     ({"drop": [{"type": "COMIT"}]}, "drop[0].type"),
     ({"replicas": 3}, "replicas: 3"),

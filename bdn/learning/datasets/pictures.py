@@ -7,6 +7,7 @@ image library; Pillow (extra ``report``) only reads and writes files, and draws.
 
 import functools
 import importlib
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,7 +142,8 @@ def _open_upright(path: Path) -> tuple[Any, Any]:
     if not path.is_file():
         raise DataError(f"no picture {path}")
     try:
-        with pillow.open(path) as image:
+        # Pillow warns of large pictures and odd tags, past our own one line; its errors are raised
+        with warnings.catch_warnings(action="ignore"), pillow.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{path}: {image.width}×{image.height} pixels are too many")
             image.load()
