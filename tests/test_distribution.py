@@ -1,8 +1,10 @@
 """The source distribution is complete: whoever unpacks it can run the tests."""
 
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,13 @@ def test_its_quick_tests_pass(unpacked: Path) -> None:
                          env={"PATH": "", "PYTHONPATH": str(unpacked)})
     assert ran.returncode == 0, ran.stdout[-2000:]
     assert " passed" in ran.stdout
+
+
+def test_the_version_is_the_same_wherever_it_is_written() -> None:
+    """The package, its citation and its changelog name one version."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert f"\nversion: {version}\n" in citation
+    assert first is not None
+    assert first.group(1) == version
