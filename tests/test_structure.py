@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import bdn
 
 ROOT = Path(bdn.__file__).parent
@@ -116,8 +118,11 @@ TEXTS = frozenset({".py", ".md", ".toml", ".sol", ".contract", ".js", ".css", ".
 """Endings of the files that people read."""
 
 
-def tracked() -> list[Path]:
-    """Text files of the repository: those that git tracks, or all of a copy without git."""
+def tracked(endings: frozenset[str] | None = TEXTS) -> list[Path]:
+    """Files of the repository: those that git tracks, or all of a copy without git.
+
+    ``endings`` are those of the files that are wanted; None for all.
+    """
     listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True,
                             check=False)
     if listed.returncode == 0 and listed.stdout:
@@ -125,7 +130,8 @@ def tracked() -> list[Path]:
     else:
         folders = ("bdn", "tests", "benchmarks", "docs")
         paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*")]
-    return [path for path in paths if path.suffix in TEXTS and path.is_file()]
+    return [path for path in paths if path.is_file() and "__pycache__" not in path.parts
+            and (endings is None or path.suffix in endings)]
 
 
 def missing_documents(path: Path, text: str) -> Iterator[str]:
@@ -148,14 +154,45 @@ def test_a_document_that_is_missing_is_seen() -> None:
     assert list(missing_documents(here, "see docs/nowhere.md")) == ["README.md: docs/nowhere.md"]
 
 
-POINTER = re.compile(r"\b(?:DESIGN\b|[Ii]ssue \d)")
+POINTER = re.compile(r"\bDESIGN\b|\b[Ii]ssues? #?\d|(?<!\w )(?<![\w&#])#\d{1,4}\b(?!-)")
+"""The page that version 1 was built to, and the tracker's numbers. Those of other projects follow
+the project's name: "phe #116"."""
+
+MACHINE = re.compile(r"(?<![\w.:/~$}*-])/(?:home|root|Users|work|workspace|opt|srv|mnt|private|tmp|"
+                     r"usr/local|var)/[\w.-]+|\b[A-Z]:\\+Users\b")
+"""An absolute path that exists on somebody's machine only."""
+
+REGISTRY = re.compile(r"\b(?:index-url|find-links|trusted-host)\b")
+HOST = re.compile(r"\bhttps?://([\w-]+(?:\.[\w-]+)+)")
+HOSTS = frozenset({"127.0.0.1", "creativecommons.org", "matplotlib.org", "purl.org",
+                   "www.apache.org", "www.textualize.io", "www.w3.org"})
+"""Public hosts that files name."""
 
 
-def test_no_file_points_to_a_page_that_readers_do_not_have() -> None:
-    """Neither the tracker's numbers nor the page that version 1 was built to."""
-    own = Path(__file__)
-    pointing = [f"{path.relative_to(REPOSITORY)}: {match[0]}" for path in tracked() if path != own
-                for match in POINTER.finditer(path.read_text(encoding="utf-8"))]
-    assert pointing == []
-    assert POINTER.search("as DESIGN section 4 says")
-    assert POINTER.search("asked for in issue 8")
+def private(path: Path, text: str) -> Iterator[str]:
+    """What ``text`` says of the machine, the network or the tracker of those who wrote it."""
+    numbers = path.suffix not in {".svg", ".css", ".html", ".js", ".json"}  # they hold colours
+    for pattern in (POINTER,) * numbers + (MACHINE, REGISTRY):
+        yield from (f"{path.relative_to(REPOSITORY)}: {match[0]}"
+                    for match in pattern.finditer(text))
+    yield from (f"{path.relative_to(REPOSITORY)}: {host}" for host in HOST.findall(text)
+                if host not in HOSTS)
+
+
+def test_no_file_points_to_what_readers_do_not_have() -> None:
+    """Neither pages and numbers of a tracker, nor places on a machine or in its network."""
+    found = []
+    for path in tracked(None):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # arrays
+        found += private(path, text) if path != Path(__file__) else []
+    assert found == []
+
+
+@pytest.mark.parametrize("text", [
+    "as DESIGN section 4 says", "asked for in issue 8", "see #12", "/home/somebody/runs",
+    "C:\\Users\\somebody", "pip install --index-url x", "https://registry.example.com/simple"])
+def test_what_readers_do_not_have_is_seen(text: str) -> None:
+    assert list(private(REPOSITORY / "README.md", text))
