@@ -192,7 +192,7 @@ def test_no_file_points_to_what_readers_do_not_have() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "as DESIGN section 4 says", "asked for in issue 8", "see #12", "/home/somebody/runs",
+    "as DESIGN section 4 says", "asked for in issue 8", "as it should (#12)", "/home/somebody/runs",
     "C:\\Users\\somebody", "pip install --index-url x", "https://registry.example.com/simple"])
 def test_what_readers_do_not_have_is_seen(text: str) -> None:
     assert list(private(REPOSITORY / "README.md", text))
