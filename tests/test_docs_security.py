@@ -34,6 +34,7 @@ from bdn.experiments import lab
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.lab.poison import SealUnscaled, forged
+from bdn.experiments.lab.small_runs import hear
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.runner import StalledError
 from bdn.identity import Identity
@@ -53,7 +54,7 @@ from bdn.nodes.messages import (
 from bdn.nodes.requests import decode_request, sign_request
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS
 from bdn.randomness import SeededRandomness
-from bdn.report import spoiled_epochs
+from bdn.report import norm_bound_cell, spoiled_epochs
 
 ROOT = Path(__file__).parents[1]
 ROLES = (
@@ -408,6 +409,22 @@ def test_a_device_beyond_the_norm_bound_is_named_and_the_epoch_goes_on(cipher: s
     assert "norm proof" in made.told
     assert made.outcome.contributors[0] == ("device-1", "device-2", "device-3")
     assert made.seconds < made.deadline
+
+
+def test_the_norm_bound_of_each_epoch_holds_in_that_epoch() -> None:
+    """Nobody is scaled down in the first; all are in the second, and the model moves no further."""
+    config = replace(TINY, epochs=2, samples=8, norm_bound=(50.0, 0.02))
+    with opened_run(config) as run:
+        scaled = hear(run, "scaled")
+        history = run.complete()
+    assert {(r["node"], r["epoch"], r["limit"]) for r in scaled} == {
+        (name, 2, "norm bound") for name in run.material.device_names}
+    first, second, _closing = history["epochs"]
+    assert (first["norm_bound"], second["norm_bound"]) == (50.0, 0.02)
+    assert len(second["contributors"]) == config.devices
+    assert 0 < second["norm"] <= 0.02 < first["norm"]
+    assert norm_bound_cell(history, first) == "50"
+    assert norm_bound_cell(history, second) == "0.02 (4 scaled down)"
 
 
 @pytest.mark.parametrize("cipher", ["ring-masked", "packed"])

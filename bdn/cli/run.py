@@ -12,6 +12,7 @@ import click
 from bdn.cli.options import NamedPath
 from bdn.cli.progress import RunProgress
 from bdn.cli.tables import print_history
+from bdn.errors import UsageError
 from bdn.experiments.config import KEYS, PRESETS, SPLITS, RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants, absolute_data, from_data
@@ -19,7 +20,7 @@ from bdn.experiments.processes.run import ProcessRun, check_playable, opened_pro
 from bdn.experiments.run import Run, opened_run
 from bdn.learning import RULES
 from bdn.learning.executors import check_executor
-from bdn.nodes.settings import CIPHERS
+from bdn.nodes.settings import CIPHERS, Bounds, bounds_from_text, bounds_to_text
 from bdn.report import write_report
 from bdn.runfolder.files import finite
 
@@ -46,7 +47,8 @@ HELP = {
     "weight_clip": "Largest change of a parameter that an update can hold; larger updates are "
                    "scaled down.",
     "gradient_clip": "The same for the gradients of svrg.",
-    "norm_bound": "What each device proves its update's norm to be at most; none: no proofs.",
+    "norm_bound": "What each device proves its update's norm to be at most: one number, or one for "
+                  "each epoch, of which the last holds from then on; none: no proofs.",
     "gradient_norm_bound": "The same for the gradients of svrg, or none.",
     "key_bits": "Bits of the Paillier modulus; below 2048 is a toy.",
     "key": "Who makes the key: a dealer, or the devices jointly.",
@@ -63,18 +65,16 @@ CHOICES = {"rule": tuple(RULES), "split": SPLITS, "cipher": CIPHERS, "key": KEYS
 
 
 class NormBoundOption(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks
-    """A positive number, or "none"."""
+    """A positive number, several with commas between them, or "none"."""
 
-    name = "NUMBER|none"
+    name = "NUMBER,…|none"
 
-    def convert(self, value: Any, _param: Any, _ctx: Any) -> float | None:
-        """Return the number, or None."""
-        if value is None or value == "none":
-            return None
+    def convert(self, value: Any, _param: Any, _ctx: Any) -> Bounds:
+        """Return the bounds of the epochs."""
         try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{str(value)[:40]!r} is neither a number nor none")
+            return bounds_from_text(value)
+        except UsageError as error:
+            self.fail(str(error))
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,8 +85,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default = getattr(DEFAULTS, field.name)
         kind: Any = float if "float" in str(field.type) else (
             type(default) if default is not None else int)
-        if field.name.endswith("norm_bound"):
-            kind = NormBoundOption()
+        if isinstance(default, tuple):
+            kind, default = NormBoundOption(), bounds_to_text(default)
         if field.name in CHOICES:
             kind = click.Choice(CHOICES[field.name])
         command = click.option(

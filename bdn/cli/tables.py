@@ -9,7 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bdn.cli.screen import PlainConsole, styled
-from bdn.report import best_alone, failed_alone, scaling_warnings, spoiled_epochs
+from bdn.report import (
+    best_alone,
+    failed_alone,
+    norm_bound_cell,
+    scaling_warnings,
+    spoiled_epochs,
+)
 from bdn.runfolder import REPORT
 
 PHASES = ("key", "training", "sealing", "verification", "aggregation", "consensus",
@@ -165,16 +171,17 @@ def _detection_line(found: dict[str, Any]) -> Text:
 
 def _epochs(history: dict[str, Any]) -> Table:
     table = Table(title="Epochs", title_justify="left")
-    for name in ("epoch", "F(w) before", "‖w^(p) − w^(p-1)‖", "contributors", "accuracy",
-                 "mean precision"):
+    for name in ("epoch", "F(w) before", "‖w^(p) − w^(p-1)‖", "norm bound", "contributors",
+                 "accuracy", "mean precision"):
         table.add_column(name, justify="right")
     for row in history["epochs"]:
         if row["closing"]:
             contributors = str(len(row["contributors"]))
-            table.add_row("end", _figure(row["loss_before"]), "", contributors, "", "")
+            table.add_row("end", _figure(row["loss_before"]), "", "", contributors, "", "")
             continue
         table.add_row(
             str(row["epoch"]), _figure(row["loss_before"]), f"{row['norm']:.4f}",
+            norm_bound_cell(history, row),
             str(len(row["contributors"])), _figure(row["accuracy"]),
             _figure(row["mean_precision"]))
     return table

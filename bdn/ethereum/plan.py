@@ -164,8 +164,9 @@ def read_plan(store: Store) -> Plan:
     if not key_root:
         raise UsageError("the run has not registered its key yet: there is nothing to anchor")
     public_key = Ciphers(chain_id(genesis), settings, store.blob).public_key(key_root)
-    ciphers = {  # a cipher's seed does not change how it cuts its leaves
-        phase: cast(PackedCipher | RingMaskedCipher, make_cipher(settings, public_key, phase, b""))
+    ciphers = {  # neither a cipher's seed nor its epoch changes how it cuts its leaves
+        phase: cast(PackedCipher | RingMaskedCipher,
+                    make_cipher(settings, public_key, phase, 1, b""))
         for phase in (*settings.phases, LOSS)}
     modulus = (public_key.N**2).to_bytes(public_key.width, "big")
     inside = ciphers[LOSS].applies_weight == "device"

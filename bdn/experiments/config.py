@@ -10,7 +10,7 @@ from typing import Any
 from bdn.chain import MAX_TRANSACTIONS, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
 from bdn.learning import RULES
-from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, NORM_BOUND
+from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, MOST_BOUNDS, NORM_BOUND, Bounds
 
 SPLITS = ("iid", "size", "dirichlet", "class")
 KEYS = ("dealer", "joint")
@@ -36,7 +36,9 @@ class RunConfig:
         value_bits: bits of a fixed-point value.
         weight_clip, gradient_clip, loss_clip: largest |entry| that can be sealed.
         norm_bound, gradient_norm_bound: what each device proves ‖δ_k‖₂ and its gradient's norm to
-            be at most. None for no bound and no proof; without a ``norm_bound`` there is neither.
+            be at most: a number for each epoch, of which the last holds for all later ones, too, or
+            one number for all. None or () for no bound and no proof; without a ``norm_bound``
+            there is neither.
         key_bits: |N|; below 2048 it is a toy.
         key: how the key is made, one of `KEYS`.
         consensus: "pbft" or "pow".
@@ -68,8 +70,8 @@ class RunConfig:
     weight_clip: float = 1.0
     gradient_clip: float = 1.0
     loss_clip: float = 16.0
-    norm_bound: float | None = NORM_BOUND
-    gradient_norm_bound: float | None = GRADIENT_NORM_BOUND
+    norm_bound: Bounds = NORM_BOUND
+    gradient_norm_bound: Bounds = GRADIENT_NORM_BOUND
     key_bits: int = 2048
     key: str = "dealer"
     consensus: str = PBFT
@@ -84,10 +86,11 @@ class RunConfig:
         for field in dataclasses.fields(self):
             value = _of_type(field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
-            low, high = BOUNDS.get(field.name, (None, None))
-            if low is not None and value is not None:
-                _demand(low <= value <= high, f"{_option(field.name)} must lie between {low:,} and "
-                        f"{high:,}, not {_shown(value)}")
+            low, high = BOUNDS.get(field.name, (-math.inf, math.inf))
+            for number in value if isinstance(value, tuple) else (value,):
+                _demand(not isinstance(number, (int, float)) or low <= number <= high,
+                        f"{_option(field.name)} must lie between {low:,} and {high:,}, not "
+                        f"{_shown(number)}")
         _one_of("split", self.split, SPLITS)
         _one_of("rule", self.rule, tuple(RULES))
         _one_of("cipher", self.cipher, CIPHERS)
@@ -188,6 +191,8 @@ def _shown(value: object) -> str:
 def _of_type(name: str, value: Any) -> Any:
     """``value`` as the plain type that the field's annotation names."""
     annotation = RunConfig.__annotations__[name]
+    if annotation == Bounds:
+        return _bounds(name, value)
     kind = getattr(annotation, "__name__", str(annotation))
     if value is None and "None" in kind:
         return None
@@ -208,6 +213,21 @@ def _of_type(name: str, value: Any) -> Any:
         pass
     words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
     raise UsageError(f"{_option(name)} must be {words[kind]}, not {_shown(value)}")
+
+
+def _bounds(name: str, value: Any) -> Bounds:
+    """A norm bound for each epoch, from what was given: none, one number, or several."""
+    several = () if value is None else value if isinstance(value, (list, tuple)) else (value,)
+    _demand(len(several) <= MOST_BOUNDS,
+            f"{_option(name)} takes {MOST_BOUNDS:,} numbers at most, not {len(several):,}")
+    found = []
+    for number in several:
+        _demand(isinstance(number, (int, float)) and not isinstance(number, bool)
+                and math.isfinite(number),
+                f"{_option(name)} must be none, a number, or a number for each epoch, not "
+                f"{_shown(number)}")
+        found.append(float(number))
+    return tuple(found)
 
 
 def _demand(condition: bool, message: str) -> None:

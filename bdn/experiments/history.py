@@ -21,6 +21,7 @@ from bdn.experiments.provisioning import TREASURY, Material
 from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
+from bdn.nodes.settings import WEIGHTS
 from bdn.randomness import SeededRandomness
 from bdn.runfolder import METRICS, metrics
 from bdn.runfolder.trace import REFUSALS
@@ -263,6 +264,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
             "loss_before": record.loss,
             "spoiled": record.spoiled,
             "norm": record.norm,
+            "norm_bound": material.settings.bound_of(WEIGHTS, record.epoch),
             "contributors": [names[address] for address in record.contributors],
             "samples": record.total_samples,
             **{name: None if closing else found.get(name) for name in

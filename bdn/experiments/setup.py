@@ -5,10 +5,10 @@ data, so that a node can be built where nothing else is known; `make_edge` and `
 their part out of the whole material.
 """
 
-import dataclasses
+import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def prepare(
     refused before a new run is installed.
     Raises `UsageError` where an interrupted run cannot go on as it began.
     """
-    config = dataclasses.replace(config, data=absolute_data(config.data))
+    config = replace(config, data=absolute_data(config.data))
     if not folder.is_new:
         return _take_up(config, folder, trace, now_ms, participants, processes)
     write_atomically(folder.draft / CONFIG, config.to_json())
@@ -121,7 +121,8 @@ def _take_up(
 
 def choices_of_config(config: RunConfig) -> dict[str, Any]:
     """The config's part of `choices_of`."""
-    return dataclasses.asdict(config)
+    plain: dict[str, Any] = json.loads(config.to_json())
+    return plain
 
 
 def demand_same(begun: dict[str, Any], now: dict[str, Any], where: Path) -> None:

@@ -86,7 +86,7 @@ class Ciphers:
         if name not in self._made:
             self._made.clear()  # epochs only go forward
             self._made[name] = make_cipher(
-                self.settings, self.public_key(key_root), phase,
+                self.settings, self.public_key(key_root), phase, epoch,
                 transcript("bdn/masks", self.chain, _number(epoch), phase.encode(), anchor),
             )
         return self._made[name]
@@ -94,11 +94,12 @@ class Ciphers:
 
 @functools.lru_cache(maxsize=4)
 def make_cipher(
-    settings: Settings, public_key: PublicKey, phase: str, seed: bytes
+    settings: Settings, public_key: PublicKey, phase: str, epoch: int, seed: bytes
 ) -> VectorCipher:
     """The settings' cipher for a phase; raises `UsageError` where the budget does not fit.
 
-    A cipher holds nothing secret and never changes, so all nodes of one process share it.
+    The epoch decides on its norm bound, and not on the form of what it seals. A cipher holds
+    nothing secret and never changes, so all nodes of one process share it.
     """
     return vector_cipher(
         settings.cipher,
@@ -109,6 +110,7 @@ def make_cipher(
         total_weight=settings.total_weight,
         contributors=settings.devices,
         seed=seed,
-        norm_bound=settings.bound_of(phase),
+        norm_bound=settings.bound_of(phase, epoch),
+        largest_bound=settings.largest_bound(phase),
         singles=0 if phase == GRADIENT else 1,
     )

@@ -6,6 +6,7 @@ are kept as the shortest decimal text that gives the same float back: the ledger
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,38 @@ GRADIENT, WEIGHTS, LOSS = "gradient", "weights", "loss"
 
 CIPHERS = ("ring-masked", "packed")
 
+NO_BOUND = "none"
+
 GRADIENT_PHASE = "gradient_phase"
 """The key under which genesis says whether an epoch has a gradient phase."""
 
-NORM_BOUND, GRADIENT_NORM_BOUND = 0.7, 10.0
+Bounds = tuple[float, ...]
+"""The norm bound B of each epoch, from the first on; the last one holds for all later epochs, too.
+Empty where nothing is bounded."""
+
+NORM_BOUND: Bounds = (2.0, 1.2, 0.8, 0.6, 0.5)
+GRADIENT_NORM_BOUND: Bounds = (10.0,)
 """The default bounds on ‖δ_k‖₂ and on a gradient's norm, chosen from measurements
 (docs/norm-proof.md)."""
+
+MOST_BOUNDS = 1000
+"""Epochs for which genesis may give a norm bound of their own."""
+
+
+def bounds_to_text(bounds: Bounds) -> str:
+    """Return ``bounds`` as genesis and ``--norm-bound`` write them: "2.0,1.2,0.8", or "none"."""
+    return ",".join(map(repr, bounds)) or NO_BOUND
+
+
+def bounds_from_text(text: str) -> Bounds:
+    """Return what `bounds_to_text` wrote; raise `UsageError` for anything else."""
+    if text == NO_BOUND:
+        return ()
+    try:
+        return tuple(map(float, text.split(",", MOST_BOUNDS)))
+    except ValueError:
+        raise UsageError("a norm bound is none, a number such as 0.7, or a number for each epoch "
+                         f"such as 2,1.2,0.8; {text[:40]!r} is neither") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +81,8 @@ class Settings:
         processing_reward: tokens a candidate block, paid by the treasury.
         confirmations: blocks on top that a device waits for under proof of work.
         difficulty: expected hashes of the first mined block.
-        norm_bound, gradient_norm_bound: B, the most that the 2-norm of δ_k and of a gradient may
-            be, as each sealed vector proves; 0 for no bound and no proof.
+        norm_bound, gradient_norm_bound: B of each epoch, the most that the 2-norm of δ_k and of a
+            gradient may be, as each sealed vector proves; empty for no bound and no proof.
     """
 
     rule: str
@@ -84,19 +111,21 @@ class Settings:
     processing_reward: int
     confirmations: int
     difficulty: int
-    norm_bound: float = 0.0
-    gradient_norm_bound: float = 0.0
+    norm_bound: Bounds = ()
+    gradient_norm_bound: Bounds = ()
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{field.name} must be finite, not {value}")
+        for bounds in (self.norm_bound, self.gradient_norm_bound):
+            _demand(len(bounds) <= MOST_BOUNDS, f"a norm bound for {MOST_BOUNDS:,} epochs at most")
+            _demand(all(0 < bound < math.inf for bound in bounds),
+                    "a norm bound must be positive and finite, or none")
         _demand(self.rule in RULES, f"rule must be one of {', '.join(RULES)}, not {self.rule!r}")
         _demand(self.cipher in CIPHERS, f"cipher must be one of {', '.join(CIPHERS)}")
         _demand(self.iterations >= 1, "an epoch needs at least one local iteration")
-        _demand(min(self.norm_bound, self.gradient_norm_bound) >= 0,
-                "a norm bound must be positive, or 0 for none")
         _demand(self.epochs >= 1, "a run needs at least one epoch")
         _demand(self.step_size > 0, "the step size λ must be positive")
         _demand(self.batch_size >= 1, "a batch needs at least one sample")
@@ -113,13 +142,22 @@ class Settings:
         """The phases of one epoch, in order."""
         return (GRADIENT, WEIGHTS) if RULES[self.rule].needs_gradient else (WEIGHTS,)
 
-    def bound_of(self, phase: str) -> float | None:
-        """Return the norm bound of a phase's vectors; None where nothing is proven.
+    def bound_of(self, phase: str, epoch: int) -> float | None:
+        """Return the norm bound of a phase's vectors in an epoch; None where nothing is proven.
 
-        A vector that holds nothing but a loss is proven to be within its clip where updates are
-        bounded.
+        It follows from genesis and the epoch's number alone, so that no device can move it by what
+        it seals. A vector that holds nothing but a loss is proven to be within its clip where
+        updates are bounded.
         """
-        return (self.gradient_norm_bound if phase == GRADIENT else self.norm_bound) or None
+        bounds = self._bounds(phase)
+        return bounds[max(1, min(epoch, len(bounds))) - 1] if bounds else None
+
+    def largest_bound(self, phase: str) -> float | None:
+        """Return the largest norm bound of a phase's vectors in any epoch, or None."""
+        return max(self._bounds(phase), default=None)
+
+    def _bounds(self, phase: str) -> Bounds:
+        return self.gradient_norm_bound if phase == GRADIENT else self.norm_bound
 
     def to_plain(self) -> dict[str, Any]:
         """Return the settings as a map of integers and text, for genesis.
@@ -128,7 +166,8 @@ class Settings:
         contract knows no rules.
         """
         values = dataclasses.asdict(self)
-        plain = {key: repr(value) if isinstance(value, float) else value
+        plain = {key: repr(value) if isinstance(value, float)
+                 else bounds_to_text(value) if isinstance(value, tuple) else value
                  for key, value in values.items()}
         return plain | {GRADIENT_PHASE: GRADIENT in self.phases}
 
@@ -141,12 +180,13 @@ class Settings:
             raise UsageError("genesis was written by another version: its settings differ in "
                              + ", ".join(sorted(plain.keys() ^ known)))
         try:
+            read: dict[Any, Callable[[str], Any]] = {float: float, Bounds: bounds_from_text}
             values: dict[str, Any] = {
-                name: float(plain[name]) if kind in (float, "float") else plain[name]
+                name: read[kind](plain[name]) if kind in read else plain[name]
                 for name, kind in fields.items()
             }
             settings = cls(**values)
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise UsageError(f"genesis holds an unusable setting: {error}") from error
         if plain[GRADIENT_PHASE] is not (GRADIENT in settings.phases):
             raise UsageError(f"genesis holds an unusable setting: rule {settings.rule} and "

@@ -127,7 +127,7 @@ class _VerifyUpdate:
         _terms, _epoch, phase, _device, value = _arguments(args, 5)
         size = UpdateRecord.read(value).size
         price = table.sealed + table.verified_byte * size
-        if self._host.ciphers.settings.bound_of(phase) is not None:
+        if self._host.ciphers.settings.largest_bound(phase) is not None:
             price += table.bounded + table.bounded_byte * size
         return price
 

@@ -39,7 +39,7 @@ fit (`blocks.PROOF_BUDGET`, `sequence.MESSAGE_BUDGET`); the page says what it le
 """
 
 from bdn.report.blocks import describe_block
-from bdn.report.facts import Facts, read_facts, scaling_warnings
+from bdn.report.facts import Facts, norm_bound_cell, read_facts, scaling_warnings
 from bdn.report.inputs import Inputs, longest_ledger, read_confusion, read_inputs
 from bdn.report.latency import STAGES, latency_by_epoch, median_epoch
 from bdn.report.page import write_report
@@ -55,7 +55,7 @@ from bdn.report.table_one import CHALLENGES, evidence
 __all__ = [
     "CHALLENGES", "STAGES", "Facts", "Inputs", "SequenceOfRun", "best_alone",
     "describe_block", "evidence", "failed_alone", "gas_by_line", "latency_by_epoch",
-    "longest_ledger", "median_epoch", "read_confusion", "read_facts", "read_inputs", "read_rounds",
-    "read_sequence", "rewards_note", "run_summary", "scaling_warnings", "size_text",
-    "spoiled_epochs", "write_report",
+    "longest_ledger", "median_epoch", "norm_bound_cell", "read_confusion", "read_facts",
+    "read_inputs", "read_rounds", "read_sequence", "rewards_note", "run_summary",
+    "scaling_warnings", "size_text", "spoiled_epochs", "write_report",
 ]

@@ -112,3 +112,12 @@ def scaling_warnings(history: Mapping[str, Any]) -> list[str]:
 
 def _limits(history: Mapping[str, Any]) -> list[str]:
     return sorted({row.get("limit", "clip") for row in history["scaled"]})
+
+
+def norm_bound_cell(history: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """The norm bound of an epoch of the history, and how many updates were scaled down to it."""
+    if row.get("norm_bound") is None or row["closing"]:
+        return ""
+    scaled = sum(item.get("epoch") == row["epoch"] and item.get("limit") == "norm bound"
+                 for item in history["scaled"])
+    return f"{row['norm_bound']:g}" + (f" ({scaled} scaled down)" if scaled else "")

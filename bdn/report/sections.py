@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from bdn.report.charts import Level, Line, line_chart, plain_bars, stacked_bars
-from bdn.report.facts import scaling_warnings
+from bdn.report.facts import norm_bound_cell, scaling_warnings
 from bdn.report.latency import STAGES, median_epoch
 from bdn.report.plain import size_text, time_text
 from bdn.runfolder.history import History
@@ -186,10 +186,11 @@ def epoch_table(history: History) -> str:
         rows.append([
             "end" if row["closing"] else str(row["epoch"]),
             _figure(row["loss_before"]),
-            "" if row["closing"] else _figure(row["norm"]), contributors,
+            "" if row["closing"] else _figure(row["norm"]), norm_bound_cell(history, row),
+            contributors,
             _percent(row["accuracy"]), _percent(row["mean_precision"])])
-    return table(["epoch", "F(w) before", "‖w⁽ᵖ⁾ − w⁽ᵖ⁻¹⁾‖₂", "contributors", "accuracy",
-                  "mean precision"], rows)
+    return table(["epoch", "F(w) before", "‖w⁽ᵖ⁾ − w⁽ᵖ⁻¹⁾‖₂", "norm bound", "contributors",
+                  "accuracy", "mean precision"], rows)
 
 
 def judged(history: History) -> str:

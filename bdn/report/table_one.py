@@ -124,11 +124,12 @@ def _gain(history: History) -> list[str]:
 def _poison(history: History, facts: Facts) -> list[str]:
     lines = [(f"Each of {facts.updates} updates was signed and carried a proof that its device "
              "knows what is inside; the edge servers checked it before they voted.")]
-    bound = history["config"].get("norm_bound")
+    bounds = [row["norm_bound"] for row in history["epochs"] if row.get("norm_bound")]
     lines.append(
-        "No norm bound: an update may be of any length that fits its clip." if bound is None else
-        f"Each proved that its norm is within the bound of {bound:g} (a cheat could reach 2.46 "
-        "times as much). So the magnitude of an update is bounded; its direction is not.")
+        "No norm bound: an update may be of any length that fits its clip." if not bounds else
+        f"Each proved that its norm is within its epoch's bound ({_span(bounds)}; a cheat could "
+        "reach 2.46 times as much). So the magnitude of an update is bounded; its direction is "
+        "not, and label flipping is not prevented.")
     reasons = Counter(item["event"] for item in history["refused"])
     if reasons:
         told = _listed(f"{count} × {event}" for event, count in reasons.most_common())
@@ -140,6 +141,11 @@ def _poison(history: History, facts: Facts) -> list[str]:
                      "contract and changed nothing.")
     lines += scaled_updates(history)
     return lines
+
+
+def _span(bounds: Sequence[float]) -> str:
+    first, last = bounds[0], bounds[-1]
+    return f"{first:g}" if first == last else f"{first:g} at first, {last:g} at the end"
 
 
 def _listed(words: Any) -> str:

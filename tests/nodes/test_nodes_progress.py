@@ -1,5 +1,6 @@
 """Algorithm 1's bookkeeping at a device: Eq. (4), stopping, and the best model (line 13)."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -165,7 +166,8 @@ def test_a_diverged_update_is_refused(value: float) -> None:
 
 
 def test_settings_survive_genesis_exactly() -> None:
-    settings = replace(SETTINGS, step_size=0.1 + 0.2, weight_clip=1e-3)
+    settings = replace(SETTINGS, step_size=0.1 + 0.2, weight_clip=1e-3,
+                       norm_bound=(2.0, 0.1 + 0.2), gradient_norm_bound=(1e-9,))
     assert Settings.from_plain(settings.to_plain()) == settings
     assert not any(isinstance(value, float) for value in settings.to_plain().values())
 
@@ -176,8 +178,35 @@ def test_settings_survive_genesis_exactly() -> None:
         ({"rule": "adam"}, "rule must be"), ({"threshold": 3}, "impossible"),
         ({"minimum_contributors": 1}, "threshold \\+ 1"), ({"step_size": float("nan")}, "finite"),
         ({"epochs": 0}, "epoch"), ({"tolerance": -1.0}, "negative"),
+        ({"norm_bound": (1.0, 0.0)}, "norm bound"), ({"norm_bound": (float("inf"),)}, "norm bound"),
+        ({"gradient_norm_bound": (1.0,) * 1001}, "1,000 epochs"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         replace(SETTINGS, **changes)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.floats(1e-12, 1e12), max_size=5), st.integers(1, 2**70))
+def test_the_norm_bound_of_an_epoch_follows_from_genesis_alone(
+    bounds: list[float], epoch: int
+) -> None:
+    """Number p of the list; the last one for all later epochs; none where the list is empty."""
+    settings = replace(SETTINGS, norm_bound=tuple(bounds))
+    again = Settings.from_plain(settings.to_plain())
+    endless = itertools.chain(bounds, itertools.repeat(bounds[-1] if bounds else None))
+    expected = next(itertools.islice(endless, min(epoch, 9) - 1, None))
+    assert again.bound_of(WEIGHTS, epoch) == again.bound_of(LOSS, epoch) == expected
+    assert again.bound_of(GRADIENT, epoch) is None
+    assert again.largest_bound(WEIGHTS) == (max(bounds) if bounds else None)
+
+
+@pytest.mark.parametrize("text", ["", "1;2", "1,,2", "None", "1," * 2000, "x" * 10**6])
+def test_what_is_no_norm_bound_is_refused_in_a_short_line(text: str) -> None:
+    plain = {**SETTINGS.to_plain(), "norm_bound": text}
+    with pytest.raises(UsageError, match="a norm bound is none, a number such as") as refused:
+        Settings.from_plain(plain)
+    assert len(str(refused.value)) < 250
+    for wrong in (3, None, ["1.0"]):
+        with pytest.raises(UsageError, match="unusable setting"):
+            Settings.from_plain({**plain, "norm_bound": wrong})

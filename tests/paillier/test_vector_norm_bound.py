@@ -166,3 +166,25 @@ def test_q_grows_with_the_norm_bound():
         p = cipher.parameters
         assert 1 << p.q_bits >= 5 * SLACK * (cipher.bound.norm * 27_450 << p.D_bits)
         assert 1 << p.q_bits >= 2 * (27_450 * cipher.code.reach << p.D_bits)
+
+
+@BOTH
+def test_a_bound_that_falls_leaves_the_form_and_still_binds(name):
+    """All phases of a run have one form, chosen for the largest bound; each proof has its own."""
+    first = make(name, norm_bound=1.9)
+    later = make(name, norm_bound=0.3, largest_bound=1.9)
+    for form in ("ring_bytes", "chunk_bytes", "ciphertext_count", "slot_bits", "most_proof_bytes"):
+        assert getattr(later, form) == getattr(first, form)
+    long, short = vector(1.2), vector(0.29)
+    with pytest.raises(NormBoundError):
+        later.seal(long, 3)
+    careless = copy.copy(later)
+    careless.bound = first.bound
+    with pytest.raises(ProofError):
+        later.verify(careless.seal(long, 3, SeededRandomness(1), b"a"), b"a", 3)
+    sealed = later.seal(short, 3, SeededRandomness(1), b"a")
+    later.verify(sealed, b"a", 3)
+    assert np.array_equal(opened(later, later.weighted_sum([sealed], [3])),
+                          3 * later.quantise(short))
+    with pytest.raises(ParameterError, match="at most"):
+        make(name, norm_bound=2.0, largest_bound=1.9)

@@ -1,6 +1,5 @@
 """What learning together gives: Table 1's training data insufficiency."""
 
-from dataclasses import replace
 from statistics import median
 
 from bdn.experiments.history import alone
@@ -10,14 +9,10 @@ from bdn.experiments.lab.small_runs import undisturbed
 from bdn.experiments.run import opened_run
 from bdn.runfolder.findings import INSUFFICIENCY, Finding
 
-ROOMY_BOUND = 2.0
-"""Of the updates' norms: in the two epochs of this run the default would hold honest devices back
-(docs/norm-proof.md says what it costs in short runs)."""
-
 
 def alone_or_together(key_bits: int) -> Finding:
     """Each device learns alone, and all learn together over the ledger."""
-    config = replace(judged_run(key_bits), norm_bound=ROOMY_BOUND)
+    config = judged_run(key_bits)
     with opened_run(config) as run:
         singles = [baseline.accuracy or 0.0 for baseline in alone(run.material, config)]
         samples = [learner.sample_count for learner in run.material.participants.learners]

@@ -57,7 +57,7 @@ class Poisoned:
     Attributes:
         outcome: its models, as far as it got.
         refused: what was refused of the poisoner, and by it, as reasons.
-        scaled: how often its update was scaled down to fit the clip.
+        scaled: how often its update was scaled down to fit its limit.
         halted: how the run stopped before its end; "" where it did not.
     """
 
@@ -130,7 +130,7 @@ def boosted_device(key_bits: int) -> Finding:
     honest = undisturbed(config)
     scaled = poisoned(config, lambda learner: Boosted(learner, 100.0))
     own = forged(config, SealUnscaled(), lambda learner: Boosted(learner, 100.0))
-    free = poisoned(replace(config, norm_bound=None), lambda learner: Boosted(learner, 100.0))
+    free = poisoned(replace(config, norm_bound=()), lambda learner: Boosted(learner, 100.0))
     return Finding(
         tried="Device 4 seals its update times 100: with the client as it is, and with one of its "
               "own that does not scale down and forges a norm proof.",
@@ -157,11 +157,11 @@ def device_at_the_bound(key_bits: int) -> Finding:
     """A device turns its update round and stretches it to the norm bound (not prevented)."""
     config = judged_run(key_bits)
     honest = undisturbed(config)
-    bound = config.norm_bound or 0.0
-    turned = poisoned(config, lambda learner: Turned(learner, 0.999 * bound))
+    turned = poisoned(config, lambda learner: Boosted(learner, -100.0))
     return Finding(
-        tried=f"Device 4 seals its update turned round and stretched to the norm bound of "
-              f"{bound:g}, with a right proof.",
+        tried="Device 4 seals its update turned round and stretched to the norm bound of each "
+              f"epoch ({', '.join(f'{bound:g}' for bound in config.norm_bound[: config.epochs])}), "
+              "with a right proof.",
         happened=(
             (f"Not prevented: summed in {turned.summed} of "
              f"{len(turned.outcome.contributors)} phases, {len(turned.refused)} refusals."),
@@ -173,21 +173,6 @@ def device_at_the_bound(key_bits: int) -> Finding:
                     "the curve over the bound, and what robust rules in the clear would do.",
         held=not turned.refused and turned.summed == len(turned.outcome.contributors),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Turned(Boosted):
-    """A learner whose update points the other way; its norm is ``factor``."""
-
-    def update(
-        self, w: Floats, rules: TrainingRules, epoch: int, rng: np.random.Generator,
-        global_gradient: Floats | None,
-    ) -> LocalResult:  # fmt: skip
-        """w − factor · δ_k / ‖δ_k‖."""
-        result = self.honest.update(w, rules, epoch, rng, global_gradient)
-        change = result.w - w
-        length = float(np.linalg.norm(change)) or 1.0
-        return replace(result, w=(w - self.factor / length * change).astype(np.float32))
 
 
 # --- flipped labels -----------------------------------------------------------------------------
@@ -333,8 +318,7 @@ def overflowing_device(key_bits: int) -> Finding:
     config = small_run(key_bits, norm_bound=NORM_BOUND)
     level = (1 << (config.value_bits - 1)) - 1
     loud = forged(config, SealUnscaled(1 << 24))
-    quiet = forged(config, SealUnscaled(round(3.9 * config.devices * (config.norm_bound or 1)
-                                              * level)))
+    quiet = forged(config, SealUnscaled(round(3.9 * config.devices * config.norm_bound[0] * level)))
     return Finding(
         tried="Device 4 runs a client of its own that seals one entry of its update far beyond the "
               "fixed-point budget and forges a norm proof; in another run, one within the budget "

@@ -66,7 +66,7 @@ def _key_bytes(modulus_bits: int, settings: Settings) -> int:
 @functools.lru_cache(maxsize=8)
 def _sealed_form(settings: Settings, public_key: PublicKey, phase: str) -> tuple[int, int]:
     """(ciphertexts, bytes beside them: ring part, heads of leaves, proofs) of a sealed vector."""
-    cipher = make_cipher(settings, public_key, phase, b"")
+    cipher = make_cipher(settings, public_key, phase, 1, b"")
     rings = -(-cipher.ring_bytes // cipher.chunk_bytes) if cipher.chunk_bytes else 0
     leaves = cipher.ciphertext_count + rings + 1
     rest = cipher.ring_bytes + leaves * LEAF_BYTES + cipher.most_proof_bytes

@@ -94,6 +94,7 @@ class VectorCipher(ABC):
         public_key: the joint Paillier key.
         code: the fixed-point code.
         bound: what every sealed vector is proven to keep within; None where nothing is.
+        widest: the largest bound of the phases that share this cipher's form (ring, slots).
     """
 
     name: ClassVar[str]
@@ -101,12 +102,19 @@ class VectorCipher(ABC):
     min_honest: ClassVar[int] = MIN_HONEST
 
     def __init__(
-        self, public_key: PublicKey, code: FixedPoint, norm_bound: float | None, singles: int
+        self, public_key: PublicKey, code: FixedPoint, norm_bound: float | None, singles: int,
+        largest_bound: float | None,
     ) -> None:
         check_type(public_key, PublicKey, "public_key")
         self.public_key = public_key
         self.code = code
-        self.bound = None if norm_bound is None else _bound_in_levels(code, norm_bound, singles)
+        self.bound = self.widest = None
+        if norm_bound is not None:
+            largest = norm_bound if largest_bound is None else largest_bound
+            if largest < norm_bound:
+                raise ParameterError(f"a norm bound of {norm_bound:g}, but {largest:g} at most")
+            self.bound = _bound_in_levels(code, norm_bound, singles)
+            self.widest = _bound_in_levels(code, largest, singles)
         self.ciphertext_bytes = public_key.width
 
     @property

@@ -71,6 +71,7 @@ class PackedCipher(VectorCipher):
         executor: Executor | None = None,
         norm_bound: float | None = None,
         singles: int = 0,
+        largest_bound: float | None = None,
     ) -> None:
         """A cipher for vectors (length,) of ``value_bits`` bits over ±``clip``.
 
@@ -78,19 +79,21 @@ class PackedCipher(VectorCipher):
         weights of a sum may add up to; ``executor``, a pool of processes, lets `seal` use more
         cores than one (the result is the same). With ``norm_bound``, each sealed vector proves that
         its 2-norm, without the last ``singles`` entries, is at most that, and that those are within
-        their clip. Raises `ParameterError` where not even one slot
-        fits the key.
+        their clip; ``largest_bound`` is the largest ``norm_bound`` of a run in which it changes:
+        the slots have room for that, so that all its vectors have one form. Raises
+        `ParameterError` where not even one slot fits the key.
         """
         code = FixedPoint(length, clip, value_bits, total_weight)
-        super().__init__(public_key, code, norm_bound, singles)
+        super().__init__(public_key, code, norm_bound, singles, largest_bound)
         self._executor = executor
         self.entries = code.length
         self.slot_bits = code.sum_bits
-        if self.bound is not None:
+        if self.bound is not None and self.widest is not None:
             self.entries = self.bound.entries
+            widest = max(code.reach, math.ceil(SLACK * self.widest.norm))
             code.reach = max(code.reach, math.ceil(SLACK * self.bound.norm))
-            sums = (code.total_weight * (code.reach + code.offset)).bit_length() + 1  # signed
-            self.slot_bits = packed_slot_bits(public_key, self.bound, max(self.slot_bits, sums))
+            sums = (code.total_weight * (widest + code.offset)).bit_length() + 1  # signed
+            self.slot_bits = packed_slot_bits(public_key, self.widest, max(self.slot_bits, sums))
             if self.slot_bits > MAX_SUM_BITS:
                 raise ParameterError(
                     f"this norm bound needs slots of {self.slot_bits} bits; at most {MAX_SUM_BITS} "

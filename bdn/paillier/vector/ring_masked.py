@@ -269,6 +269,7 @@ class RingMaskedCipher(VectorCipher):
         parameters: RingParameters | None = None,
         norm_bound: float | None = None,
         singles: int = 0,
+        largest_bound: float | None = None,
     ) -> None:
         """A cipher for vectors (length,) of ``value_bits`` bits over ±``clip``.
 
@@ -285,15 +286,17 @@ class RingMaskedCipher(VectorCipher):
             norm_bound: the most that the 2-norm of a vector may be, as each sealed vector then
                 proves; None for no bound and no proof.
             singles: so many last entries are outside that norm, and proven to be within their clip.
+            largest_bound: the largest ``norm_bound`` of a run in which it changes: the ring is
+                chosen for that, so that all its vectors have one form.
 
         Raises `ParameterError` where sums could not be exact or no slot fits the key.
         """
         code = FixedPoint(length, clip, value_bits, total_weight)
-        super().__init__(public_key, code, norm_bound, singles)
+        super().__init__(public_key, code, norm_bound, singles, largest_bound)
         if parameters is None:
             parameters = choose_parameters(
-                self.code, public_key.parties, contributors, self.bound)
-        parameters.check_budget(self.code, self.bound)
+                self.code, public_key.parties, contributors, self.widest)
+        parameters.check_budget(self.code, self.widest)
         self.parameters, self.seed = parameters, as_bytes(seed, "seed")
         self.slot_bits = parameters.secret_slot_bits
         if self.bound is not None:
