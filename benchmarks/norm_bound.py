@@ -303,8 +303,9 @@ def honest(report: Report, runs: Runs, settings: Sequence[str], marks: Sequence[
             report.add(setting=setting, epochs=epochs, difference=difference,
                        **{"without a bound": free, "with the default": kept})
             if difference.high < 0:
-                worse.append(f"{setting}, {epochs} epochs ({100 * difference.mean:+.1f} points)")
-    return f"missed for {'; '.join(worse)}" if worse else "reached"
+                worse.append(f"{setting}, P = {epochs} ({100 * difference.mean:+.1f} points)")
+    chance = f"of {len(settings) * len(marks)} intervals chance puts one in forty below 0"
+    return f"missed for {'; '.join(worse)}; {chance}" if worse else "reached"
 
 
 def attackers(report: Report, runs: Runs, epochs: int, few: int) -> str:
@@ -368,7 +369,7 @@ def _draw_honest(plots: Any, axis: Any, rows: list[dict[str, Any]]) -> None:
     axis.set_yticks(range(len(rows)), [f"P = {row['epochs']}" for row in rows])
     axis.invert_yaxis()
     axis.set_xlabel("accuracy with the bound − without, points")
-    axis.set_title("Honest devices")
+    axis.set_title("Honest devices, P epochs")
     axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2, fontsize=9)
 
 
