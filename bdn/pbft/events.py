@@ -1,7 +1,8 @@
 """What goes into a replica and what comes out: the whole surface of the sans-IO core.
 
 A driver (a test, the simulator, a runner over sockets) feeds one event at a time and carries the
-effects out **in the order of the list**. Nothing else passes between a replica and the world.
+effects out **in the order of the list**. Nothing else passes between a replica and the world, and
+nothing changes an event or an effect once it is made; nor a message (`bdn.pbft.messages`).
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from bdn.seal import Seal
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Start:
     """The first event of a replica's life, fresh or restarted: it sets its timers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Receive:
     """``data`` arrived. ``source`` (replica index or client name) is the transport's word only:
     it tells where to send an answer, and nothing is believed because of it."""
@@ -25,19 +26,19 @@ class Receive:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Timeout:
     """The timer ``name``, set by `SetTimer` and neither reset nor cancelled since, ran out."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Poke:
     """The application's situation changed (an epoch's deadline passed): look again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Restored:
     """The application has become the state after ``sequence`` by itself.
 
@@ -47,7 +48,7 @@ class Restored:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Suspect:
     """Whoever drives this replica has its own reasons to give up every view below ``view``."""
 
@@ -59,7 +60,7 @@ Event = Start | Receive | Timeout | Poke | Restored | Suspect
 # --- effects ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Send:
     """Send ``data`` to replica ``to``."""
 
@@ -67,14 +68,14 @@ class Send:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Broadcast:
     """Send ``data`` to every other replica."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SendReply:
     """Send ``data`` (a REPLY message) to ``client``."""
 
@@ -82,7 +83,7 @@ class SendReply:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SetTimer:
     """Start timer ``name``, or start it anew; it runs out ``after_ms`` milliseconds from now."""
 
@@ -90,21 +91,21 @@ class SetTimer:
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class CancelTimer:
     """Stop timer ``name``; nothing happens where it does not run."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Persist:
     """Append ``record`` to the journal: durable **before** any later effect of the same list."""
 
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Decided:
     """``payload`` was executed as ``sequence``; ``seal`` proves that a quorum committed it."""
 

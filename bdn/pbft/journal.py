@@ -26,7 +26,7 @@ class JournalError(IntegrityError):
     """A journal that no replica with this identity and cluster can have written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Voted:
     """This replica voted (PREPARE, or PRE-PREPARE as the primary) for a proposal.
 
@@ -38,7 +38,7 @@ class Voted:
     carried: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Executed:
     """``payload`` was executed as number ``seal.sequence``; None where a `Voted` has the body."""
 
@@ -46,7 +46,7 @@ class Executed:
     payload: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Stable:
     """A stable checkpoint with its proof; ``snapshot`` (encoded) is None where it is not held."""
 

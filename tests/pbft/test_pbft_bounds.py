@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from typing import get_args
 
 import cbor2
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from bdn.encoding import to_plain
 from bdn.errors import EncodingError
+from bdn.pbft import events
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import MAX_BODIES, Slot
 from bdn.pbft.events import Receive, Restored, Suspect, Timeout
-from bdn.pbft.journal import compact
+from bdn.pbft.journal import Executed, Stable, Voted, compact
 from bdn.pbft.messages import (
+    MESSAGES,
     Checkpoint,
     Commit,
     Fetch,
@@ -23,6 +26,8 @@ from bdn.pbft.messages import (
     Prepare,
     Prepared,
     PrePrepare,
+    Request,
+    Snapshot,
     State,
     Status,
     ViewChange,
@@ -68,6 +73,30 @@ def corrupted(rng: random.Random, w, message: Message) -> Message:
     if rng.random() < 0.5 and getattr(changed, "replica", 9) == 3:
         return w.sign(3, changed)
     return changed
+
+
+def test_nothing_changes_a_message_event_or_record_once_it_is_made(world, monkeypatch):
+    """They are not frozen, for the sake of speed; here each field takes one value and no other."""
+
+    def set_once(self, name, value):
+        assert not hasattr(self, name), f"{type(self).__name__}.{name} is changed"
+        object.__setattr__(self, name, value)
+
+    kinds = (*MESSAGES, Snapshot, Prepared, Voted, Executed, Stable,
+             *get_args(events.Event), *get_args(events.Effect))
+    for kind in kinds:
+        monkeypatch.setattr(kind, "__setattr__", set_once)
+    with pytest.raises(AssertionError, match=r"Suspect\.view is changed"):
+        Suspect(1).view = 2
+    made = set()
+    for seed in range(3):
+        w, messages = lively(world, seed)
+        w.drop = lambda *_: False
+        w.crash(1)
+        w.restart(1)
+        w.run(3000)
+        made.update(map(type, messages))
+    assert {Request, PrePrepare, Prepare, Commit, ViewChange, NewView} <= made
 
 
 @given(st.integers(0, 2**32))
