@@ -3,14 +3,14 @@
 | letter | meaning |
 |---|---|
 | R | the matrix {−1, 0, 1}^{256×n} with probabilities ¼, ½, ¼ |
-| x | a vector of n integers; R x are its projections |
+| x, X | a vector of n integers, a few of them side by side; R x are projections |
 | γ | 256 weights of the rows; γᵀR is one sum of rows |
 | A | the linear map of a ring: A σ = a_j·σ for every chunk j; b = wᵀA |
 
-An entry of R is the difference of two random bits. Sixteen rows are handled at once: sixteen bits
-of a column make one index below 2^16. R x adds up x by index and then sums each bit's half of that
-table; γᵀR makes the table of all sums of sixteen weights and looks each column up. Either way no
-entry of R is ever formed.
+An entry of R is the difference of two random bits. R is made anew, `BLOCK` columns at a time, each
+time it meets something: as floats, so that products run at the speed of the processor's fused
+multiply–add. They are exact, in whatever order a library adds them up, because every partial sum is
+an integer below 2^53.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,45 +20,50 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from bdn.paillier.vector import ring
-from bdn.paillier.vector.fixedpoint import Integers
+from bdn.paillier.vector.fixedpoint import Floats, Integers
 
 ROWS = 256
 """Rows of R: they set how far the norm of R x strays from its mean."""
 
-GROUP = 16
-"""Rows behind one index."""
+BLOCK = 512
+"""Columns of R made at once; as floats they take 1 MB, which stays in a core's cache."""
 
-BLOCK = 1 << 17
-"""Columns handled at once: 8 MB of indices."""
+LIMB_BITS, LIMBS = 42, 3
+"""γᵀR is kept as three limbs, the last without a bound of its own; 256 limbs of a weight below
+2^128 add up to less than 2^53."""
 
-LIMB_BITS, LIMBS = 43, 3
-"""γᵀR is kept as three limbs; 256 limbs of a weight add up to less than 2^51."""
+DIGIT_BITS, DIGITS_PER_LIMB = 14, 3
+"""Signed digits into which limbs are cut for transforms and products in doubles."""
 
-DIGIT_BITS, DIGITS_PER_LIMB = 13, 4
-"""Signed digits into which a limb is cut for transforms and products in doubles."""
-
-MASK_DIGIT_BITS = 10
+MASK_DIGIT_BITS = 12
 """Signed digits of the public polynomials, on the other side of these products."""
 
 PIECE_BITS = 20
-"""Masked values are cut into three pieces: 2^19 products with a digit of 13 bits add up exactly."""
+"""Masked values are cut into three pieces: 2^19 products with a digit of 14 bits add up exactly."""
 
 
 class Projection:
-    """R for n columns, from the AES-256-CTR stream of ``seed`` (32 bytes)."""
+    """R for n columns, from the AES-256-CTR stream of ``seed`` (32 bytes).
+
+    Each block of the stream holds two bits for every row and column: first one of each, row after
+    row, then the ones to subtract. The first columns do not depend on how many follow.
+    """
 
     def __init__(self, seed: bytes, columns: int) -> None:
         self.columns = columns
         self._seed = seed
 
-    def _blocks(self) -> Iterator[tuple[slice, NDArray[np.uint16]]]:
-        """(columns, bits) block by block; bits has shape (2, 16 groups, columns)."""
+    def _blocks(self) -> Iterator[tuple[slice, Floats]]:
+        """(columns, R of these columns), float64 of shape (256, columns), overwritten by the next.
+        """
         stream = Cipher(algorithms.AES(self._seed), modes.CTR(bytes(16))).encryptor()
-        groups = ROWS // GROUP
+        zeros, block = bytes(2 * ROWS * BLOCK // 8), np.empty((ROWS, BLOCK))
         for start in range(0, self.columns, BLOCK):
-            size = min(BLOCK, self.columns - start)
-            raw = np.frombuffer(stream.update(bytes(2 * groups * size * 2)), dtype="<u2")
-            yield slice(start, start + size), raw.reshape(2, groups, size)
+            octets = np.frombuffer(stream.update(zeros), dtype=np.uint8)
+            bits = np.unpackbits(octets).view(np.int8).reshape(2, ROWS, BLOCK)
+            block[:] = bits[0] - bits[1]
+            end = min(start + BLOCK, self.columns)
+            yield slice(start, end), block[:, : end - start]
 
     def times(self, *vectors: Integers) -> list[Integers]:
         """R x, int64 of shape (256,), for each int64 vector x of shape (n,).
@@ -72,57 +77,35 @@ class Projection:
             large = float(np.sum(np.abs(x.astype(np.float64)))) >= 2.0**53
             shapes.append(large)
             parts += [x & 0xFFFFFFF, x >> 28] if large else [x]
-        sums = iter(self._times([part.astype(np.float64) for part in parts]))
+        sums = iter(np.ascontiguousarray(self.times_matrix(np.stack(parts, axis=-1)).T))
         return [next(sums) + (next(sums) << 28) if large else next(sums) for large in shapes]
 
-    def _times(self, vectors: Sequence[NDArray[np.float64]]) -> list[Integers]:
-        groups = ROWS // GROUP
-        tables = np.zeros((len(vectors), 2, groups, 1 << GROUP))
-        for columns, bits in self._blocks():
-            for sign in range(2):
-                for group in range(groups):
-                    index = bits[sign, group].astype(np.intp)
-                    for table, x in zip(tables, vectors, strict=True):
-                        table[sign, group] += np.bincount(index, x[columns], 1 << GROUP)
-        halves = np.empty((len(vectors), 2, groups, GROUP))
-        for bit in range(GROUP - 1, -1, -1):
-            half = 1 << bit
-            halves[..., bit] = tables[..., half:].sum(axis=-1)
-            tables = tables[..., :half] + tables[..., half:]
-        sums = halves[:, 0] - halves[:, 1]
-        return list(np.rint(sums).astype(np.int64).reshape(len(vectors), ROWS))
+    def times_matrix(self, X: Integers) -> Integers:
+        """R X, int64 of shape (256, k), for X of shape (n, k) whose columns' |x| add up to < 2^53.
+        """
+        total = np.zeros((ROWS, X.shape[1]))
+        for columns, R in self._blocks():
+            total += R @ X[columns].astype(np.float64)
+        return total.astype(np.int64)
 
     def combine(self, weights: Sequence[int]) -> NDArray[np.int64]:
-        """γᵀR for 256 weights below 2^129: limbs, int64 of shape (3, n); `limbs_to_integers`."""
-        tables = [_subset_sums(weights[at : at + GROUP]) for at in range(0, ROWS, GROUP)]
-        limbs = np.empty((self.columns, LIMBS), dtype=np.int64)
-        for columns, bits in self._blocks():
-            total = np.zeros((bits.shape[-1], LIMBS), dtype=np.int64)
-            for group, table in enumerate(tables):
-                total += np.take(table, bits[0, group], axis=0)
-                total -= np.take(table, bits[1, group], axis=0)
-            limbs[columns] = total
-        return np.ascontiguousarray(limbs.T)
+        """γᵀR for 256 weights below 2^128: limbs, int64 of shape (3, n); `limbs_to_integers`."""
+        W = to_limbs(weights).astype(np.float64)
+        limbs = np.empty((LIMBS, self.columns), dtype=np.int64)
+        for columns, R in self._blocks():
+            limbs[:, columns] = W @ R
+        return limbs
 
-    def dense(self) -> NDArray[np.float64]:
-        """R itself, float64 of shape (256, n), for matrices with few columns."""
-        R = np.empty((ROWS, self.columns))
-        shifts = np.arange(GROUP, dtype=np.uint16)[:, None]
-        for columns, bits in self._blocks():
-            for group in range(ROWS // GROUP):
-                plus, minus = ((bits[sign, group] >> shifts) & 1 for sign in range(2))
-                R[group * GROUP : (group + 1) * GROUP, columns] = plus.astype(float) - minus
-        return R
+    def dense(self) -> Floats:
+        """R itself, float64 of shape (256, n), for tests."""
+        return np.concatenate([R.copy() for _, R in self._blocks()], axis=1)
 
 
-def _subset_sums(weights: Sequence[int]) -> NDArray[np.int64]:
-    """The sums of all 2^16 subsets of sixteen weights, as limbs; shape (65536, 3)."""
+def to_limbs(weights: Sequence[int]) -> NDArray[np.int64]:
+    """Integers in [0, 2^128) as limbs, int64 of shape (3, count)."""
     mask = (1 << LIMB_BITS) - 1
-    table = np.zeros((1 << GROUP, LIMBS), dtype=np.int64)
-    for bit, weight in enumerate(weights):
-        limbs = [(int(weight) >> (LIMB_BITS * limb)) & mask for limb in range(LIMBS)]
-        table[1 << bit : 2 << bit] = table[: 1 << bit] + np.array(limbs, dtype=np.int64)
-    return table
+    return np.array([[weight & mask, (weight >> LIMB_BITS) & mask, weight >> 2 * LIMB_BITS]
+                     for weight in weights], dtype=np.int64).reshape(-1, LIMBS).T
 
 
 def limbs_to_integers(limbs: NDArray[np.int64]) -> list[int]:
@@ -139,30 +122,41 @@ def signed_digits(x: Integers, bits: int, count: int) -> list[Integers]:
     """``count`` digits of ``bits`` bits, each in [−2^(bits−1), 2^(bits−1)), the last takes all."""
     half, digits = 1 << (bits - 1), []
     for _ in range(count - 1):
-        digit = ((x + half) & ((1 << bits) - 1)) - half
-        digits.append(digit)
-        x = (x - digit) >> bits
+        x = x + half
+        digits.append((x & ((1 << bits) - 1)) - half)
+        x >>= bits
     digits.append(x)
     return digits
+
+
+def limb_digits(limbs: NDArray[np.int64]) -> Iterator[Integers]:
+    """Signed digits of the integers with these limbs (3, n), from the lowest; each has shape (n,).
+
+    What a limb has beyond its digits is carried into the next one.
+    """
+    carry: Integers | int = 0
+    for limb in limbs:
+        *digits, carry = signed_digits(limb + carry, DIGIT_BITS, DIGITS_PER_LIMB + 1)
+        yield from digits
+    yield np.asarray(carry)
 
 
 class TransposedMasks:
     """wᵀA for the public polynomials a_j of a phase: exact sums of correlations.
 
-    Everything is cut into digits so small that the transforms' worst-case rounding error stays
-    below `ring.MARGIN`, by the bound that `bdn.paillier.vector.ring` derives. Chunks are summed in
-    the transformed domain, as many at a time as that bound admits.
+    Everything is cut into digits so small that the transforms' rounding error stays below
+    `ring.MARGIN`, by the worst-case bound that `bdn.paillier.vector.ring` derives, applied to the
+    norms that the digits have. Chunks are summed in the transformed domain, as many at a time as
+    that bound admits; by the triangle inequality, the bounds of the chunks add up.
     """
 
     def __init__(self, polynomials: ring.PublicPolynomials) -> None:
         self._N, self._chunks = polynomials.N, polynomials.chunks
         count = -(-(polynomials.q_bits + 1) // MASK_DIGIT_BITS)
         digits = signed_digits(polynomials.residues.astype(np.int64), MASK_DIGIT_BITS, count)
-        self._transforms = np.stack([np.conj(ring.forward(digit.astype(np.float64)))
-                                     for digit in digits])
-        largest = 2.0 ** (DIGIT_BITS - 1 + MASK_DIGIT_BITS - 1) * self._N
-        self._together = int(ring.MARGIN / (ring.rounding_error(self._N) * largest))
-        assert self._together >= 1
+        exact = [digit.astype(np.float64) for digit in digits]
+        self._transforms = np.stack([np.conj(ring.forward(digit)) for digit in exact])
+        self._norms = np.max([np.linalg.norm(digit, axis=-1) for digit in exact], axis=0)
 
     def times(self, limbs: NDArray[np.int64], residues: ring.Residues) -> tuple[list[int], int]:
         """(wᵀA, ⟨w, c⟩) over the integers, for w in limbs (3, n) and residues c (n,).
@@ -173,35 +167,42 @@ class TransposedMasks:
         mask = np.uint64((1 << PIECE_BITS) - 1)
         pieces = np.stack([(residues >> np.uint64(PIECE_BITS * at)) & mask
                            for at in range(3)]).astype(np.float64)
+        padded = np.zeros(self._chunks * self._N)
         products, inner = [0] * self._N, 0
-        for at, limb in enumerate(limbs):
-            padded = np.zeros(self._chunks * self._N, dtype=np.int64)
-            padded[:n] = limb
-            for place, digit in enumerate(signed_digits(padded, DIGIT_BITS, DIGITS_PER_LIMB)):
-                shift, exact = LIMB_BITS * at + DIGIT_BITS * place, digit.astype(np.float64)
-                for first, sums in self._correlate(exact):
-                    products = [x + (y << (shift + first))
-                                for x, y in zip(products, sums, strict=True)]
-                for piece, value in enumerate(_exact_products(pieces, exact[:n])):
-                    inner += value << (shift + PIECE_BITS * piece)
+        for place, digit in enumerate(limb_digits(limbs)):
+            shift, padded[:n] = DIGIT_BITS * place, digit
+            for first, sums in self._correlate(padded.reshape(self._chunks, self._N)):
+                products = [x + (y << (shift + first))
+                            for x, y in zip(products, sums, strict=True)]
+            for piece, value in enumerate(_exact_products(pieces, padded[:n])):
+                inner += value << (shift + PIECE_BITS * piece)
         return products, inner
 
-    def _correlate(self, digit: NDArray[np.float64]) -> Iterator[tuple[int, list[int]]]:
+    def _correlate(self, digit: Floats) -> Iterator[tuple[int, list[int]]]:
         """(shift, sums): one digit's correlations with all digits of the a_j, two at a time."""
-        chunks = digit.reshape(self._chunks, self._N)
         sums = np.zeros((len(self._transforms), self._N), dtype=np.int64)
-        for start in range(0, self._chunks, self._together):
-            end = start + self._together
-            values = np.einsum("jf,ajf->af", ring.forward(chunks[start:end]),
-                               self._transforms[:, start:end])
+        for part in self._parts(np.linalg.norm(digit, axis=-1)):
+            values = np.einsum("jf,ajf->af", ring.forward(digit[part]), self._transforms[:, part])
             sums += np.rint(ring.backward(values)).astype(np.int64)
-        for first in range(0, len(sums), 2):  # two together stay below 2^63 for n < 2^31
+        for first in range(0, len(sums), 2):  # two together stay below 2^63 for n < 2^26
             pair = sums[first : first + 2]
             shifts = MASK_DIGIT_BITS * np.arange(len(pair))
             yield MASK_DIGIT_BITS * first, (pair << shifts[:, None]).sum(axis=0).tolist()
 
+    def _parts(self, norms: Floats) -> Iterator[slice]:
+        """Runs of chunks whose sum is exact, for the 2-norms of a digit's chunks (chunks,)."""
+        errors = ring.rounding_error(self._N) * norms * self._norms
+        assert float(errors.max()) <= ring.MARGIN
+        start, total = 0, 0.0
+        for at, error in enumerate(errors.tolist()):
+            if total + error > ring.MARGIN:
+                yield slice(start, at)
+                start, total = at, 0.0
+            total += error
+        yield slice(start, self._chunks)
 
-def _exact_products(pieces: NDArray[np.float64], digit: NDArray[np.float64]) -> list[int]:
+
+def _exact_products(pieces: Floats, digit: Floats) -> list[int]:
     """⟨piece, digit⟩ for every piece (rows of (3, n)); at most 2^19 terms at once stay exact."""
     totals = [0] * len(pieces)
     for start in range(0, len(digit), 1 << 19):

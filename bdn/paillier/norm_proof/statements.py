@@ -17,12 +17,12 @@ from bdn.encoding import digest
 from bdn.paillier.errors import NormBoundError, ParameterError
 from bdn.paillier.keys import PublicKey, pack_values
 from bdn.paillier.norm_proof.projection import (
-    LIMB_BITS,
     LIMBS,
     ROWS,
     Projection,
     TransposedMasks,
     limbs_to_integers,
+    to_limbs,
 )
 from bdn.paillier.norm_proof.protocol import (
     P_PRIME,
@@ -237,9 +237,8 @@ class RingStatement(Statement):
         limbs = np.zeros((LIMBS, bound.length), dtype=np.int64)
         if bound.entries:
             limbs[:, : bound.entries] = self._projection.combine(jl)
-        for at, weight in enumerate(alone if bound.singles else ()):
-            limbs[:, bound.entries + at] = [
-                (weight >> (LIMB_BITS * limb)) & ((1 << LIMB_BITS) - 1) for limb in range(LIMBS)]
+        if bound.singles:
+            limbs[:, bound.entries :] = to_limbs(alone)
         b, target = _transposed_masks(*self._ring).times(limbs, self._masked)
         coefficients = [*(value % P_PRIME for value in b), *jl,
                         *(q * value % P_PRIME for value in gamma),
@@ -326,10 +325,10 @@ class PackedStatement(Statement):
         entries = self.bound.entries
         blocks: list[tuple[int, ...]] = [(level,) for level in levels[entries:].tolist()]
         if entries:
-            Q = np.zeros(self._packed * self._slots)
+            Q = np.zeros(self._packed * self._slots, dtype=np.int64)
             Q[:entries] = levels[:entries]
-            S = self._projection.dense() @ Q.reshape(self._packed, self._slots)
-            blocks = [tuple(np.rint(S).astype(np.int64).reshape(-1).tolist()), *blocks]
+            S = self._projection.times_matrix(Q.reshape(self._packed, self._slots))
+            blocks = [tuple(S.reshape(-1).tolist()), *blocks]
         return Witness(tuple(blocks), tuple(nonces))
 
     def relation(self, seed: bytes) -> Relation:

@@ -157,14 +157,17 @@ def _twist(N: int) -> NDArray[np.complex128]:
 def forward(polynomials: NDArray[np.float64]) -> NDArray[np.complex128]:
     """Values at the roots ζ^{4k+1}; shape (…, N) to (…, N/2)."""
     half = polynomials.shape[-1] // 2
-    folded = polynomials[..., :half] + 1j * polynomials[..., half:]
-    return np.fft.ifft(folded * _twist(2 * half), axis=-1, norm="forward")
+    folded = np.empty((*polynomials.shape[:-1], half), dtype=np.complex128)
+    folded.real, folded.imag = polynomials[..., :half], polynomials[..., half:]
+    folded *= _twist(2 * half)
+    return np.fft.ifft(folded, axis=-1, norm="forward")
 
 
 def backward(values: NDArray[np.complex128]) -> NDArray[np.float64]:
     """The polynomials with these values; shape (…, N/2) to (…, N)."""
     half = values.shape[-1]
-    folded = np.fft.fft(values, axis=-1, norm="forward") * np.conj(_twist(2 * half))
+    folded = np.fft.fft(values, axis=-1, norm="forward")
+    folded *= np.conj(_twist(2 * half))
     return np.concatenate([folded.real, folded.imag], axis=-1)
 
 
