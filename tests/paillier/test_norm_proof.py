@@ -25,7 +25,7 @@ from bdn.paillier.norm_proof import (
     verify,
     verify_together,
 )
-from bdn.paillier.norm_proof.commitments import four_squares
+from bdn.paillier.norm_proof.commitments import CommitmentKey, four_squares
 from bdn.paillier.norm_proof.statements import (
     packed_slot_bits,
     secret_bound2,
@@ -608,8 +608,7 @@ def test_errors_in_two_commitments_do_not_cancel(name):
     with pytest.MonkeyPatch.context() as patch:
         proofs = []
         for (case, _), factor in zip(pairs, (2, pow(2, -1, N)), strict=True):
-            patch.setattr(protocol.commitments, "product",
-                          _times(factor, protocol.commitments.__dict__["product"], once=True))
+            patch.setattr(CommitmentKey, "commit", _times(factor))
             proofs.append(proof_of(case))
             patch.undo()
     with pytest.raises(NormProofError) as caught:
@@ -617,14 +616,14 @@ def test_errors_in_two_commitments_do_not_cancel(name):
     assert caught.value.positions == (0, 1)
 
 
-def _times(factor, product, once):
-    """``product`` whose third result, the masks' commitment, is off by ``factor``."""
-    calls = []
+def _times(factor):
+    """`CommitmentKey.commit` whose second result, the masks' commitment, is off by ``factor``."""
+    calls, commit = [], CommitmentKey.commit
 
-    def wrong(bases, exponents, modulus):
+    def wrong(self, w, r):
         calls.append(1)
-        result = product(bases, exponents, modulus)
-        return result * factor % modulus if once and len(calls) == 3 else result
+        result = commit(self, w, r)
+        return result * factor % self.N if len(calls) == 2 else result
 
     return wrong
 
@@ -634,8 +633,7 @@ def test_the_sign_of_a_commitment_is_free_alone_and_together(name):
     """−1 is a square root of one that everybody knows: it must not split the two ways to verify."""
     case, _ = honest(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol.commitments, "product",
-                      _times(-1, protocol.commitments.__dict__["product"], once=True))
+        patch.setattr(CommitmentKey, "commit", _times(-1))
         proof = proof_of(case)
     other, good = honest(name, 1)
     verify(case.statement(), proof)

@@ -1,5 +1,6 @@
 """The norm proof's parts: projections, exact products, squares, the slack, and what is revealed."""
 
+import functools
 import itertools
 import math
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bdn.paillier import deal
 from bdn.paillier.keys import djn_table
 from bdn.paillier.norm_proof import HEADROOM, RANGE, SLACK, NormBound, PackedStatement, protocol
-from bdn.paillier.norm_proof.commitments import bases, four_squares, product, signed_product
+from bdn.paillier.norm_proof.commitments import PLACES, CommitmentKey, four_squares
 from bdn.paillier.norm_proof.projection import (
     ROWS,
     Projection,
@@ -35,24 +36,48 @@ def test_every_integer_is_a_sum_of_four_squares(n, seed):
     assert sum(root**2 for root in four_squares(n, SeededRandomness(seed))) == n
 
 
-@given(st.lists(st.tuples(st.integers(1, 10**9), st.integers(-(1 << 90), 1 << 90)), max_size=30))
-def test_products_equal_plain_powers(pairs):
-    modulus = (1 << 127) - 1
-    factors, exponents = [mpz(f) for f, _ in pairs], [e for _, e in pairs]
-    expected = math.prod(pow(f, e, modulus) for f, e in pairs) % modulus
-    assert signed_product(factors, exponents, modulus) == expected
-    positive = [abs(e) for e in exponents]
-    expected = math.prod(pow(f, e, modulus) for (f, _), e in zip(pairs, positive, strict=True))
-    assert product(factors, positive, modulus) == expected % modulus
+N = 10007 * 10009
+
+
+@functools.cache
+def bases(seed=b"seed", count=20):
+    """A commitment key modulo ``N``."""
+    return CommitmentKey(N, seed, count)
+
+
+@given(st.lists(st.integers(-(1 << 90), 1 << 90) | st.integers(-9, 9), max_size=20),
+       st.integers(0, 1 << 90))
+def test_commitments_equal_plain_powers(exponents, r):
+    expected = math.prod(pow(int(g), e, N) for g, e in zip(bases().G, exponents, strict=False))
+    w = [mpz(e) for e in exponents]
+    assert bases().commit(w, r) == expected * pow(int(bases().H), r, N) % N
+
+
+@given(st.lists(st.integers(-(1 << 90), 1 << 90), min_size=20, max_size=20), st.integers(2, 13),
+       st.integers(1, PLACES + 3))
+def test_buckets_give_plain_powers_for_all_digits_and_tables(exponents, width, places):
+    key = bases()
+    rows = [[pow(g, 1 << (width * k), N) for g in key.G] for k in range(places)]
+    expected = math.prod(pow(int(g), e, N) for g, e in zip(key.G, exponents, strict=True)) % N
+    assert key._by_buckets(rows, [mpz(e) for e in exponents], width, 93) == expected
+
+
+@given(st.integers(1, 400), st.integers(2, 13))
+def test_signed_digits_reach_both_ends_of_every_length(bits, width):
+    for exponent in ((1 << bits) - 1, -(1 << bits) + 1, 1 << (bits - 1), 0):
+        assert bases().product([mpz(exponent)]) == pow(int(bases().G[0]), exponent, N)
+        powers = bases()._by_buckets([bases().G], [mpz(exponent)], width, bits + 2)
+        assert powers == pow(int(bases().G[0]), exponent, N)
 
 
 def test_bases_are_squares_that_depend_on_key_and_seed_alone():
-    N = 10007 * 10009
-    G, H = bases(N, b"seed", 20)
+    G, H = bases().G, bases().H
     for prime in (10007, 10009):
         assert all(pow(int(g), (prime - 1) // 2, prime) == 1 for g in [*G, H])
-    assert bases(N, b"seed", 5) == (G[:5], H)
-    assert bases(N, b"seed 2", 20)[0][0] != G[0]
+    shorter = bases(count=5)
+    assert G[:5] == shorter.G
+    assert shorter.H == H
+    assert bases(b"seed 2").G[0] != G[0]
     assert len({*G, H}) == 21
 
 

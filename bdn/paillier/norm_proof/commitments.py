@@ -17,7 +17,8 @@ Rabin and Shallit's randomised method (Comm. Pure Appl. Math. 39, 1986).
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import gmpy2
 from gmpy2 import mpz
@@ -29,59 +30,96 @@ from bdn.randomness import Randomness
 SMALL = 64
 """Below this, four squares are found by trying."""
 
+PLACES = 4
+"""Places of an exponent's digits that share their buckets."""
+
+WIDEST_DIGIT = 11
+"""Bits of a digit for which the buckets of a 2048-bit key stay in a core's cache."""
+
+
+class CommitmentKey:
+    """G_1 … G_m and H of a Paillier key, and products of their powers. Threads may share it.
+
+    ∏ G_l^{w_l} is computed by Pippenger's buckets: exponents are written in signed digits, the
+    bases are multiplied into one bucket per digit, and ∏ bucket_d^d takes two products per bucket.
+    A table of the powers G_l^(2^(width·k)), k < `PLACES`, lets as many places share their buckets,
+    which can then be more. It saves a quarter of the time of a long commitment, and takes about as
+    long to make as one or two of them.
+    """
+
+    def __init__(self, N: int, seed: bytes, count: int) -> None:
+        """Hash G_1 … G_count and H, squares modulo N, from ``seed``; H is the same for all counts.
+        """
+        size = (N.bit_length() + 128 + 7) // 8  # 128 bits more than N: x mod N is uniform
+        modulus, squares = N.to_bytes((N.bit_length() + 7) // 8, "big"), []
+        for k in range(count + 1):
+            block = transcript("bdn/norm-proof/base", seed, modulus, k.to_bytes(8, "big"))
+            x = int.from_bytes(hashlib.shake_256(block).digest(size), "big")
+            squares.append(gmpy2.f_mod(mpz(x) * x, N))
+        self.N, (self.H, *self.G) = mpz(N), squares
+        self._width = min(max(2, count.bit_length() - 2), WIDEST_DIGIT)
+        self._table, step = [self.G], mpz(1) << self._width
+        for _ in range(PLACES - 1):
+            self._table.append(list(gmpy2.powmod_base_list(self._table[-1], step, self.N)))
+
+    def commit(self, w: Sequence[mpz], r: int) -> mpz:
+        """Return Com(w; r) for integers w of either sign, at most as many as there are G, r ≥ 0."""
+        return self.product(w) * gmpy2.powmod(self.H, r, self.N) % self.N
+
+    def product(self, exponents: Sequence[mpz]) -> mpz:
+        """Return ∏ G_l^{exponents_l} modulo N."""
+        lengths = [exponent.bit_length() for exponent in exponents]
+        bits, total = max(lengths, default=0) + 2, sum(lengths)
+        width = min(range(2, 15), key=lambda width: _products(width, total, bits, 1))
+        if _products(width, total, bits, 1) < _products(self._width, total, bits, PLACES):
+            return self._by_buckets([self.G], exponents, width, bits)
+        return self._by_buckets(self._table, exponents, self._width, bits)
+
+    def _by_buckets(
+        self, rows: list[list[mpz]], exponents: Sequence[mpz], width: int, bits: int
+    ) -> mpz:
+        """∏ G_l^{exponents_l} where rows[k] = G^(2^(width·k)), ``len(rows)`` places at a time."""
+        N, half, places = self.N, 1 << (width - 1), -(-bits // width)
+        digits = list(_digits(exponents, width, places))
+        result, step = mpz(1), mpz(1) << (width * len(rows))
+        for start in range((places - 1) // len(rows) * len(rows), -1, -len(rows)):
+            if result != 1:
+                result = gmpy2.powmod(result, step, N)
+            buckets: list[mpz | None] = [None] * (2 * half)  # digit d has the bucket d + half
+            for row, column in zip(rows, digits[start : start + len(rows)], strict=False):
+                for factor, at in zip(row, column, strict=False):
+                    if at != half:
+                        held = buckets[at]
+                        buckets[at] = factor if held is None else held * factor % N
+            result = result * fold_buckets(buckets[half:], N) % N
+            negative = fold_buckets(buckets[half::-1], N)
+            if negative != 1:
+                result = result * gmpy2.invert(negative, N) % N
+        return result
+
 
 @functools.lru_cache(maxsize=4)
-def bases(N: int, seed: bytes, count: int) -> tuple[list[mpz], mpz]:
-    """(G_1 … G_count, H), squares hashed from ``seed``; H does not depend on ``count``."""
-    size = (N.bit_length() + 128 + 7) // 8  # 128 bits more than N, so that x mod N is uniform
-    modulus = N.to_bytes((N.bit_length() + 7) // 8, "big")
-    squares = []
-    for k in range(count + 1):
-        block = transcript("bdn/norm-proof/base", seed, modulus, k.to_bytes(8, "big"))
-        x = int.from_bytes(hashlib.shake_256(block).digest(size), "big")
-        squares.append(gmpy2.f_mod(mpz(x) * x, N))
-    return squares[1:], squares[0]
+def commitment_key(N: int, seed: bytes, count: int) -> CommitmentKey:
+    """Return the `CommitmentKey` of a Paillier key, shared by everybody in the process."""
+    return CommitmentKey(N, seed, count)
 
 
-def product(factors: Sequence[mpz], exponents: Sequence[int], modulus: int) -> mpz:
-    """∏ factors[l]^exponents[l] mod ``modulus`` for exponents ≥ 0, by Pippenger's buckets.
+def _products(width: int, total: int, bits: int, rows: int) -> int:
+    """About how many products `CommitmentKey` takes: digits, and two for each bucket."""
+    return total // width + (2 << width) * -(-bits // (width * rows))
 
-    Every exponent is written in digits of some bits. For each place, the factors are multiplied
-    into one bucket per digit; ∏ bucket_d^d then takes two products per bucket.
+
+def _digits(exponents: Sequence[mpz], width: int, places: int) -> Iterator[tuple[int, ...]]:
+    """The exponents' signed digits, place by place, each plus half its range.
+
+    Adding half a range in every place makes an exponent positive and its digits ordinary ones; a
+    one above the last place keeps zeros in front.
     """
-    modulus = mpz(modulus)
-    lengths = [exponent.bit_length() for exponent in exponents]
-    longest = max(lengths, default=0)
-    if longest == 0:
-        return mpz(1)
-    width = _best_digit(lengths, longest)
-    digits = [gmpy2.unpack(mpz(exponent), width) for exponent in exponents]
-    result = mpz(1)
-    for place in range(-(-longest // width) - 1, -1, -1):
-        if result != 1:
-            result = gmpy2.powmod(result, 1 << width, modulus)
-        buckets: list[mpz | None] = [None] * (1 << width)
-        for factor, row in zip(factors, digits, strict=True):
-            if place < len(row) and (digit := row[place]):
-                held = buckets[digit]
-                buckets[digit] = factor if held is None else held * factor % modulus
-        result = result * fold_buckets(buckets, modulus) % modulus
-    return result
-
-
-def signed_product(factors: Sequence[mpz], exponents: Sequence[int], modulus: int) -> mpz:
-    """`product` for exponents of either sign; the factors must be units."""
-    zero = mpz(0)
-    top = product(factors, [max(e, zero) for e in exponents], modulus)
-    bottom = product(factors, [max(-e, zero) for e in exponents], modulus)
-    return top * gmpy2.invert(bottom, modulus) % modulus
-
-
-def _best_digit(lengths: Sequence[int], longest: int) -> int:
-    """The width of a digit that takes the fewest products."""
-    def products(width: int) -> int:
-        return sum(-(-length // width) for length in lengths) + (2 << width) * -(-longest // width)
-    return min(range(1, 15), key=products)
+    half = mpz(1) << (width - 1)
+    shift = half * (((mpz(1) << (width * places)) - 1) // ((mpz(1) << width) - 1))
+    shift += mpz(1) << (width * places)
+    rows = [gmpy2.unpack(exponent + shift, width) for exponent in exponents]
+    return itertools.islice(zip(*rows, strict=True), places)
 
 
 # --- four squares -------------------------------------------------------------------------------

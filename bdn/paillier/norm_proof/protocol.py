@@ -41,8 +41,7 @@ from bdn.paillier.keys import (
     check_ciphertexts,
     djn_table,
 )
-from bdn.paillier.norm_proof import commitments
-from bdn.paillier.norm_proof.commitments import four_squares
+from bdn.paillier.norm_proof.commitments import CommitmentKey, commitment_key, four_squares
 from bdn.paillier.numbers import combiners, product_of_powers
 from bdn.randomness import Randomness
 
@@ -298,16 +297,16 @@ def prove_integers(
 ) -> NormProof:
     """`prove` for integers with their squares, unchecked: a cheating prover begins here."""
     key, sizes = statement.public_key, Sizes.of(statement)
-    N, w = mpz(key.N), list(itertools.chain.from_iterable(blocks))
-    G, H = commitments.bases(key.N, key.seed, len(w))
+    w = list(itertools.chain.from_iterable(blocks))
+    bases = commitment_key(key.N, key.seed, len(w))
     r = rng.bits(key.bits + HIDING_BITS)
-    commitment = commitments.signed_product(G, w, N) * gmpy2.powmod(H, r, N) % N
+    commitment = bases.commit(w, r)
     seed = _after_commitment(statement, commitment)
     weights, cross_nonce = _block_weights(statement, seed), rng.bits(key.nonce_bits)
     masks = [mpz(rng.bits(length)) for length in sizes.all]
     with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
         work = pool.submit(_relation, statement, seed)
-        mask_commitment = _commit(key, masks)
+        mask_commitment = _commit(bases, masks)
         relation = work.result()
     link_nonce = sum(power * a for power, a in zip(relation.powers, nonces, strict=True))
     hidden = [*w, mpz(r), mpz(link_nonce), mpz(cross_nonce)]
@@ -324,7 +323,7 @@ def prove_integers(
         if all(map(_is_well_inside, answers, sizes.all)):
             break
         masks = [mpz(rng.bits(length)) for length in sizes.all]
-        mask_commitment = _commit(key, masks)
+        mask_commitment = _commit(bases, masks)
     *zeta, opening, link_answer, norm_answer = answers
     return NormProof(
         int(commitment), *first, linear, _pack_responses(zeta, sizes), int(opening),
@@ -332,11 +331,10 @@ def prove_integers(
     )
 
 
-def _commit(key: PublicKey, values: Sequence[mpz]) -> mpz:
-    """Com(w; r) for the integers w ≥ 0 and r, the third last of ``values``; two nonces follow."""
+def _commit(bases: CommitmentKey, values: Sequence[mpz]) -> mpz:
+    """Com(w; r) for the integers w and r, the third last of ``values``; two nonces follow."""
     *w, r, _, _ = values
-    G, H = commitments.bases(key.N, key.seed, len(w))
-    return commitments.product(G, w, key.N) * gmpy2.powmod(H, r, key.N) % key.N
+    return bases.commit(w, r)
 
 
 def _is_well_inside(answer: mpz, length: int) -> bool:
@@ -476,17 +474,16 @@ def _commitments_open(key: PublicKey, opened: Sequence[_Opened], tau: Sequence[i
     """
     N = mpz(key.N)
     length = max(len(one.zeta) for one in opened)
-    G, H = commitments.bases(key.N, key.seed, length)
     exponents = [mpz(0)] * length
     for one, power in zip(opened, tau, strict=True):
         for at, value in enumerate(one.zeta):
             exponents[at] += power * value
     opening = sum(power * one.opening for one, power in zip(opened, tau, strict=True))
-    left = commitments.product(G, exponents, N) * gmpy2.powmod(H, opening, N) % N
-    factors = [mpz(value) for one in opened for value in (one.mask_commitment, one.commitment)]
-    powers = [power * value for one, power in zip(opened, tau, strict=True)
-              for value in (1, one.x)]
-    right = commitments.product(factors, powers, N)
+    left = commitment_key(key.N, key.seed, length).commit(exponents, opening)
+    right = mpz(1)
+    for one, power in zip(opened, tau, strict=True):
+        right = right * gmpy2.powmod(one.mask_commitment, power, N) % N
+        right = right * gmpy2.powmod(one.commitment, power * one.x, N) % N
     return left in (right, N - right)
 
 
