@@ -42,6 +42,8 @@ def changed(whole: Any, path: tuple[Any, ...], value: Any) -> Any:
     result = copy.deepcopy(whole)
 
     def put(inside: Any, rest: tuple[Any, ...]) -> None:
+        if not isinstance(inside, dict | list):
+            return  # the closing row holds None where the others hold a list
         names = range(len(inside)) if isinstance(inside, list) else rest[:1]
         for name in names:
             if len(rest) == 1:
