@@ -108,6 +108,11 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
                    "sockets and in real time.")
 @click.option("--restart/--no-restart", default=True, show_default=True,
               help="With --processes: start a process that died again, from its store.")
+@click.option("--shared-work/--no-shared-work", default=True, show_default=True,
+              help="Do work once that several nodes of this process would do alike, and charge it "
+                   "to each node's virtual clock. The ledger is the same without.")
+@click.option("--baseline/--no-baseline", default=True, show_default=True,
+              help="Train each device alone, too, once the result is written.")
 @click.option("--out", type=NamedPath(), default=Path("runs/latest"),
               show_default=True, help="Folder of the run.")
 @click.option("--force", is_flag=True, help="Replace a run that is there already.")

@@ -14,6 +14,7 @@ from bdn.report import (
     failed_alone,
     norm_bound_cell,
     scaling_warnings,
+    shared_work,
     spoiled_epochs,
 )
 from bdn.runfolder import REPORT
@@ -57,6 +58,8 @@ def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> No
     plural = "s" if len(views) > 1 else ""
     sealed = f" in view{plural} {', '.join(map(str, views))}" if views else ""
     console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.")
+    for line in shared_work(history):
+        console.print(line)
     for line in (*spoiled_epochs(history), *failed_alone(history), *scaling_warnings(history)):
         console.print(line, style="yellow")
     if history["refused"]:

@@ -46,6 +46,8 @@ class RunConfig:
         seed: of data split, model and batches (and of everything else, if deterministic).
         deterministic: repeat byte for byte; keys are then not secret.
         executor: "serial", "processes[:COUNT]" or "dask:ADDRESS".
+        shared_work: whether nodes of one process share the results of equal work.
+        baseline: whether each device is also trained alone, for comparison.
         deadline_seconds: how long edge servers wait for updates (virtual time).
         minimum_contributors: fewest updates in an aggregate; threshold + 1 where it is None.
     """
@@ -79,6 +81,8 @@ class RunConfig:
     seed: int = 1
     deterministic: bool = False
     executor: str = "serial"
+    shared_work: bool = True
+    baseline: bool = True
     deadline_seconds: float = 60.0
     minimum_contributors: int | None = None
 

@@ -22,6 +22,7 @@ from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
 from bdn.nodes.settings import WEIGHTS
+from bdn.nodes.shared_work import SharedWork
 from bdn.randomness import SeededRandomness
 from bdn.runfolder import METRICS, metrics
 from bdn.runfolder.trace import REFUSALS
@@ -55,7 +56,7 @@ class Meter:
         """Take one trace event."""
         event = record["event"]
         kind = record["kind"] if event == "work" else event
-        if "seconds" in record and kind in PHASES:
+        if "seconds" in record and kind in PHASES and not record.get("shared"):
             self.seconds[PHASES[kind]] += record["seconds"]
         if event == "scaled":
             self.scaled.append(record)
@@ -129,6 +130,7 @@ class FinishedRun(Protocol):
 
     Attributes:
         config, material, folder, trace, meter: as they were at its start; what the meter counted.
+        work: what the nodes shared; None where each did all of its own.
     """
 
     config: RunConfig
@@ -136,6 +138,7 @@ class FinishedRun(Protocol):
     folder: RunFolder | None
     trace: Trace
     meter: Meter
+    work: SharedWork | None
 
     @property
     def reference(self) -> TrainedDevice:
@@ -189,9 +192,11 @@ def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
     if run.folder is not None:
         run.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
         run.folder.write_history({**history, "seconds": time.perf_counter() - started})
-    with run.trace.span("compare"):
-        for row, baseline in zip(history["devices"], alone(run.material, run.config), strict=True):
-            row.update(baseline.to_plain())
+    if run.config.baseline:
+        with run.trace.span("compare"):
+            for row, baseline in zip(history["devices"], alone(run.material, run.config),
+                                     strict=True):
+                row.update(baseline.to_plain())
     if people.find is not None:
         with run.trace.span("find-objects"):
             history["detection"] = people.find(progress.best).to_plain()
@@ -279,6 +284,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
         "config": asdict(run.config),
         "seconds": 0.0,
         "phases": dict(run.meter.seconds),
+        "shared_work": run.work.tallies() if run.work is not None else None,
         "epochs": epochs,
         "best_epoch": progress.best_epoch,
         "best_loss": progress.best_loss if math.isfinite(progress.best_loss) else None,

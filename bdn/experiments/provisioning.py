@@ -198,9 +198,10 @@ def provision(
                     block, choices)
 
 
-FREE = ("executor", "data")
-"""Fields of a config that may change between a run's beginning and its resumption: where work is
-done, and where the data lie. The digest of the data may not."""
+FREE = ("executor", "data", "shared_work", "baseline")
+"""Fields of a config that may change between a run's beginning and its resumption: where and how
+often work is done, where the data lie, and what is compared at the end. The digest of the data may
+not."""
 
 
 def choices_of(config: RunConfig, participants: Participants) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from bdn.nodes.device import journal
 from bdn.nodes.device.device import Device, Stage
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.edge.server import EdgeServer
+from bdn.nodes.shared_work import SharedWork
 from bdn.runfolder import JOURNALS, NODES, TRACE
 from bdn.runfolder.trace import read_trace
 from bdn.trace import DISCARD, Recorder, Trace, json_lines
@@ -108,6 +109,7 @@ class Run:
             trace_file.begin()
             self.store = NodeStore(folder.path / NODES)
         opening.callback(self.store.close)
+        self.work = SharedWork() if config.shared_work else None
         self.edges: list[EdgeServer] = []
         for i in range(config.edges):
             self.edges.append(self._edge(i))
@@ -119,7 +121,7 @@ class Run:
             [*self.edges, *self.devices], network, self.store.append,
             measured=not config.deterministic,
             executor=None if config.executor == "serial" else self._executor,
-            start_ms=start_ms, trace=self.trace,
+            start_ms=start_ms, trace=self.trace, work=self.work,
         )
         self._asked = 0
         self._last_height = -1
@@ -127,7 +129,8 @@ class Run:
 
     def _edge(self, index: int) -> EdgeServer:
         path: Path | str = ":memory:" if self.folder is None else self.folder.ledger(index)
-        return make_edge(self.material, index, path, self.store, self.trace, self._edge_classes)
+        return make_edge(self.material, index, path, self.store, self.trace, self._edge_classes,
+                         self.work)
 
     def _tell(self, record: dict[str, Any]) -> None:
         for listener in self._listeners:
@@ -287,6 +290,7 @@ class EndedRun:
     reference: ClosedDevice
     edges: list[ClosedEdge]
     trace: Trace = DISCARD
+    work: SharedWork | None = None
 
     def traffic(self) -> Mapping[str, tuple[int, int]]:
         """Bytes (sent, received) by node, as far as the trace tells."""

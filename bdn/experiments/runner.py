@@ -36,6 +36,7 @@ from bdn.nodes.events import (
 )
 from bdn.nodes.faults import OUR_OWN
 from bdn.nodes.messages import message_kind
+from bdn.nodes.shared_work import SharedWork
 from bdn.trace import DISCARD, Trace
 
 
@@ -91,6 +92,7 @@ class Runner:
         executor: runs work marked ``parallel``; in this process, one by one, by default.
         start_ms: the virtual clock at the start (blocks carry it).
         trace: told of work done (spans) and of every message.
+        work: what the nodes have in common; each does all of its own work where it is None.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Runner:
         executor: Executor | None = None,
         start_ms: int = 0,
         trace: Trace = DISCARD,
+        work: SharedWork | None = None,
     ) -> None:
         self._machines: dict[str, _Machine] = {}
         self._queue: list[tuple[float, int, _Entry]] = []
@@ -111,6 +114,7 @@ class Runner:
         self._measured = measured
         self._executor = executor
         self._trace = trace
+        self._work = work
         self._scheduled: list[tuple[float, int, Callable[[], None]]] = []
         self.now_ms: float = start_ms
         for node in nodes:
@@ -212,7 +216,7 @@ class Runner:
         assert machine.node is not None
         started = time.perf_counter()
         effects = machine.node.step(event, int(self.now_ms))
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started + self._owed()
         machine.free_ms = self.now_ms + self._cost(seconds)
         for effect in effects:
             self._carry_out(machine, machine.node.name, effect)
@@ -246,7 +250,7 @@ class Runner:
         """Do ``first`` and all other work that was handed out already."""
         assert isinstance(first.what, Compute)
         if self._executor is None or not first.what.parallel:
-            self._finish(first, *do_work(first.what))
+            self._do_here(first, first.what)
             return
         together = [first]
         rest = []
@@ -264,7 +268,25 @@ class Runner:
                                                    strict=True):
             self._finish(entry, result, error, seconds)
 
-    def _finish(self, entry: _Entry, result: Any, error: Exception | None, seconds: float) -> None:
+    def _do_here(self, entry: _Entry, compute: Compute) -> None:
+        """Do work in this process, unless another node has done the same."""
+        if self._work is None or not compute.shared:
+            self._finish(entry, *do_work(compute))
+            return
+        name = (compute.function, compute.shared)
+        result, error, seconds = self._work.get(
+            entry.target, compute.task.kind, name, lambda: do_work(compute))
+        self._finish(entry, result, error, seconds, shared=self._owed() > 0)
+
+    def _owed(self) -> float:
+        """Seconds of other nodes' work that the node which worked last has to be charged with."""
+        return self._work.take_owed() if self._work is not None else 0.0
+
+    def _finish(
+        self, entry: _Entry, result: Any, error: Exception | None, seconds: float,
+        shared: bool = False,
+    ) -> None:
+        """Let the node have the result after ``seconds``; ``shared`` if another one made it."""
         assert isinstance(entry.what, Compute)
         machine = self._machines[entry.target]
         if machine.node is None or machine.incarnation != entry.incarnation:
@@ -272,7 +294,8 @@ class Runner:
         start = max(entry.at_ms, machine.free_ms)
         machine.free_ms = start + self._cost(seconds)
         self._trace.event("work", node=entry.target, kind=entry.what.task.kind,
-                          seconds=round(seconds, 6), virtual_ms=round(start, 3))
+                          seconds=round(seconds, 6), virtual_ms=round(start, 3),
+                          **({"shared": True} if shared else {}))
         self._push(machine.free_ms, entry.target, Computed(entry.what.task, result, error))
 
     def _cost(self, seconds: float) -> float:

@@ -43,6 +43,7 @@ from bdn.nodes.edge.application import LedgerApplication
 from bdn.nodes.edge.miner import Agreement, Miner
 from bdn.nodes.edge.server import MINER, EdgeServer
 from bdn.nodes.settings import Settings
+from bdn.nodes.shared_work import SharedWork
 from bdn.nodes.vector_host import VectorHost
 from bdn.paillier import KeyShare
 from bdn.pbft.cluster import Cluster
@@ -273,7 +274,8 @@ HONEST = EdgeClasses()
 
 
 def open_ledger(
-    common: Common, path: Path | str, host_class: type[VectorHost] = VectorHost
+    common: Common, path: Path | str, host_class: type[VectorHost] = VectorHost,
+    work: SharedWork | None = None,
 ) -> tuple[Ledger, VectorHost]:
     """An edge server's ledger, new or as it was, with the vector operations bound to it."""
     holder: list[Ledger] = []
@@ -281,7 +283,7 @@ def open_ledger(
     def read_blob(root: bytes) -> bytes:
         return holder[0].blob(root)
 
-    host = host_class(Ciphers(common.chain, common.settings, read_blob), read_blob)
+    host = host_class(Ciphers(common.chain, common.settings, read_blob), read_blob, work)
     if isinstance(path, Path) and path.exists():
         ledger = Ledger.open(path, host.functions)
     else:
@@ -292,10 +294,13 @@ def open_ledger(
 
 def build_edge(
     common: Common, index: int, identity: Identity, path: Path | str, store: NodeStore,
-    trace: Trace, classes: EdgeClasses = HONEST,
+    trace: Trace, classes: EdgeClasses = HONEST, work: SharedWork | None = None,
 ) -> EdgeServer:
-    """Edge server ``index``, where its ledger at ``path`` and its journal left it."""
-    ledger, host = open_ledger(common, path, classes.host)
+    """Edge server ``index``, where its ledger at ``path`` and its journal left it.
+
+    ``work`` is what it shares with other nodes of this process.
+    """
+    ledger, host = open_ledger(common, path, classes.host, work)
     name = common.edge_names[index]
     application = classes.application(name, identity, ledger, host, common.settings, trace)
     devices = [device for k, device in enumerate(common.device_names)
@@ -360,10 +365,11 @@ def build_device(
 
 def make_edge(
     material: Material, index: int, path: Path | str, store: NodeStore, trace: Trace,
-    classes: EdgeClasses = HONEST,
+    classes: EdgeClasses = HONEST, work: SharedWork | None = None,
 ) -> EdgeServer:
     """`build_edge` from the run's material."""
-    return build_edge(material.common, index, material.edges[index], path, store, trace, classes)
+    return build_edge(material.common, index, material.edges[index], path, store, trace, classes,
+                      work)
 
 
 def make_device(material: Material, position: int, store: NodeStore, trace: Trace) -> Device:

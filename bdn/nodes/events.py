@@ -89,12 +89,14 @@ class Compute:
         function: importable by name, so that another process or machine can run it.
         parallel: whether it may run beside others in a worker process; work that already uses
             every core through gmpy2, or whose secrets should not travel, stays in this one.
+        shared: a digest of all inputs, where other nodes compute the same; "" elsewhere.
     """
 
     task: Task
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     parallel: bool = False
+    shared: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,14 @@ from typing import Any
 from bdn.chain import MAX_TRANSACTIONS, UpdateTransaction, merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
 from bdn.chain.contracts.gas import GasTable
+from bdn.encoding import digest
 from bdn.errors import PeerError, UsageError
 from bdn.nodes.ciphers import BlobReader, Ciphers, update_context
+from bdn.nodes.shared_work import VERIFY_UPDATE, WEIGHTED_SUM, SharedWork
 from bdn.paillier import SealedVector, VectorCipher
 
 KEPT_PARSED = 16
 """Sealed vectors, of megabytes each, kept between verification and Eq. (5)."""
-
-REMEMBERED = MAX_TRANSACTIONS
-"""Verified updates that a node remembers, so that a block is not verified anew at each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +53,38 @@ class UpdateRecord:
             raise UsageError("an update's record holds a root, chunks, a size and samples")
         return found
 
+    def to_bytes(self) -> bytes:
+        """For hashing."""
+        return self.root + f",{self.chunks},{self.size},{self.samples}".encode()
+
+
+def verification_name(cipher: VectorCipher, context: bytes, update: UpdateRecord) -> bytes:
+    """32 bytes that bind everything on which the verification of an update depends.
+
+    The root stands for the sealed vector; whoever has its blob has checked it against the root.
+    """
+    return digest("bdn/shared/verify-update", cipher.fingerprint, context, update.to_bytes())
+
 
 class VectorHost:
     """Binds `verify_update` and `weighted_sum` of the mining contract to the ciphers.
 
-    Products are kept in ``produced`` (blob by root) until the caller has stored them.
+    Products are kept in ``produced`` (blob by root) until the caller has stored them. What was
+    verified or added up is remembered in ``work``, so that a block is not verified anew at each
+    step, and by all edge servers that have it in common.
     """
 
-    def __init__(self, ciphers: Ciphers, read_blob: BlobReader) -> None:
+    def __init__(
+        self, ciphers: Ciphers, read_blob: BlobReader, work: SharedWork | None = None
+    ) -> None:
         self.ciphers = ciphers
         self.read_blob = read_blob
         self.produced: dict[bytes, bytes] = {}
         self.staged: dict[bytes, bytes] = {}
         """Blobs by root of a request that is being checked: nothing refused is ever stored."""
-        self._verified: dict[tuple[Any, ...], None] = {}
+        self._work = work if work is not None else SharedWork()
+        self._own = object()  # whom the work is charged to
         self._parsed: dict[bytes, SealedVector] = {}
-        self._products: dict[tuple[Any, ...], tuple[bytes, int, int]] = {}
 
     def functions(self, _context: object = None) -> Mapping[str, Any]:
         """Return the host functions by name: the ledger's host factory."""
@@ -79,29 +94,33 @@ class VectorHost:
         self, terms: Sequence[bytes], epoch: int, phase: str, device: bytes, update: UpdateRecord
     ) -> None:
         """Algorithm 2, line 16. Raises a `PeerError` that says what is wrong with the update."""
-        name = (*terms, epoch, phase, device, update)
-        if name in self._verified:
-            return
         cipher = self.ciphers.get(terms, epoch, phase)
         context = update_context(self.ciphers.chain, epoch, phase, device)
-        cipher.verify(self._sealed(cipher, update), context, weight=update.samples)
-        if len(self._verified) >= REMEMBERED:
-            self._verified.clear()
-        self._verified[name] = None
+        self._work.get(
+            self._own, VERIFY_UPDATE, verification_name(cipher, context, update),
+            lambda: cipher.verify(self._sealed(cipher, update), context, weight=update.samples))
 
     def product(
         self, terms: Sequence[bytes], epoch: int, phase: str, updates: Sequence[UpdateRecord]
     ) -> tuple[bytes, int, int]:
         """Eq. (5). Returns (root, chunks, size) of the sealed sum, which is put in `produced`."""
-        name = (*terms, epoch, phase, *((update.root, update.samples) for update in updates))
-        if name not in self._products:
-            cipher = self.ciphers.get(terms, epoch, phase)
-            sealed = [self._sealed(cipher, update) for update in updates]
-            leaves = cipher.weighted_sum(sealed, [update.samples for update in updates]).leaves()
-            blob, root = pack_blob(leaves), merkle.root(leaves)
+        cipher = self.ciphers.get(terms, epoch, phase)
+        name = digest("bdn/shared/weighted-sum", cipher.fingerprint,
+                      *(update.to_bytes() for update in updates))
+        is_new = not self._work.has(self._own, WEIGHTED_SUM, name)
+        blob, root, chunks = self._work.get(
+            self._own, WEIGHTED_SUM, name, lambda: self._sum(cipher, updates))
+        if is_new:
             self.produced[root] = blob
-            self._products = {name: (root, len(leaves), len(blob))}
-        return self._products[name]
+        return root, chunks, len(blob)
+
+    def _sum(
+        self, cipher: VectorCipher, updates: Sequence[UpdateRecord]
+    ) -> tuple[bytes, bytes, int]:
+        """Return blob, root and chunks of the sealed sum."""
+        sealed = [self._sealed(cipher, update) for update in updates]
+        leaves = cipher.weighted_sum(sealed, [update.samples for update in updates]).leaves()
+        return pack_blob(leaves), merkle.root(leaves), len(leaves)
 
     def _sealed(self, cipher: VectorCipher, update: UpdateRecord) -> SealedVector:
         """Return the sealed vector in an update's blob, of the size that its transaction states."""

@@ -46,7 +46,13 @@ from bdn.report.page import write_report
 from bdn.report.plain import size_text
 from bdn.report.profile import gas_by_line
 from bdn.report.rounds import read_rounds
-from bdn.report.sections import best_alone, failed_alone, rewards_note, spoiled_epochs
+from bdn.report.sections import (
+    best_alone,
+    failed_alone,
+    rewards_note,
+    shared_work,
+    spoiled_epochs,
+)
 from bdn.report.sections import summary as run_summary
 from bdn.report.sequence import Sequence as SequenceOfRun
 from bdn.report.sequence import read_sequence
@@ -57,5 +63,5 @@ __all__ = [
     "describe_block", "evidence", "failed_alone", "gas_by_line", "latency_by_epoch",
     "longest_ledger", "median_epoch", "norm_bound_cell", "read_confusion", "read_facts",
     "read_inputs", "read_rounds", "read_sequence", "rewards_note", "run_summary",
-    "scaling_warnings", "size_text", "spoiled_epochs", "write_report",
+    "scaling_warnings", "shared_work", "size_text", "spoiled_epochs", "write_report",
 ]

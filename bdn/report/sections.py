@@ -104,6 +104,18 @@ def failed_alone(history: History) -> list[str]:
     return [f"Alone, {names}{more} got no model: {failed[0]['alone_failed']}."]
 
 
+def shared_work(history: History) -> list[str]:
+    """A sentence on what was computed once for several nodes of the process."""
+    tallies = history.get("shared_work") or {}
+    kinds = [f"{name} {tally['computed']} times for {tally['nodes']}"
+             for name, tally in tallies.items() if tally["nodes"] > tally["computed"]]
+    if not kinds:
+        return []
+    charged = sum(tally["charged"] for tally in tallies.values())
+    return [(f"Shared work: {', '.join(kinds)} nodes that needed it. {charged:.1f} s were charged "
+             "to virtual clocks without being worked; --no-shared-work does all of it.")]
+
+
 def spoiled_epochs(history: History) -> list[str]:
     """A sentence for each epoch that somebody's update cost."""
     return [("The closing round" if row["closing"] else f"Epoch {row['epoch']}")
@@ -152,7 +164,8 @@ def phase_bars(history: History) -> str:
     """The work of all nodes, added up."""
     phases = sorted(((name, seconds) for name, seconds in history["phases"].items()
                      if seconds >= LEAST_SECONDS), key=lambda item: -item[1])
-    return plain_bars([(name, seconds) for name, seconds in phases])
+    return plain_bars([(name, seconds) for name, seconds in phases]) + "".join(
+        f"<p>{escape(line)}</p>" for line in shared_work(history))
 
 
 def device_table(history: History) -> str:

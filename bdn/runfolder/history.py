@@ -27,6 +27,8 @@ SHAPE = {
                "consensus": str, "seed": int, "deterministic": bool},
     "seconds": float,
     "phases": {str: float},
+    "shared_work?": ({str: {"nodes": int, "computed": int, "seconds": float, "charged": float}},
+                     None),
     "epochs": [{
         "epoch": int, "closing": bool, "loss_before": _FIGURE, "spoiled?": bool, "norm": float,
         "norm_bound?": _FIGURE, "contributors": [str], "samples": int, "accuracy": _FIGURE,

@@ -40,6 +40,7 @@ from bdn.learning import CnnLearner, Learner, PaperCNN
 from bdn.nodes.device import journal
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.edge.server import MINER
+from bdn.nodes.shared_work import SharedWork
 from bdn.runfolder import JOURNALS
 from bdn.trace import Recorder, Trace
 
@@ -97,6 +98,7 @@ class ProcessRun:
         self.config = config
         self.folder: RunFolder | None = folder
         self.meter = Meter()
+        self.work: SharedWork | None = None  # nodes in processes of their own do all of their work
         self.edges: Sequence[StoppedEdge] = ()
         self.children: Children | None = None
         self.dead: dict[str, str] = {}

@@ -33,7 +33,13 @@ from bdn.nodes.ciphers import Ciphers, clips, share_session, update_context
 from bdn.nodes.device import journal, keyring
 from bdn.nodes.device.interface import ContractInterface
 from bdn.nodes.device.light_node import LightNode
-from bdn.nodes.device.opening import HeldShare, Opening, make_share, open_aggregate
+from bdn.nodes.device.opening import (
+    HeldShare,
+    Opening,
+    make_share,
+    open_aggregate,
+    opening_name,
+)
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.reader import POLL, Reader
 from bdn.nodes.device.work import (
@@ -473,7 +479,8 @@ class Device:
              for i, root in sorted(opening.shares.items())],
             share_session(self.light.chain, at.epoch, at.phase), self._keyring.group_key,
         )
-        return [Compute(self._task("open"), open_aggregate, arguments)]
+        return [Compute(self._task("open"), open_aggregate, arguments,
+                        shared=opening_name(*arguments))]
 
     def _on_opened(self, opened: Any, error: Exception | None) -> list[Effect]:
         self._busy = False

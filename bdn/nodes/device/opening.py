@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from bdn.chain import AggregateTransaction, pack_blob, unpack_blob
-from bdn.encoding import transcript
+from bdn.encoding import digest, transcript
 from bdn.nodes.device.work import Floats
 from bdn.nodes.faults import OUR_OWN, reason_of
 from bdn.nodes.group_key import GroupError, open_for_group, seal_for_group
@@ -107,6 +107,16 @@ def open_aggregate(
         if not strange:
             raise
         raise GroupError("; ".join([str(error), *strange])) from error
+
+
+def opening_name(
+    cipher: VectorCipher, total: bytes, shares: Sequence[HeldShare], session: bytes,
+    group_key: bytes,
+) -> bytes:
+    """32 bytes that bind all arguments of `open_aggregate`."""
+    parts = [part for share in shares
+             for part in (share.index.to_bytes(8, "big"), share.holder, share.blob)]
+    return digest("bdn/shared/open", cipher.fingerprint, total, session, group_key, *parts)
 
 
 def open_held(

@@ -4,6 +4,7 @@ A cipher fills in how levels become plaintexts (`seal_encoded`), how sealed vect
 (`_add_ciphertexts`, `_add_rings`), and how decrypted plaintexts become sums (`_sums`).
 """
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,6 +142,11 @@ class VectorCipher(ABC):
     def chunk_bytes(self) -> int:
         """Bytes of one whole ring chunk."""
         return 0
+
+    @functools.cached_property
+    def fingerprint(self) -> bytes:
+        """32 bytes that name everything public on which sealing, adding and opening depend."""
+        return digest("bdn/vector-cipher", self.name.encode(), self._phase())
 
     def quantise(self, vector: ArrayLike) -> Integers:
         """Return the levels q, int64 of shape (length,), that `seal` would seal: value ≈ q·step."""
