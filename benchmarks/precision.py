@@ -119,7 +119,7 @@ def play(setting: Setting, devices: int, seed: int) -> Outcome:
                                      zip(learners, updates, strict=True)], weights)
     for method, factor in ((CENTRAL, 1), (CENTRAL_ALL, devices)):
         many = replace(setting, iterations=setting.iterations * factor)
-        centre = {"centre": CnnLearner(people.cnn, _pool(people.learners))}
+        centre = {"centre": CnnLearner(people.model, _pool(people.learners))}
         models[method] = teach(people, many, seed, centre)[-1].best_w
     return Outcome(
         figures={method: people.judge(w) for method, w in models.items()},

@@ -18,7 +18,7 @@ from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants, absolute_data, from_data
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
-from bdn.learning import RULES
+from bdn.learning import MODELS, RULES
 from bdn.learning.executors import check_executor
 from bdn.nodes.settings import CIPHERS, Bounds, bounds_from_text, bounds_to_text
 from bdn.report import write_report
@@ -38,7 +38,9 @@ HELP = {
     "batch_size": "Samples in a local step.",
     "rule": "Local update rule.",
     "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
-    "data": "digits, scenes, idx:DIR, voc:DIR or voc+background:DIR.",
+    "data": "digits, scenes, npz:FILE, csv:FILE, images:DIR, idx:DIR, voc:DIR, voc+background:DIR "
+            "or module:function.",
+    "model": ", ".join(MODELS) + " or module:factory.",
     "split": "How the samples are spread over the devices.",
     "alpha": "Of the Dirichlet split; smaller is more unequal.",
     "samples": "At most so many samples a device.",
@@ -122,7 +124,7 @@ def run(
     context: click.Context, /, out: Path, force: bool, as_json: bool, preset: str | None,
     processes: bool, restart: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Train a CNN together: seal, agree, open, for real.
+    """Train a model together: seal, agree, open, for real.
 
     Devices train on their own data and seal their updates with threshold Paillier; edge servers
     verify and add up the ciphertexts in a contract and agree on each block; the devices open the

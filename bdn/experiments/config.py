@@ -9,7 +9,8 @@ from typing import Any
 
 from bdn.chain import MAX_TRANSACTIONS, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
-from bdn.learning import RULES
+from bdn.learning import MODELS, RULES
+from bdn.learning.models.factory import PAPER_CNN
 from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, MOST_BOUNDS, NORM_BOUND, Bounds
 
 SPLITS = ("iid", "size", "dirichlet", "class")
@@ -26,7 +27,8 @@ class RunConfig:
         key_holders: ℓ; all devices where it is None.
         epochs, iterations, batch_size, rule, tolerance: Algorithm 1's P, T, b, local rule and ε.
         step_size: λ; where it is None, the rule's own.
-        data: "digits", "idx:DIR", "voc:DIR" or "scenes".
+        data: one of `bdn.learning.SOURCES`.
+        model: one of `bdn.learning.MODELS`, or "module:factory".
         split: how the samples are spread over devices, one of `SPLITS`.
         alpha: of the Dirichlet split.
         samples: at most so many per device; all where it is None.
@@ -63,6 +65,7 @@ class RunConfig:
     rule: str = "sgd"
     tolerance: float = 0.0
     data: str = "digits"
+    model: str = PAPER_CNN
     split: str = "iid"
     alpha: float = 0.5
     samples: int | None = None
@@ -102,8 +105,10 @@ class RunConfig:
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))
         _demand(self.key_bits % 2 == 0, f"--key-bits must be even, not {self.key_bits}")
         _demand(self.data in ("digits", "scenes") or bool(self.data.partition(":")[2]),
-                "--data must be digits, scenes, idx:DIR, voc:DIR or voc+background:DIR, not "
+                "--data must be digits, scenes, SOURCE:PATH or module:function, not "
                 f"{_shown(self.data)}")
+        _demand(self.model in MODELS or (":" in self.model and len(self.model) < 200),
+                f"--model must be {', '.join(MODELS)} or module:factory, not {_shown(self.model)}")
         _demand(self.holders <= self.devices,
                 f"--key-holders {self.holders} of {self.devices} devices is impossible")
         _demand(self.threshold <= self.holders,

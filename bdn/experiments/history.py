@@ -246,7 +246,7 @@ def alone(material: Material, config: RunConfig) -> list[Baseline]:
     people = material.participants
     for name, learner in zip(material.device_names, people.learners, strict=True):
         try:
-            results = train(people.cnn, {name: learner}, material.settings,
+            results = train(people.model, {name: learner}, material.settings,
                             rng=SeededRandomness(config.seed), w=people.w)
             baselines.append(Baseline(people.judge(results[-1].w).accuracy))
         except BdnError as error:

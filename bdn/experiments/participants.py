@@ -1,8 +1,8 @@
 """Who learns in a run, and how the result is judged.
 
-By default: the paper's CNN on each device's part of a data set (`from_data`). Anything else that
-answers as a `bdn.learning.Learner` can take its place, for one a client of Flower's NumPyClient
-shape (`bdn.learning.client_learner`), so a PyTorch model trains over the same ledger.
+By default: a model, such as the paper's CNN, on each device's part of a data set (`from_data`).
+Anything else that answers as a `bdn.learning.Learner` can take its place, for one a client of
+Flower's NumPyClient shape (`bdn.learning.client_learner`).
 """
 
 import hashlib
@@ -17,19 +17,22 @@ import numpy as np
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.learning import (
+    Classifier,
     CnnLearner,
     Data,
     Dataset,
     DetectorFigures,
     Evaluation,
     Learner,
-    PaperCNN,
+    Model,
     evaluate,
     judge_detector,
     load,
+    make_model,
     sample_pictures,
     split,
 )
+from bdn.learning.datasets.sources import TABLE as DATA_SOURCES
 from bdn.learning.types import Floats
 
 
@@ -43,7 +46,7 @@ class Participants:
         judge: figures of a model on held-out samples.
         classes: outputs of the model.
         class_names: what the classes are called, where that is known.
-        cnn: the network, where it is the paper's.
+        model: what the devices train, where it is one of ours (`bdn.learning.Model`).
         notes: what a report must say about the data.
         find: a model as a detector on whole pictures, where the data have some; or None.
         source: the data that `from_data` took; "" where the learners were made otherwise.
@@ -55,7 +58,7 @@ class Participants:
     judge: Callable[[Floats], Evaluation]
     classes: int
     class_names: tuple[str, ...] | None = None
-    cnn: PaperCNN | None = None
+    model: Model | None = None
     notes: tuple[str, ...] = ()
     find: Callable[[Floats], DetectorFigures] | None = None
     source: str = ""
@@ -70,10 +73,12 @@ class Participants:
     def describe(self) -> dict[str, Any]:
         """What a resumed run must find again, as plain values for the run folder's marker.
 
-        ``digest`` is SHA-256 over w^(0), each learner's kind and sample count and, where it is
-        the paper's CNN, over its samples and labels in order; and over the held-out ones.
+        ``digest`` is SHA-256 over w^(0), the model's description, each learner's kind and sample
+        count and, where it trains on a data set, over its samples and labels in order; and over
+        the held-out ones.
         """
         digest = hashlib.sha256(np.ascontiguousarray(self.w, "<f4").tobytes())
+        digest.update(_describe(self.model).encode())
         for learner in self.learners:
             digest.update(f"{type(learner).__name__} {learner.sample_count}\n".encode())
             if isinstance(learner, CnnLearner):
@@ -85,6 +90,13 @@ class Participants:
             "learners": dict(Counter(type(learner).__name__ for learner in self.learners)),
             "model_size": len(self.w), "classes": self.classes, "digest": digest.hexdigest(),
         }
+
+
+def _describe(model: Model | None) -> str:
+    """What tells ``model`` from another of the same size and w^(0)."""
+    if isinstance(model, Classifier):
+        return model.describe()
+    return type(model).__qualname__
 
 
 def _update(digest: "hashlib._Hash", data: Dataset) -> None:
@@ -99,32 +111,38 @@ HASHED_AT_ONCE = 4096
 
 
 def from_data(config: RunConfig) -> Participants:
-    """The paper's CNN on the config's data; raises `UsageError` for data that cannot be split."""
+    """The config's model on its data; raises `UsageError` for data that cannot be split."""
     data = load(absolute_data(config.data))
+    model = make_model(config.model, data.train.sample_shape, data.train.classes, config.seed)
     parts = split(data.train, config.devices, config.split, config.alpha, config.seed)
     if config.samples is not None:
         parts = [part.subset(np.arange(min(config.samples, len(part)))) for part in parts]
-    cnn = PaperCNN(classes=data.train.classes, seed=config.seed)
     return Participants(
-        tuple(CnnLearner(cnn, part) for part in parts), cnn.parameters(),
-        lambda w: evaluate(cnn, w, data.test), cnn.classes, data.class_names, cnn, data.notes,
-        _detector(data, cnn, config), config.data, data.test,
+        tuple(CnnLearner(model, part) for part in parts), model.parameters(),
+        lambda w: evaluate(model, w, data.test), model.classes, data.class_names, model, data.notes,
+        _detector(data, model, config), config.data, data.test,
     )
 
 
 def absolute_data(data: str) -> str:
-    """``data`` with its folder as an absolute path, so that a run can be resumed from anywhere."""
+    """``data`` with its folder as an absolute path, so that a run can be resumed from anywhere.
+
+    A Python function stays as it is named.
+    """
     kind, colon, folder = data.partition(":")
-    return f"{kind}:{Path(folder).expanduser().absolute()}" if colon and folder else data
+    if not (colon and folder and kind in DATA_SOURCES):
+        return data
+    return f"{kind}:{Path(folder).expanduser().absolute()}"
 
 
 def _detector(
-    data: Data, cnn: PaperCNN, config: RunConfig
+    data: Data, model: Model, config: RunConfig
 ) -> Callable[[Floats], DetectorFigures] | None:
     """Judges a model on whole pictures; None where there are none, or nothing is on them."""
-    if not config.pictures or not data.pictures:
+    if not config.pictures or not data.pictures or not isinstance(model, Classifier):
         return None
     chosen = sample_pictures(data, config.pictures, config.seed)
     if all(thing.difficult for page in chosen for thing in page.objects):
         return None
-    return lambda w: judge_detector(cnn, w, data, config.pictures, config.seed)
+    network = model
+    return lambda w: judge_detector(network, w, data, config.pictures, config.seed)

@@ -162,7 +162,7 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         deadline_ms=round(config.deadline_seconds * 1000),
         gather_ms=max(1, round(config.deadline_seconds * 250)),
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
-        confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
+        confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY, model=config.model,
     )
 
 

@@ -144,7 +144,8 @@ def _demand_same_people(begun: dict[str, Any], people: Participants, where: Path
     """Raise `UsageError` where learners or data are not those of the run's beginning."""
     now = people.describe()
     for name, what in (("learners", "other learners"), ("model_size", "a model of another size"),
-                       ("classes", "other classes"), ("digest", "other data, or another split")):
+                       ("classes", "other classes"),
+                       ("digest", "another model, other data, or another split")):
         if begun[name] != now[name]:
             raise UsageError(
                 f"the run in {where} began with {what} ({name} {_short(begun[name])} → "

@@ -121,11 +121,13 @@ from bdn.learning.model_files import (
 )
 from bdn.learning.models.classifier import Classifier, Model
 from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.models.factory import MODELS, make_model
 from bdn.learning.models.mlp import MultilayerPerceptron
 from bdn.learning.models.softmax import SoftmaxRegression
 
 __all__ = [
     "BACKGROUND",
+    "MODELS",
     "RULES",
     "SOURCES",
     "SPLITS",
@@ -183,6 +185,7 @@ __all__ = [
     "local_gradient",
     "local_loss",
     "local_update",
+    "make_model",
     "open_executor",
     "overlap",
     "read_grey",

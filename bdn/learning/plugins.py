@@ -1,6 +1,7 @@
 """Python functions that a user names on the command line: ``module:function``."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,23 +13,41 @@ T = TypeVar("T")
 
 
 def call_factory(name: str, option: str, kind: type[T], **arguments: Any) -> T:
-    """Return what the function ``module:function`` makes of ``arguments``; it must be a ``kind``.
+    """Return what `call_function` returns; raise `UsageError` where it is no ``kind``."""
+    result = call_function(name, option, **arguments)
+    if not isinstance(result, kind):
+        raise UsageError(f"{option} {name}: returned a {type(result).__name__}, "
+                         f"not a {kind.__name__}")
+    return result
+
+
+def call_function(name: str, option: str, **arguments: Any) -> Any:
+    """Return what the function ``module:function`` makes of those ``arguments`` that it takes.
 
     The module is looked for in the current folder first, as Python itself does. Raises `UsageError`
-    that begins with ``option`` where the module, the function or the result is not as it should be.
+    that begins with ``option`` where the module or the function is not as it should be.
     """
-    made = find_function(name, option)
+    function = find_function(name, option)
     try:
-        result = made(**arguments)
+        return function(**_taken(function, arguments))
     except BdnError:
         raise
     except Exception as error:
         raise UsageError(f"{option} {name}: raised {type(error).__name__}: "
                          f"{str(error)[:300]}") from error
-    if not isinstance(result, kind):
-        raise UsageError(f"{option} {name}: returned a {type(result).__name__}, "
-                         f"not a {kind.__name__}")
-    return result
+
+
+def _taken(function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that ``function`` takes by name."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a built-in function that does not tell
+        return arguments
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return arguments
+    by_name = {each.name for each in parameters
+               if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    return {key: value for key, value in arguments.items() if key in by_name}
 
 
 def find_function(name: str, option: str) -> Callable[..., Any]:

@@ -63,7 +63,7 @@ class Settings:
         step_size: the paper's λ.
         batch_size: samples in a local step.
         tolerance: the paper's ε; the run stops when ‖w^(p) − w^(p-1)‖₂ ≤ tolerance.
-        classes: outputs of the CNN.
+        classes: outputs of the model.
         model_size: number of parameters, |w|.
         cipher: vector cipher, one of `CIPHERS`.
         value_bits: bits of a fixed-point value.
@@ -83,6 +83,7 @@ class Settings:
         difficulty: expected hashes of the first mined block.
         norm_bound, gradient_norm_bound: B of each epoch, the most that the 2-norm of δ_k and of a
             gradient may be, as each sealed vector proves; empty for no bound and no proof.
+        model: what is trained, one of `bdn.learning.MODELS` or "module:factory".
     """
 
     rule: str
@@ -113,6 +114,7 @@ class Settings:
     difficulty: int
     norm_bound: Bounds = ()
     gradient_norm_bound: Bounds = ()
+    model: str = "paper-cnn"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

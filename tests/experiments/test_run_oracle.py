@@ -62,13 +62,13 @@ def test_every_epoch_equals_algorithm_1_up_to_the_fixed_point_step(
         return code.to_values(code.quantise(vector.astype(np.float64)))
 
     options = {"rng": SeededRandomness(config.seed)}
-    oracle = [r.w for r in federated(people.cnn, named, settings, post_process=rounded,
+    oracle = [r.w for r in federated(people.model, named, settings, post_process=rounded,
                                      **options)]
     assert len(models) == len(oracle) == config.epochs
     for ours, theirs in zip(models, oracle, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
 
-    exact = next(iter(federated(people.cnn, named, settings, **options))).w
+    exact = next(iter(federated(people.model, named, settings, **options))).w
     step = 2 * settings.weight_clip / (2**settings.value_bits - 1)
     slack = step * (0.5 if rule == "sgd" else 4)  # svrg trains on a rounded ∇F too
     assert np.abs(models[0] - exact).max() <= slack
@@ -83,7 +83,7 @@ def test_the_ledgers_loss_is_the_global_loss(tiny: Tiny) -> None:
         progress = run.devices[0].progress
         material = run.material
     results = list(federated(
-        material.participants.cnn,
+        material.participants.model,
         dict(zip(material.device_names, material.participants.learners, strict=True)),
         material.settings, rng=SeededRandomness(config.seed)))
     closing = progress.history[-1]

@@ -26,10 +26,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A `Dataset` as bytes: ``pixels`` of the numpy type ``kind``, labels as int64."""
+    """A `Dataset` as bytes: ``inputs`` of the numpy type ``kind``, each sample of ``shape``, labels
+    as int64.
+    """
 
-    pixels: bytes = field(repr=False)
+    inputs: bytes = field(repr=False)
     kind: str
+    shape: tuple[int, ...]
     labels: bytes = field(repr=False)
     classes: int
 
@@ -37,14 +40,14 @@ class Samples:
     def of(cls, data: Dataset) -> "Samples":
         """``data`` as bytes, little-endian."""
         kind = data.inputs.dtype.newbyteorder("<")
-        return cls(data.inputs.astype(kind).tobytes(), kind.str,
+        return cls(data.inputs.astype(kind).tobytes(), kind.str, data.sample_shape,
                    data.labels.astype("<i8").tobytes(), data.classes)
 
     def dataset(self) -> Dataset:
         """The data set again; raises a `UsageError` where the bytes are no data set."""
         labels = np.frombuffer(self.labels, "<i8").astype(np.int64)
-        pixels = np.frombuffer(self.pixels, self.kind).reshape(len(labels), 28, 28)
-        return Dataset(pixels.astype(pixels.dtype.newbyteorder("=")), labels, self.classes)
+        inputs = np.frombuffer(self.inputs, self.kind).reshape(len(labels), *self.shape)
+        return Dataset(inputs.astype(inputs.dtype.newbyteorder("=")), labels, self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,16 @@ class EdgeRole:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRole:
-    """A device: its position, the joint public key, its own share (or nothing), its own data."""
+    """A device: its position, the joint public key, its own share (or nothing), its own data, and
+    w^(0) as little-endian float32.
+    """
 
     shared: Shared
     position: int
     public_key: bytes
     share: bytes = field(repr=False)
     samples: Samples
+    w: bytes = field(repr=False)
     journal: str
 
 

@@ -14,7 +14,7 @@ from bdn.encoding import decode_union, encode_union
 from bdn.experiments.config import RunConfig
 from bdn.experiments.processes.assignment import Samples, SenderRole, TrainerRole
 from bdn.experiments.processes.control import FromChild, Reached
-from bdn.learning import Dataset, PaperCNN, local_update
+from bdn.learning import Dataset, Model, local_update, make_model
 from bdn.learning.types import Floats
 from bdn.nodes.events import Compute, Computed, Effect, Event, Received, Send, Started, Task
 from bdn.randomness import SeededRandomness, numpy_generator
@@ -67,7 +67,7 @@ class Trainer:
         self._config = config
         self._senders = role.senders
         self._data: dict[str, Dataset] = {}
-        self._cnn: PaperCNN | None = None
+        self._model: Model | None = None
         self._w: Floats = np.zeros(0, np.float32)
 
     def step(self, event: Event, _now_ms: int) -> list[Effect]:
@@ -92,23 +92,24 @@ class Trainer:
         together = Dataset(np.concatenate([part.inputs for part in parts]),
                            np.concatenate([part.labels for part in parts]), parts[0].classes)
         self._data = {"all": together}
-        self._cnn = PaperCNN(classes=together.classes, seed=self._config.seed)
-        self._w = self._cnn.parameters()
+        self._model = make_model(self._config.model, together.sample_shape, together.classes,
+                                 self._config.seed)
+        self._w = self._model.parameters()
         return self._train()
 
     def _train(self) -> list[Effect]:
         if self.epoch >= self._config.epochs:
             return []
-        arguments = (self._cnn, self._w, self._data["all"], self._config, self.epoch + 1)
+        arguments = (self._model, self._w, self._data["all"], self._config, self.epoch + 1)
         return [Compute(Task("train", self.epoch + 1), train_centrally, arguments)]
 
 
 def train_centrally(
-    cnn: PaperCNN, w: Floats, data: Dataset, config: RunConfig, epoch: int
+    model: Model, w: Floats, data: Dataset, config: RunConfig, epoch: int
 ) -> Floats:
     """One epoch on all data: n·T iterations of ``config.batch_size`` samples from ``w``."""
     rng = numpy_generator(SeededRandomness(config.seed).substream(f"central/epoch/{epoch}"))
-    return local_update(cnn, w, data, "sgd", config.devices * config.iterations, config.rate,
+    return local_update(model, w, data, "sgd", config.devices * config.iterations, config.rate,
                         config.batch_size, rng).w
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Protocol, assert_never
 
+import numpy as np
+
 from bdn.chain import Genesis, decode_block
 from bdn.chain.blocks import decode_genesis
 from bdn.experiments.config import RunConfig
@@ -12,7 +14,7 @@ from bdn.experiments.processes.control import Finished, FromChild, Reached
 from bdn.experiments.provisioning import Common, decode_share
 from bdn.experiments.setup import build_device, build_edge
 from bdn.identity import Identity
-from bdn.learning import CnnLearner, PaperCNN
+from bdn.learning import CnnLearner, Learner, make_model
 from bdn.nodes.device import journal
 from bdn.nodes.device.device import Stage
 from bdn.nodes.events import Node
@@ -79,10 +81,10 @@ class DeviceHost:
         common = _common(role.shared)
         public_key = PublicKey.from_bytes(role.public_key)
         share = decode_share(public_key, role.share) if role.share else None
-        cnn = PaperCNN(classes=common.settings.classes, seed=common.config.seed)
+        w = np.frombuffer(role.w, "<f4").astype(np.float32)
         self.node = build_device(
             common, role.position, identity, role.public_key, share,
-            CnnLearner(cnn, role.samples.dataset()), cnn.parameters(), self._store, trace,
+            _learner(role, common.config), w, self._store, trace,
         )
         self._told = 0
         self._finished = False
@@ -117,6 +119,12 @@ def make_host(role: EdgeRole | DeviceRole, identity: Identity, trace: Trace) -> 
             return DeviceHost(role, identity, trace)
         case _:
             assert_never(role)
+
+
+def _learner(role: DeviceRole, config: RunConfig) -> Learner:
+    """The config's model on the device's own samples."""
+    data = role.samples.dataset()
+    return CnnLearner(make_model(config.model, data.sample_shape, data.classes, config.seed), data)
 
 
 def _common(shared: Shared) -> Common:

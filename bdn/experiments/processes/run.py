@@ -36,7 +36,7 @@ from bdn.experiments.provisioning import Material, encode_share
 from bdn.experiments.run import PATIENCE, traced_folder
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import open_ledger, prepare
-from bdn.learning import CnnLearner, Learner, PaperCNN
+from bdn.learning import CnnLearner, Learner, make_model
 from bdn.nodes.device import journal
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.edge.server import MINER
@@ -226,7 +226,7 @@ class ProcessRun:
             device = DeviceRole(
                 shared, position, material.public_key,
                 encode_share(share) if share is not None else b"", self._samples[position],
-                str(journals / f"{name}.sqlite"),
+                material.participants.w.astype("<f4").tobytes(), str(journals / f"{name}.sqlite"),
             )
             assignments.append(Assignment(name, identity.secret, common.chain, keys, doors,
                               self._started_ms, device))
@@ -342,17 +342,19 @@ class ProcessRun:
 def check_learners(config: RunConfig, people: Participants) -> None:
     """Raise `UsageError` where processes cannot be given these learners."""
     for learner in people.learners:
-        samples_of(learner)
-    cnn = PaperCNN(classes=people.classes, seed=config.seed)
-    if not np.array_equal(people.w, cnn.parameters()):
-        raise UsageError("processes begin with the w^(0) of the config's seed, not another")
+        data = samples_of(learner).dataset()
+        ours = learner.cnn if isinstance(learner, CnnLearner) else None
+        theirs = make_model(config.model, data.sample_shape, data.classes, config.seed)
+        if type(ours) is not type(theirs) or theirs.size != len(people.w):
+            raise UsageError(f"a process would train the config's model, {config.model}, and not "
+                             "the one that was given")
 
 
 def samples_of(learner: Learner) -> Samples:
-    """A device's data, to be handed over; raises `UsageError` where it is not the paper's CNN."""
+    """A device's data, to be handed over; raises `UsageError` where it trains on none."""
     if not isinstance(learner, CnnLearner):
         raise UsageError(f"a {type(learner).__name__} cannot be handed to another process; only "
-                         "the paper's CNN with its samples can")
+                         "the config's model with its samples can")
     return Samples.of(learner.dataset)
 
 

@@ -15,7 +15,7 @@ Each function takes ``w`` as an argument and can run in this process, in a worke
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ CHUNK = 256
 """Samples in one forward pass over a long set: what stays in a core's cache."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """What learning asks of a model; `Classifier` answers most of it."""
 
@@ -86,6 +87,10 @@ class Classifier(ABC):
         self, w: Floats, X: Floats, y: Integers, out: Floats | None
     ) -> tuple[float, Floats]:
         """`loss_and_gradient` of a batch that fits."""
+
+    def describe(self) -> str:
+        """Return what tells this model from another of the same size, for a run's resumption."""
+        return type(self).__qualname__
 
     def loss_and_gradient(
         self, w: Floats, X: Floats, y: Integers, out: Floats | None = None
