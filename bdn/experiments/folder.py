@@ -156,6 +156,12 @@ class RunFolder:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle
         write_atomically(self.path / MODEL, stream.getvalue())
 
+    def write_exports(self, files: Mapping[str, bytes]) -> None:
+        """A model in forms of its own (`bdn.learning.Classifier.exports`), by file name."""
+        for name, data in files.items():
+            assert name in FILES, f"{name} would not be removed with the run"
+            write_atomically(self.path / name, data)
+
     def end(self) -> None:
         """Remove the other edge servers' ledgers, which a finished run has compared."""
         write_json(self.path / MARKER, {**self.marker(), "ended": True})

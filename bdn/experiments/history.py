@@ -18,7 +18,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants
 from bdn.experiments.provisioning import TREASURY, Material
-from bdn.learning import Evaluation, train
+from bdn.learning import Classifier, Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
 from bdn.nodes.settings import WEIGHTS
@@ -191,6 +191,8 @@ def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
     history = compile_history(run)
     if run.folder is not None:
         run.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
+        if isinstance(people.model, Classifier):
+            run.folder.write_exports(people.model.exports(progress.best))
         run.folder.write_history({**history, "seconds": time.perf_counter() - started})
     if run.config.baseline:
         with run.trace.span("compare"):

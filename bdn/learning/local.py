@@ -239,7 +239,7 @@ class LocalRule:
 def _sgd(work: LocalWork) -> Floats:
     w, step = work.start.copy(), np.empty_like(work.start)
     for X, y in work.steps():
-        work.model.loss_and_gradient(w, X, y, out=step)
+        work.model.training_gradient(w, X, y, step)
         step *= np.float32(work.step_size)
         w -= step
     return w
@@ -252,7 +252,7 @@ def _svrg(work: LocalWork) -> Floats:
     s_k = len(work.dataset)
     scale = np.float32(work.step_size * min(work.batch_size, s_k) / s_k)
     for X, y in work.steps():
-        work.model.loss_and_gradient(w, X, y, out=step)
+        work.model.training_gradient(w, X, y, step)
         work.model.loss_and_gradient(start, X, y, out=anchor)
         step -= anchor
         step += work.global_gradient
@@ -277,7 +277,7 @@ def _svrg_literal(work: LocalWork) -> Floats:
 def _fedprox(work: LocalWork) -> Floats:
     w, step = work.start.copy(), np.empty_like(work.start)
     for X, y in work.steps():
-        work.model.loss_and_gradient(w, X, y, out=step)
+        work.model.training_gradient(w, X, y, step)
         step += np.float32(PROXIMAL) * (w - work.start)
         step *= np.float32(work.step_size)
         w -= step
@@ -288,7 +288,7 @@ def _momentum(work: LocalWork) -> Floats:
     w, step = work.start.copy(), np.empty_like(work.start)
     v = np.zeros_like(w)
     for X, y in work.steps():
-        work.model.loss_and_gradient(w, X, y, out=step)
+        work.model.training_gradient(w, X, y, step)
         v *= np.float32(MOMENTUM)
         v += step
         w -= np.float32(work.step_size) * v

@@ -10,6 +10,7 @@
 | `nodes/` | with ``--processes``: each node's journal |
 | `trace.jsonl` | what happened, one event per line |
 | `model.npz` | the best model, and the last one |
+| `model.pt` | the best model of a PyTorch module, as its `state_dict` |
 | `history.json` | figures by epoch and device |
 | `metrics.csv` | the figures of each epoch, a row as soon as it is judged |
 | `report.html` | the report |
@@ -32,7 +33,8 @@ EDGES, JOURNALS = "edges", "nodes"
 LOCK, DRAFT, REPLACED = ".bdn-lock", ".bdn-new", ".bdn-replaced.json"
 """`REPLACED` is the marker of a run whose files are being removed to make room for another."""
 
-FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, TRACE, REPORT, LAB, METRICS, "anchor.json")
+FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, "model.pt", TRACE, REPORT, LAB, METRICS,
+         "anchor.json")
 """What bdn writes into the folder itself, besides the marker. SQLite adds -wal and -shm files."""
 
 FORMAT = "bdn run 1"

@@ -144,3 +144,41 @@ def test_a_function_is_a_source_on_the_command_line(factories: Path) -> None:
         "from bdn.learning import load\ndef digits(): return load('digits')\n")
     assert invoke(["run", *SMALL, "--data", "lesson:digits", "--model", "softmax",
                    "--out", "run"]) == 0
+
+
+NETWORK = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3, stride=2), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+            torch.nn.Flatten(), torch.nn.Dropout(0.1), torch.nn.Linear(4 * 13 * 13, 10))
+
+    def forward(self, x):
+        return self.body(x)
+"""
+
+
+def test_a_pytorch_network_trains_over_the_ledger_and_leaves_its_state_dict(
+    factories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command; in one process and in a process per node the same model, bit for bit."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: torch)")
+    (factories / "network.py").write_text(NETWORK)
+    models = []
+    for more in ([], ["--processes"], ["--executor", "processes:1"]):
+        out = factories / f"run{len(models)}"
+        assert invoke(["run", *SMALL, "--model", "network:Net", "--out", str(out), *more]) == 0
+        with np.load(out / "model.npz") as arrays:
+            models.append((arrays["w"], arrays["w_last"]))
+    for pair in models[1:]:
+        np.testing.assert_array_equal(pair[0], models[0][0])
+        np.testing.assert_array_equal(pair[1], models[0][1])
+    state = torch.load(factories / "run0" / "model.pt", weights_only=True)
+    network = sys.modules["network"].Net()
+    network.load_state_dict(state)
+    floats = [value.numpy().ravel() for value in network.state_dict().values()
+              if value.is_floating_point()]
+    np.testing.assert_array_equal(np.concatenate(floats), models[0][0])

@@ -46,6 +46,12 @@ class Model(Protocol):
     ) -> tuple[float, Floats]:
         """Return the mean loss of a batch in nats, and its gradient (in ``out``, if given)."""
 
+    def training_gradient(self, w: Floats, X: Floats, y: Integers, out: Floats) -> Floats:
+        """Return the gradient as a local step takes it, in ``out``.
+
+        A model with running statistics (BatchNorm) moves those in ``w`` itself.
+        """
+
     def scores(self, w: Floats, X: Floats) -> Floats:
         """Return S for a set of any length."""
 
@@ -112,6 +118,18 @@ class Classifier(ABC):
         self._check(X, y)
         loss, gradient = self._loss_and_gradient(w, X, y, out)
         return float(loss), gradient
+
+    def training_gradient(self, w: Floats, X: Floats, y: Integers, out: Floats) -> Floats:
+        """Return the mean loss's gradient in ``out``, as a local step takes it.
+
+        A model with running statistics moves those entries of ``w`` here, and gives them the
+        gradient 0; this class has none.
+        """
+        return self.loss_and_gradient(w, X, y, out)[1]
+
+    def exports(self, w: Floats) -> dict[str, bytes]:  # noqa: ARG002 - for subclasses
+        """Return files, by name, that hold ``w`` in a form of the model's own; none here."""
+        return {}
 
     def scores(self, w: Floats, X: Floats) -> Floats:
         """Return the classes' scores before softmax, (B, classes), for a set of any length."""

@@ -6,6 +6,7 @@ arguments ``sample_shape``, ``classes`` and ``seed`` that it takes by name, so t
 network class serves as it is.
 """
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +64,16 @@ def _made_by(name: str, sample_shape: Shape, classes: int, seed: int) -> Model:
         sys.modules["torch"].manual_seed(seed)
     made: Any = call_function(name, "--model", sample_shape=sample_shape, classes=classes,
                               seed=seed)
+    if is_torch_module(made):
+        adapter = importlib.import_module("bdn.learning.torch")
+        made = adapter.TorchModel(made, sample_shape, classes, (name, sample_shape, classes, seed))
     if not isinstance(made, Model):
         raise UsageError(f"--model {name}: returned a {type(made).__name__}, which is no model: "
                          "subclass bdn.learning.models.classifier.Classifier")
     return made
+
+
+def is_torch_module(value: Any) -> bool:
+    """Return whether ``value`` is a ``torch.nn.Module``, without importing PyTorch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
