@@ -51,7 +51,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TensorEntry:
     """One tensor of the ``state_dict`` in ``w``.
 
     Attributes:
@@ -232,10 +232,10 @@ class TorchModel(Classifier):
         return TorchModel, (self._module, self._sample_shape, self._classes)
 
 
-def _layout(module: torch.nn.Module) -> tuple[list[Entry], dict[str, torch.Tensor]]:
+def _layout(module: torch.nn.Module) -> tuple[list[TensorEntry], dict[str, torch.Tensor]]:
     """The entries of ``w``, and the constants: what of the ``state_dict`` is not in ``w``."""
     parameters = {id(parameter) for parameter in module.parameters()}
-    entries: list[Entry] = []
+    entries: list[TensorEntry] = []
     constants: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     start = 0
@@ -254,7 +254,7 @@ def _layout(module: torch.nn.Module) -> tuple[list[Entry], dict[str, torch.Tenso
             raise ModelError(f"{name[:80]} is {tensor.dtype}; parameters may be float32, float16 "
                              "or bfloat16: call module.float() first")
         end = start + math.prod(tensor.shape)
-        entries.append(Entry(name, tuple(tensor.shape), tensor.dtype, start, end, is_buffer,
+        entries.append(TensorEntry(name, tuple(tensor.shape), tensor.dtype, start, end, is_buffer,
                              tensor.requires_grad and not is_buffer))
         start = end
     if not any(entry.is_trained for entry in entries):
