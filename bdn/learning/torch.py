@@ -50,6 +50,11 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 """Types of parameters that fit into a float32 vector."""
 
 
+UNINITIALISED = (torch.nn.parameter.UninitializedParameter,
+                 torch.nn.parameter.UninitializedBuffer)
+"""What lazy modules hold until they have seen a batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
     """One tensor of the ``state_dict`` in ``w``.
@@ -240,8 +245,9 @@ def _layout(module: torch.nn.Module) -> tuple[list[TensorEntry], dict[str, torch
     seen: set[int] = set()
     start = 0
     for name, tensor in module.state_dict(keep_vars=True).items():
-        if not isinstance(tensor, torch.Tensor) or isinstance(
-                tensor, torch.nn.parameter.UninitializedTensorMixin):
+        if not isinstance(tensor, torch.Tensor):
+            raise ModelError(f"{name[:80]} is no tensor; a state_dict of tensors is needed")
+        if isinstance(tensor, UNINITIALISED):
             raise ModelError(f"{name[:80]} has no shape yet: run a batch through the module first")
         if id(tensor) in seen:
             continue
