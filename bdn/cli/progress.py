@@ -62,7 +62,8 @@ class RunProgress:
             case "epoch-done":
                 self._epoch = record["epoch"]
                 self._say(f"epoch {record['epoch']} of {self._config.epochs}: "
-                          f"accuracy {record['accuracy']:.4f}")
+                          + (f"accuracy {record['accuracy']:.4f}"
+                             if record["accuracy"] is not None else "done"))
             case "compare" if self._config.data.partition(":")[0] in WITH_PICTURES:
                 self._say(f"looking for objects on {self._config.pictures} held-out pictures")
             case _:

@@ -13,9 +13,10 @@ from bdn.cli.options import NamedPath
 from bdn.cli.progress import RunProgress
 from bdn.cli.tables import print_history
 from bdn.errors import UsageError
+from bdn.experiments.clients import people_of
 from bdn.experiments.config import KEYS, PRESETS, SPLITS, RunConfig
 from bdn.experiments.folder import RunFolder
-from bdn.experiments.participants import Participants, absolute_data, from_data
+from bdn.experiments.participants import Participants, absolute_data
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
 from bdn.learning import MODELS, RULES
@@ -41,6 +42,8 @@ HELP = {
     "data": "digits, scenes, npz:FILE, csv:FILE, images:DIR, idx:DIR, voc:DIR, voc+background:DIR "
             "or module:function.",
     "model": ", ".join(MODELS) + " or module:factory.",
+    "clients": "module:function, whose NumPyClients train by their own code, or a Flower app's "
+               "module:app.",
     "split": "How the samples are spread over the devices.",
     "alpha": "Of the Dirichlet split; smaller is more unequal.",
     "samples": "At most so many samples a device.",
@@ -85,8 +88,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if field.name not in HELP:
             continue
         default = getattr(DEFAULTS, field.name)
-        kind: Any = float if "float" in str(field.type) else (
-            type(default) if default is not None else int)
+        kind: Any = next((kind for kind in (float, int, str) if kind.__name__ in str(field.type)),
+                         None)
         if isinstance(default, tuple):
             kind, default = NormBoundOption(), bounds_to_text(default)
         if field.name in CHOICES:
@@ -136,7 +139,7 @@ def run(
     if processes:
         check_playable(config)
     folder = RunFolder.create(out, config, force)
-    people = from_data(config)  # broken data show before anything is written or replaced
+    people = people_of(config)  # broken data show before anything is written or replaced
     drive(config, folder, as_json, people, processes, restart)
 
 

@@ -53,8 +53,9 @@ def print_outcome(history: dict[str, Any], folder: Path, console: Console) -> No
     heights = len(history["blocks"])
     views = sorted({block["view"] for block in history["blocks"] if block["view"] is not None})
     console.print(styled(
-        "Global model of epoch {}: accuracy [bold]{:.4f}[/bold] on held-out samples; best device "
-        "alone {}.", history["best_epoch"], history["accuracy"], _figure(alone) or "unknown"))
+        "Global model of epoch {}: accuracy [bold]{}[/bold] on held-out samples; best device "
+        "alone {}.", history["best_epoch"], _figure(history["accuracy"]) or "unknown",
+        _figure(alone) or "unknown"))
     plural = "s" if len(views) > 1 else ""
     sealed = f" in view{plural} {', '.join(map(str, views))}" if views else ""
     console.print(f"{heights} blocks sealed{sealed}; {history['seconds']:.1f} s in all.")

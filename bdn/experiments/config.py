@@ -29,6 +29,8 @@ class RunConfig:
         step_size: λ; where it is None, the rule's own.
         data: one of `bdn.learning.SOURCES`.
         model: one of `bdn.learning.MODELS`, or "module:factory".
+        clients: "module:function", whose clients train instead of the model on the data
+            (`bdn.experiments.clients`); then a ``model`` "module:factory" gives w^(0).
         split: how the samples are spread over devices, one of `SPLITS`.
         alpha: of the Dirichlet split.
         samples: at most so many per device; all where it is None.
@@ -66,6 +68,7 @@ class RunConfig:
     tolerance: float = 0.0
     data: str = "digits"
     model: str = PAPER_CNN
+    clients: str | None = None
     split: str = "iid"
     alpha: float = 0.5
     samples: int | None = None
@@ -100,6 +103,12 @@ class RunConfig:
                         f"{_shown(number)}")
         _one_of("split", self.split, SPLITS)
         _one_of("rule", self.rule, tuple(RULES))
+        _demand(self.clients is None or (":" in self.clients and len(self.clients) < 200),
+                f"--clients must be module:function, not {_shown(self.clients)}")
+        _demand(self.clients is None or not RULES[self.rule].needs_gradient,
+                f"--clients give no gradients, which --rule {self.rule} needs: leave it out")
+        _demand(self.clients is None or self.model not in MODELS or self.model == PAPER_CNN,
+                f"--clients bring their own model: leave out --model {self.model}")
         _one_of("cipher", self.cipher, CIPHERS)
         _one_of("key", self.key, KEYS)
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))

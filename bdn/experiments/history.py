@@ -18,7 +18,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants
 from bdn.experiments.provisioning import TREASURY, Material
-from bdn.learning import Classifier, Evaluation, train
+from bdn.learning import Evaluation, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
 from bdn.nodes.settings import WEIGHTS
@@ -165,8 +165,9 @@ def judge(run: FinishedRun, epoch: int, w: Vector, now_ms: float) -> None:
         return
     with run.trace.span("evaluate", epoch=epoch):
         figures = run.material.participants.judge(w)
-    run.trace.event("epoch-done", epoch=epoch, accuracy=figures.accuracy,
-                    mean_precision=figures.mean_precision, test_loss=figures.loss,
+    run.trace.event("epoch-done", epoch=epoch, accuracy=_known(figures.accuracy),
+                    mean_precision=_known(figures.mean_precision),
+                    test_loss=_known(figures.loss),
                     virtual_ms=round(now_ms, 3), **_details(figures))
     if run.folder is not None:
         names = class_names(run.material.participants, len(figures.precision))
@@ -191,8 +192,8 @@ def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
     history = compile_history(run)
     if run.folder is not None:
         run.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
-        if isinstance(people.model, Classifier):
-            run.folder.write_exports(people.model.exports(progress.best))
+        if people.exports is not None:
+            run.folder.write_exports(people.exports(progress.best))
         run.folder.write_history({**history, "seconds": time.perf_counter() - started})
     if run.config.baseline:
         with run.trace.span("compare"):
@@ -246,6 +247,8 @@ def alone(material: Material, config: RunConfig) -> list[Baseline]:
     """
     baselines = []
     people = material.participants
+    if config.clients is not None:  # their training is their own affair, and may cost much
+        return [Baseline(None) for _ in people.learners]
     for name, learner in zip(material.device_names, people.learners, strict=True):
         try:
             results = train(people.model, {name: learner}, material.settings,
@@ -279,7 +282,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
             "virtual_ms": found.get("virtual_ms"),
         })
     figures = material.participants.judge(progress.best)
-    best = figures.accuracy
+    best = _known(figures.accuracy)
     traffic = run.traffic()
     return {
         "complete": False,
@@ -291,7 +294,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
         "best_epoch": progress.best_epoch,
         "best_loss": progress.best_loss if math.isfinite(progress.best_loss) else None,
         "accuracy": best,
-        "mean_precision": figures.mean_precision,
+        "mean_precision": _known(figures.mean_precision),
         "held_out": figures.images,
         "by_class": _by_class(material, figures),
         "confusion": _details(figures)["confusion"],
@@ -337,6 +340,11 @@ def class_names(people: Participants, count: int) -> tuple[str, ...]:
     """What ``count`` judged classes are called: their names, or else their numbers."""
     names = people.class_names
     return names if names is not None and len(names) == count else tuple(map(str, range(count)))
+
+
+def _known(value: float) -> float | None:
+    """``value``, or None where it is no number: what nobody can tell."""
+    return None if math.isnan(value) else value
 
 
 def _balance(run: FinishedRun, account: bytes) -> int:

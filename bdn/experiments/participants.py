@@ -18,6 +18,7 @@ from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.learning import (
     Classifier,
+    ClientLearner,
     CnnLearner,
     Data,
     Dataset,
@@ -51,6 +52,7 @@ class Participants:
         find: a model as a detector on whole pictures, where the data have some; or None.
         source: the data that `from_data` took; "" where the learners were made otherwise.
         held_out: the samples that ``judge`` judges on, where they are known.
+        exports: a model as files of its own kind, by name (`bdn.learning.Classifier.exports`).
     """
 
     learners: tuple[Learner, ...]
@@ -63,6 +65,7 @@ class Participants:
     find: Callable[[Floats], DetectorFigures] | None = None
     source: str = ""
     held_out: Dataset | None = None
+    exports: Callable[[Floats], dict[str, bytes]] | None = None
 
     def __post_init__(self) -> None:
         if self.w.dtype != np.float32 or self.w.ndim != 1:
@@ -83,6 +86,8 @@ class Participants:
             digest.update(f"{type(learner).__name__} {learner.sample_count}\n".encode())
             if isinstance(learner, CnnLearner):
                 _update(digest, learner.dataset)
+            if isinstance(learner, ClientLearner):
+                digest.update(f"{learner.layout.shapes} {learner.layout.kinds}\n".encode())
         if self.held_out is not None:
             _update(digest, self.held_out)
         return {
@@ -121,6 +126,7 @@ def from_data(config: RunConfig) -> Participants:
         tuple(CnnLearner(model, part) for part in parts), model.parameters(),
         lambda w: evaluate(model, w, data.test), model.classes, data.class_names, model, data.notes,
         _detector(data, model, config), config.data, data.test,
+        model.exports if isinstance(model, Classifier) else None,
     )
 
 

@@ -23,9 +23,10 @@ from bdn.chain import (
 from bdn.chain.contracts.gas import LATEST
 from bdn.encoding import decode_as, encode_as
 from bdn.errors import UsageError
+from bdn.experiments.clients import people_of
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
-from bdn.experiments.participants import Participants, from_data
+from bdn.experiments.participants import Participants
 from bdn.identity import Identity, address_of
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
@@ -162,7 +163,8 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         deadline_ms=round(config.deadline_seconds * 1000),
         gather_ms=max(1, round(config.deadline_seconds * 250)),
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
-        confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY, model=config.model,
+        confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
+        model=config.clients or config.model,
     )
 
 
@@ -175,7 +177,7 @@ def provision(
     Raises `UsageError` where ``participants`` are not as many as the config's devices.
     """
     with trace.span("load-data"):
-        participants = participants if participants is not None else from_data(config)
+        participants = participants if participants is not None else people_of(config)
     if len(participants.learners) != config.devices:
         raise UsageError(f"{len(participants.learners)} learners for {config.devices} devices")
     counts = [learner.sample_count for learner in participants.learners]

@@ -22,9 +22,10 @@ from bdn.chain import (
     encode_block,
 )
 from bdn.errors import BdnError, UsageError
+from bdn.experiments.clients import people_of
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import FolderError, NodeStore, RunFolder, lost_name
-from bdn.experiments.participants import Participants, absolute_data, from_data
+from bdn.experiments.participants import Participants, absolute_data
 from bdn.experiments.provisioning import (
     FREE,
     GAS_LIMIT,
@@ -106,7 +107,7 @@ def _take_up(
         raise UsageError(f"the run in {folder.path} was begun with"
                          f"{'' if marker['processes'] else 'out'} --processes: resume it so")
     demand_same(marker["config"], choices_of_config(config), folder.path)
-    participants = participants if participants is not None else from_data(config)
+    participants = participants if participants is not None else people_of(config)
     _demand_same_people(begun, participants, folder.path)
     with closing(NodeStore(folder.path / NODES, must_exist=True)) as store:
         material = provision(config, store, trace, now_ms, participants)

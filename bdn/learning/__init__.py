@@ -95,6 +95,7 @@ from bdn.learning.federated import (
     weighted_sum,
 )
 from bdn.learning.learners import (
+    ClientLayout,
     ClientLearner,
     CnnClient,
     CnnLearner,
@@ -135,6 +136,7 @@ __all__ = [
     "Box",
     "ClassResult",
     "Classifier",
+    "ClientLayout",
     "ClientLearner",
     "CnnClient",
     "CnnLearner",

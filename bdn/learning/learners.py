@@ -100,6 +100,57 @@ class CnnLearner:
                             rules.step_size, rules.batch_size, rng, global_gradient)
 
 
+@dataclass(frozen=True, slots=True)
+class ClientLayout:
+    """How a client's arrays lie in the flat vector: those of floating-point numbers, in order.
+
+    Arrays of integers or truth values are no parameters: PyTorch's ``state_dict`` holds such
+    counters (BatchNorm's ``num_batches_tracked``), and their average means nothing. A client gets
+    them as they were at the start, and what it returns in their place is not looked at.
+
+    Attributes:
+        shapes: of all arrays.
+        kinds: their types, as numpy writes them (``<f4``).
+        constants: the bytes of those that are no parameters; None for parameters.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    kinds: tuple[str, ...]
+    constants: tuple[bytes | None, ...]
+
+    @classmethod
+    def of(cls, arrays: Sequence[Any]) -> "ClientLayout":
+        """Return the layout of ``arrays``; raise `UsageError` where they are no model."""
+        found = [np.asarray(array) for array in arrays]
+        for array in found:
+            if array.dtype.kind not in "fiub":
+                raise UsageError(f"a model's parameters are arrays of numbers, not {array.dtype}")
+        if not any(array.dtype.kind == "f" for array in found):
+            raise UsageError("a model needs at least one array of floating-point parameters")
+        found = [array.astype(array.dtype.newbyteorder("<")) for array in found]
+        return cls(tuple(array.shape for array in found), tuple(a.dtype.str for a in found),
+                   tuple(None if a.dtype.kind == "f" else a.tobytes() for a in found))
+
+    def flatten(self, arrays: Sequence[Any]) -> Floats:
+        """Return the parameters among ``arrays`` as one float32 vector."""
+        return np.concatenate([
+            np.asarray(array, np.float32).ravel()
+            for array, constant in zip(arrays, self.constants, strict=True) if constant is None])
+
+    def unflatten(self, w: Floats) -> Arrays:
+        """Return all arrays for the vector ``w``, as copies of their types.
+
+        Raises `ModelError` where ``w`` has another length.
+        """
+        shapes = [shape for shape, constant in zip(self.shapes, self.constants, strict=True)
+                  if constant is None]
+        parameters = iter(unflatten(w, shapes))
+        return [next(parameters).astype(kind) if constant is None
+                else np.frombuffer(constant, kind).reshape(shape).copy()
+                for shape, kind, constant in zip(self.shapes, self.kinds, self.constants,
+                                                 strict=True)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientLearner:
     """A NumPyClient as a device.
@@ -107,21 +158,25 @@ class ClientLearner:
     Attributes:
         client: the client; pickled as it is for worker processes.
         sample_count: s_k, the samples that ``fit`` will train on.
-        shapes: of the client's parameters, from `client_learner`.
+        layout: of the client's arrays, from `client_learner`.
     """
 
     client: NumPyClient
     sample_count: int
-    shapes: tuple[tuple[int, ...], ...]
+    layout: ClientLayout
 
     def loss(self, w: Floats) -> float:
         """Return what ``evaluate`` says of ``w``; raises `DeviceError` where that is no number."""
+        return self.judged(w)[0]
+
+    def judged(self, w: Floats) -> tuple[float, dict[str, Any]]:
+        """Return (loss, figures) of ``evaluate``; raises `DeviceError` for a loss that is none."""
         answer = self._ask("evaluate", w, {})
         loss = _number(answer[0])
         if loss is None:
             raise DeviceError(f"evaluate returned {_kind(answer[0])} as the loss, not a finite "
                               "number")
-        return loss
+        return loss, answer[2] if isinstance(answer[2], dict) else {}
 
     def gradient(self, w: Floats) -> Floats:  # noqa: ARG002 - Learner's signature
         """Raises `UsageError`: a NumPyClient gives no gradients."""
@@ -137,10 +192,8 @@ class ClientLearner:
         the epoch's own. Raises `DeviceError`, saying why, for a client that raises, or that returns
         anything but (parameters of the given shapes, `sample_count`, figures).
         """
-        config = {"epoch": epoch, "iterations": rules.iterations, "step_size": rules.step_size,
-                  "batch_size": rules.batch_size, "seed": int(rng.integers(2**31))}
         before = self.loss(w)
-        fitted, samples, _figures = self._ask("fit", w, config)
+        fitted, samples, _figures = self._ask("fit", w, _config(rules, epoch, rng))
         local = self._flat(fitted)
         if _number(samples) != self.sample_count:
             said = samples if _number(samples) is not None else _kind(samples)
@@ -148,13 +201,26 @@ class ClientLearner:
         reason = "" if np.isfinite(local).all() else "parameters are not finite"
         return LocalResult(local, before, self.sample_count, bool(reason), reason)
 
+    def trained_on(self, w: Floats, rules: TrainingRules, rng: np.random.Generator) -> int:
+        """Return how many samples ``fit`` says that it trained on, in a trial from ``w``.
+
+        Raises `DeviceError` as `update` does, and for a count that is no positive integer.
+        """
+        fitted, samples, _figures = self._ask("fit", w, _config(rules, 0, rng))
+        self._flat(fitted)
+        count = _number(samples)
+        if count is None or count < 1 or count != int(count):
+            said = samples if count is not None else _kind(samples)
+            raise DeviceError(f"fit trained on {said} samples; at least one is needed")
+        return int(count)
+
     def _ask(self, method: str, w: Floats, config: dict[str, Any]) -> tuple[Any, Any, Any]:
         """The client's answer, once it is a triple; whatever the client raises is its fault."""
         try:
-            answer = getattr(self.client, method)(unflatten(w, self.shapes), config)
+            answer = getattr(self.client, method)(self.layout.unflatten(w), config)
         except ModelError:
             raise  # w does not fit the client; that is the caller's
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             said = str(error)[:MAX_REASON]
             raise DeviceError(f"{method} raised {type(error).__name__}: {said}") from error
         if not (isinstance(answer, (tuple, list)) and len(answer) == 3):
@@ -167,14 +233,24 @@ class ClientLearner:
         if not isinstance(fitted, (list, tuple)):
             raise DeviceError(f"fit returned {_kind(fitted)} as its parameters, not a list of "
                               "arrays")
+        shapes = self.layout.shapes
+        if len(fitted) != len(shapes):
+            raise DeviceError(f"fit returned {len(fitted)} arrays; it was given {len(shapes)}")
         try:
-            shapes = tuple(np.shape(array) for array in fitted)
-            if shapes == self.shapes:
-                return flatten(fitted)
-        except (TypeError, ValueError) as error:
+            theirs = tuple(np.shape(array) for array in fitted)
+            if theirs == shapes:
+                return self.layout.flatten(fitted)
+        except Exception as error:
             raise DeviceError("fit returned parameters that are not arrays of numbers") from error
-        raise DeviceError(f"fit returned {len(fitted)} arrays of other shapes than the "
-                          f"{len(self.shapes)} that it was given")
+        at = next(i for i, shape in enumerate(theirs) if shape != shapes[i])
+        raise DeviceError(f"fit returned an array of shape {theirs[at]} in place {at + 1}, where "
+                          f"it was given {shapes[at]}")
+
+
+def _config(rules: TrainingRules, epoch: int, rng: np.random.Generator) -> dict[str, Any]:
+    """What ``fit`` is told."""
+    return {"epoch": epoch, "iterations": rules.iterations, "step_size": rules.step_size,
+            "batch_size": rules.batch_size, "seed": int(rng.integers(2**31))}
 
 
 MAX_REASON = 300
@@ -218,7 +294,7 @@ def client_learner(
     count = as_integer(sample_count, "a client's sample count", least=1)
     if parameters is None:
         parameters = _own_parameters(client)
-    return ClientLearner(client, count, tuple(np.shape(array) for array in parameters))
+    return ClientLearner(client, count, ClientLayout.of(parameters))
 
 
 def _own_parameters(client: NumPyClient) -> Arrays:
@@ -236,8 +312,11 @@ def _own_parameters(client: NumPyClient) -> Arrays:
 
 
 def flatten(arrays: Sequence[np.ndarray[Any, np.dtype[Any]]]) -> Floats:
-    """A list of arrays as one flat float32 vector, the form that is sealed."""
-    return np.concatenate([np.asarray(array, np.float32).ravel() for array in arrays])
+    """Return a list of arrays as one flat float32 vector, the form that is sealed.
+
+    Arrays of integers are left out, see `ClientLayout`.
+    """
+    return ClientLayout.of(arrays).flatten(arrays)
 
 
 def unflatten(w: Floats, shapes: Sequence[tuple[int, ...]]) -> Arrays:

@@ -26,7 +26,7 @@ import functools
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,9 +136,7 @@ class TorchModel(Classifier):
 
     def exports(self, w: Floats) -> dict[str, bytes]:
         """Return `STATE_DICT`, as ``torch.save`` writes it."""
-        stream = io.BytesIO()
-        torch.save(self.state_dict(w), stream)
-        return {STATE_DICT: stream.getvalue()}
+        return export_state(self.state_dict(w))
 
     def describe(self) -> str:
         """Return the module's own description and the layout of ``w``."""
@@ -235,6 +233,13 @@ class TorchModel(Classifier):
         if self._origin is not None:
             return _remade, self._origin
         return TorchModel, (self._module, self._sample_shape, self._classes)
+
+
+def export_state(state: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return `STATE_DICT` with ``state``: arrays or tensors by name."""
+    stream = io.BytesIO()
+    torch.save({name: torch.as_tensor(value) for name, value in state.items()}, stream)
+    return {STATE_DICT: stream.getvalue()}
 
 
 def _layout(module: torch.nn.Module) -> tuple[list[TensorEntry], dict[str, torch.Tensor]]:

@@ -83,7 +83,8 @@ class Settings:
         difficulty: expected hashes of the first mined block.
         norm_bound, gradient_norm_bound: B of each epoch, the most that the 2-norm of δ_k and of a
             gradient may be, as each sealed vector proves; empty for no bound and no proof.
-        model: what is trained, one of `bdn.learning.MODELS` or "module:factory".
+        model: what is trained, one of `bdn.learning.MODELS` or "module:factory", or the
+            "module:function" of clients.
     """
 
     rule: str

@@ -72,7 +72,7 @@ def headline(
     sealed = f"in view{'s' * (len(views) > 1)} {', '.join(map(str, views))}" if views else "mined"
     middle = time_text(median_epoch(latency)[0]) if latency else "–"
     tiles = [
-        (_percent(history["accuracy"]), "accuracy together",
+        (_percent(history["accuracy"]) or "unknown", "accuracy together",
          f"best device alone {_percent(best_alone(history)) or 'unknown'}"),
         (str(len(epochs)), "epochs", f"{len(devices)} devices, {_number(samples)} samples"),
         (middle, "an epoch's latency", "median, on the virtual clock"),

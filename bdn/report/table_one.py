@@ -109,6 +109,8 @@ def _gain(history: History) -> list[str]:
     alone = sorted(device["accuracy_alone"] for device in history["devices"]
                    if device["accuracy_alone"] is not None)
     together = history["accuracy"]
+    if together is None:
+        return ["The clients do not tell their accuracy.", held]
     if not alone:
         return [(f"Together {together:.1%} on held-out samples; what devices reach alone is not "
                  "known."), held]

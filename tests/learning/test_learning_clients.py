@@ -160,9 +160,10 @@ class Odd(CnnClient):
 
 
 BROKEN = [
-    ("shape", "shapes"), ("count", "declared"), ("nan", "finite"), ("raise", "out of memory"),
+    ("shape", "5 arrays; it was given 6"), ("count", "declared"), ("nan", "finite"), ("raise", "out of memory"),
     ("none", "returned None"), ("pair", "a tuple of 2"), ("dict", "a dict of 3"),
-    ("text", "shapes"), ("array", "not a list of arrays"), ("no count", "None samples"),
+    ("text", "of shape (3,)"), ("array", "not a list of arrays"),
+    ("no count", "None samples"),
     ("nan count", "float samples"), ("shout", "xxx"),
     ("evaluate raises", "evaluate raised KeyError"), ("evaluate none", "evaluate returned None"),
     ("loss nan", "as the loss"), ("loss text", "a str as the loss"),

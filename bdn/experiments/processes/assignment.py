@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 
 from bdn.encoding import at_most
-from bdn.learning.datasets.dataset import Dataset
+from bdn.learning import ClientLayout, Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,15 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientPart:
+    """A user's client, which the process makes itself: s_k, and its arrays' names and layout."""
+
+    sample_count: int
+    names: tuple[str, ...]
+    layout: ClientLayout
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeRole:
     """An edge server: its index, and where its ledger and its journal lie."""
 
@@ -62,15 +71,15 @@ class EdgeRole:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRole:
-    """A device: its position, the joint public key, its own share (or nothing), its own data, and
-    w^(0) as little-endian float32.
+    """A device: its position, the joint public key, its own share (or nothing), its own data or
+    its client, and w^(0) as little-endian float32.
     """
 
     shared: Shared
     position: int
     public_key: bytes
     share: bytes = field(repr=False)
-    samples: Samples
+    samples: Samples | ClientPart
     w: bytes = field(repr=False)
     journal: str
 

@@ -7,14 +7,15 @@ import numpy as np
 
 from bdn.chain import Genesis, decode_block
 from bdn.chain.blocks import decode_genesis
+from bdn.experiments.clients import ClientByName
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
-from bdn.experiments.processes.assignment import DeviceRole, EdgeRole, Shared
+from bdn.experiments.processes.assignment import ClientPart, DeviceRole, EdgeRole, Shared
 from bdn.experiments.processes.control import Finished, FromChild, Reached
 from bdn.experiments.provisioning import Common, decode_share
 from bdn.experiments.setup import build_device, build_edge
 from bdn.identity import Identity
-from bdn.learning import CnnLearner, Learner, make_model
+from bdn.learning import ClientLearner, CnnLearner, Learner, make_model
 from bdn.nodes.device import journal
 from bdn.nodes.device.device import Stage
 from bdn.nodes.events import Node
@@ -122,7 +123,12 @@ def make_host(role: EdgeRole | DeviceRole, identity: Identity, trace: Trace) -> 
 
 
 def _learner(role: DeviceRole, config: RunConfig) -> Learner:
-    """The config's model on the device's own samples."""
+    """The config's model on the device's own samples, or the device's client."""
+    if isinstance(role.samples, ClientPart):
+        part = role.samples
+        assert config.clients is not None
+        client = ClientByName(config.clients, role.position, config.devices, part.names)
+        return ClientLearner(client, part.sample_count, part.layout)
     data = role.samples.dataset()
     return CnnLearner(make_model(config.model, data.sample_shape, data.classes, config.seed), data)
 

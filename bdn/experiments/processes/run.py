@@ -21,12 +21,20 @@ from bdn.chain import PROOF_OF_WORK, Ledger, encode_block
 from bdn.chain.blocks import encode_genesis
 from bdn.encoding import decode_union
 from bdn.errors import BdnError, IntegrityError, UsageError
+from bdn.experiments.clients import ClientByName, people_of
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.history import Meter, conclude, judge
 from bdn.experiments.machine import one_blas_thread
-from bdn.experiments.participants import Participants, from_data
-from bdn.experiments.processes.assignment import Assignment, DeviceRole, EdgeRole, Samples, Shared
+from bdn.experiments.participants import Participants
+from bdn.experiments.processes.assignment import (
+    Assignment,
+    ClientPart,
+    DeviceRole,
+    EdgeRole,
+    Samples,
+    Shared,
+)
 from bdn.experiments.processes.children import Children
 from bdn.experiments.processes.connections import local_addresses
 from bdn.experiments.processes.control import Finished, FromChild, Reached, Told, Totals
@@ -36,7 +44,7 @@ from bdn.experiments.provisioning import Material, encode_share
 from bdn.experiments.run import PATIENCE, traced_folder
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import open_ledger, prepare
-from bdn.learning import CnnLearner, Learner, make_model
+from bdn.learning import ClientLearner, CnnLearner, Learner, make_model
 from bdn.nodes.device import journal
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.edge.server import MINER
@@ -127,12 +135,12 @@ class ProcessRun:
             trace_file = opening.enter_context(
                 traced_folder(folder, self.meter, self._listeners))
             if participants is not None or folder.is_new:  # refuse before anything is replaced
-                participants = participants if participants is not None else from_data(config)
+                participants = participants if participants is not None else people_of(config)
                 check_learners(config, participants)
             self.material: Material = prepare(config, folder, self.trace, self._started_ms,
                                               participants, processes=True, keys=keys)
             trace_file.begin()
-            self._samples = [samples_of(each) for each in self.material.participants.learners]
+            self._samples = [part_of(each) for each in self.material.participants.learners]
             self._open = opening.pop_all()
 
     # --- driving --------------------------------------------------------------------------------
@@ -342,19 +350,32 @@ class ProcessRun:
 def check_learners(config: RunConfig, people: Participants) -> None:
     """Raise `UsageError` where processes cannot be given these learners."""
     for learner in people.learners:
-        data = samples_of(learner).dataset()
-        ours = learner.cnn if isinstance(learner, CnnLearner) else None
+        part_of(learner)
+    for learner in people.learners[:1]:
+        if not isinstance(learner, CnnLearner):
+            continue
+        data = learner.dataset
         theirs = make_model(config.model, data.sample_shape, data.classes, config.seed)
-        if type(ours) is not type(theirs) or theirs.size != len(people.w):
+        if type(learner.cnn) is not type(theirs) or theirs.size != len(people.w):
             raise UsageError(f"a process would train the config's model, {config.model}, and not "
                              "the one that was given")
+
+
+def part_of(learner: Learner) -> Samples | ClientPart:
+    """A device's data or its client, to be handed over.
+
+    Raises `UsageError` for a learner that another process cannot make.
+    """
+    if isinstance(learner, ClientLearner) and isinstance(learner.client, ClientByName):
+        return ClientPart(learner.sample_count, learner.client.names, learner.layout)
+    return samples_of(learner)
 
 
 def samples_of(learner: Learner) -> Samples:
     """A device's data, to be handed over; raises `UsageError` where it trains on none."""
     if not isinstance(learner, CnnLearner):
-        raise UsageError(f"a {type(learner).__name__} cannot be handed to another process; only "
-                         "the config's model with its samples can")
+        raise UsageError(f"a {type(learner).__name__} cannot be handed to another process: name "
+                         "the model by --model, or the clients by --clients")
     return Samples.of(learner.dataset)
 
 
