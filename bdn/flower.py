@@ -48,6 +48,10 @@ NAMES = {"epoch": "server-round", "step_size": "lr", "batch_size": "batch-size"}
 LEGACY = {"train": "fitins", "evaluate": "evaluateins"}
 """What the records of a message are called for an app that was made of a ``client_fn``."""
 
+MESSAGE: Any = Message
+"""Its types do not show the argument ``metadata``, the one way to make a message outside a
+SuperLink."""
+
 RUN = 1
 """What Flower's messages call our run; nobody but the app sees it."""
 
@@ -128,13 +132,13 @@ class FlowerClient:
             run_id=RUN, message_id="", src_node_id=0, dst_node_id=self._node,
             reply_to_message_id="", group_id=str(config.get("epoch", "")),
             created_at=time.time(), ttl=DEFAULT_TTL, message_type=kind)
-        message = Message(content, metadata=metadata)
+        message = MESSAGE(content, metadata=metadata)
         reply = self._app(message, self._context)
         if reply.has_error():
             raise DeviceError(f"the ClientApp replied error {reply.error.code}: "
                               f"{str(reply.error.reason)[:200]}")
-        content: RecordDict = reply.content
-        return content
+        replied: RecordDict = reply.content
+        return replied
 
 
 def read_run_config(folder: Path) -> dict[str, Any]:
@@ -165,9 +169,9 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
 
 def _figures(reply: RecordDict) -> dict[str, Any]:
     """All metrics of a reply, by their own names; those of a client_fn are in a ConfigRecord."""
-    records = [*reply.metric_records.values(),
-               *(record for name, record in reply.config_records.items()
-                 if name.endswith(".metrics"))]
+    records: list[Any] = [*reply.metric_records.values(),
+                          *(record for name, record in reply.config_records.items()
+                            if name.endswith(".metrics"))]
     return {name: value for record in records for name, value in record.items()}
 
 

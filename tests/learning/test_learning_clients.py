@@ -160,7 +160,8 @@ class Odd(CnnClient):
 
 
 BROKEN = [
-    ("shape", "5 arrays; it was given 6"), ("count", "declared"), ("nan", "finite"), ("raise", "out of memory"),
+    ("shape", "5 arrays; it was given 6"), ("count", "declared"), ("nan", "finite"),
+    ("raise", "out of memory"),
     ("none", "returned None"), ("pair", "a tuple of 2"), ("dict", "a dict of 3"),
     ("text", "of shape (3,)"), ("array", "not a list of arrays"),
     ("no count", "None samples"),
