@@ -43,11 +43,11 @@ How it is built
 ---------------
 
 Imports go down only: ground floor (`errors`, `encoding`, `randomness`, `identity`, `record`,
-`seal`, `trace`); `paillier`, `pbft`, `chain` and `learning`, which do not know each other; `nodes`;
-`experiments`, `report` and `ethereum`, which do not know each other either; `cli`. The cores do no
-I/O: a replica, a device and an edge server each take an event and return effects, and whoever
-drives them owns sockets, clocks and threads: one process for all of them, in virtual time
-(`bdn.experiments.runner`), or one for each (`bdn.experiments.processes`).
+`seal`, `trace`); `paillier`, `pbft`, `chain` and `learning`, which do not know each other; `nodes`
+and `flower`; `experiments`, `report` and `ethereum`, which do not know each other either; `cli`.
+The cores do no I/O: a replica, a device and an edge server each take an event and return effects,
+and whoever drives them owns sockets, clocks and threads: one process for all of them, in virtual
+time (`bdn.experiments.runner`), or one for each (`bdn.experiments.processes`).
 
 Where we differ
 ---------------
