@@ -120,6 +120,7 @@ from bdn.chain.light import (
     encode_proof,
     verify_evidence,
     verify_inclusion,
+    without_receipt,
 )
 from bdn.chain.merkle import blob_root, leaf_count, pack_blob, unpack_blob, verify_blob
 from bdn.chain.seals import (
@@ -136,11 +137,13 @@ from bdn.chain.seals import (
 from bdn.chain.state import LedgerState, StateProof, verify_state
 from bdn.chain.store import Store
 from bdn.chain.transactions import (
+    MAX_DEVICES,
     MAX_TRANSACTIONS,
     AggregateTransaction,
     BlobPayload,
     CallTransaction,
     DeployContract,
+    DeviceBits,
     Envelope,
     Payload,
     RegisterDevice,
@@ -148,6 +151,8 @@ from bdn.chain.transactions import (
     ShareTransaction,
     UpdateTransaction,
     decode_envelope,
+    device_bits,
+    device_numbers,
     encode_envelope,
     sign_transaction,
     transaction_digest,
@@ -159,6 +164,7 @@ __all__ = [
     "AUXILIARY",
     "CANDIDATE",
     "GENESIS",
+    "MAX_DEVICES",
     "MAX_TRANSACTIONS",
     "PBFT",
     "PROOF_OF_WORK",
@@ -172,6 +178,7 @@ __all__ = [
     "Candidate",
     "Context",
     "DeployContract",
+    "DeviceBits",
     "Envelope",
     "EquivocationError",
     "EquivocationEvidence",
@@ -218,6 +225,8 @@ __all__ = [
     "decode_receipt",
     "decode_seal",
     "decode_sealed",
+    "device_bits",
+    "device_numbers",
     "encode_block",
     "encode_envelope",
     "encode_genesis",
@@ -246,4 +255,5 @@ __all__ = [
     "verify_inclusion",
     "verify_ledger",
     "verify_state",
+    "without_receipt",
 ]

@@ -11,12 +11,14 @@ misplaced.
 
 An `InclusionProof` holds a transaction and its receipt. Both are needed: inclusion is not success,
 and only the receipt says whether a transaction's effects stand. The receipt names its transaction,
-so the one cannot be shown for another.
+so the one cannot be shown for another. Tx_co is shown to every device, and its receipt tells what
+each contributor was paid; so the proof of a Tx_co may leave the receipt out. A sealed block's Tx_co
+has succeeded, since a block with one that fails is not valid.
 """
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from bdn.chain import merkle
@@ -31,6 +33,7 @@ from bdn.chain.blocks import (
     decode_receipt,
     encode_receipt,
     header_digest,
+    is_aggregate,
 )
 from bdn.chain.errors import BlockError, LightClientError, MerkleError, MissingError, WorkError
 from bdn.chain.execution import verify_genesis_header, verify_successor
@@ -57,7 +60,8 @@ class InclusionProof:
     Attributes:
         height: of the block.
         position, size: the transaction's place among the block's transactions.
-        transaction, receipt: their encoded bytes, the leaves.
+        transaction, receipt: their encoded bytes, the leaves; a Tx_co's receipt may be left out,
+            and is empty then.
         transaction_path, receipt_path: Merkle paths to the header's two roots.
     """
 
@@ -68,6 +72,11 @@ class InclusionProof:
     receipt: Annotated[bytes, at_most(MAX_RECEIPT_BYTES)]
     transaction_path: Annotated[tuple[Digest, ...], at_most(64)]
     receipt_path: Annotated[tuple[Digest, ...], at_most(64)]
+
+
+def without_receipt(proof: InclusionProof) -> InclusionProof:
+    """The proof of a Tx_co alone: its size does not grow with the contributors' number."""
+    return replace(proof, receipt=b"", receipt_path=())
 
 
 def encode_proof(proof: InclusionProof) -> bytes:
@@ -125,11 +134,11 @@ def verify_inclusion(proof: InclusionProof, header: Header) -> None:
     """
     if proof.height != header.height:
         raise LightClientError(f"the proof is for block {proof.height}, not {header.height}")
+    shown = [(proof.transaction, proof.transaction_path, header.transactions_root)]
+    if proof.receipt or proof.receipt_path:
+        shown.append((proof.receipt, proof.receipt_path, header.receipts_root))
     try:
-        for leaf, path, root in (
-            (proof.transaction, proof.transaction_path, header.transactions_root),
-            (proof.receipt, proof.receipt_path, header.receipts_root),
-        ):
+        for leaf, path, root in shown:
             merkle.verify_inclusion(
                 merkle.leaf_hash(leaf), proof.position, proof.size, path, root)
     except MerkleError as error:
@@ -144,8 +153,15 @@ def verify_inclusion(proof: InclusionProof, header: Header) -> None:
 
 
 def opened(proof: InclusionProof) -> tuple[Envelope, Receipt]:
-    """The transaction and its receipt, decoded; verify first. Raises `EncodingError`."""
-    return decode_envelope(proof.transaction), decode_receipt(proof.receipt)
+    """The transaction and its receipt, decoded; verify first. Raises `EncodingError`.
+
+    Where the proof of a Tx_co leaves the receipt out, the one returned says that it succeeded, and
+    nothing else.
+    """
+    envelope = decode_envelope(proof.transaction)
+    if not proof.receipt and is_aggregate(envelope):
+        return envelope, Receipt(transaction_digest(envelope), True, "ok", 0, None, (), None)
+    return envelope, decode_receipt(proof.receipt)
 
 
 MAX_DRIFT = 60_000

@@ -6,7 +6,7 @@ nor counted twice. What a payload *does* is a call of a contract; `CALLS` is the
 which.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,8 +14,6 @@ from bdn.chain.errors import TransactionError
 from bdn.encoding import NAMED, Digest, at_most, bits, decode_as, digest, encode_as
 from bdn.errors import EncodingError, SignatureError, shown
 from bdn.identity import (
-    ADDRESS_BYTES,
-    Address,
     Identity,
     PublicKeyBytes,
     Signature,
@@ -28,17 +26,20 @@ MAX_NUMBER = 1 << 63
 """Counts, sizes, epochs and nonces stay below this; a ledger need not count further."""
 
 MAX_TRANSACTION_BYTES = 1 << 19
-"""Of one signed transaction; bulky bytes travel as blobs. A Tx_co that names as many devices as a
-block has room for takes two thirds of it."""
+"""Of one signed transaction; bulky bytes travel as blobs. A Tx_co that names `MAX_DEVICES` devices
+takes a quarter of it."""
 
 MAX_TRANSACTIONS = 1 << 14
-"""In one block, and so devices that one transaction can name. A peer's larger block is refused
-before its signatures are checked."""
+"""In one block that the edge servers agree on. A peer's larger block is refused before its
+signatures are checked; what does not fit waits for the next one."""
+
+MAX_DEVICES = 1 << 20
+"""That genesis can register; a device is numbered by its place there, from 0 on."""
 
 Number = Annotated[int, bits(63)]
 Name = Annotated[str, at_most(256)]
-Addresses = Annotated[tuple[Address, ...], at_most(MAX_TRANSACTIONS)]
-"""Types of a payload's fields, as a decoder bounds them."""
+DeviceBits = Annotated[bytes, at_most(MAX_DEVICES // 8)]
+"""Types of a payload's fields, as a decoder bounds them. For the last one, see `device_bits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ class AggregateTransaction:
     Attributes:
         epoch, phase: as in the updates that it sums.
         root, chunks, size: the blob of the weighted product.
-        contributors: the 20-byte addresses p_k of the included devices, in the product's order.
+        contributors: the included devices, as `device_bits` of their numbers in genesis: every
+            device reads Tx_co, so that one bit per device is all it may cost.
         total_samples: s = Σ s_k over the contributors.
     """
 
@@ -142,13 +144,14 @@ class AggregateTransaction:
     root: Digest
     chunks: Number
     size: Number
-    contributors: Addresses
+    contributors: DeviceBits
     total_samples: Number
 
     def __post_init__(self) -> None:
         _check_counts(epoch=self.epoch, total_samples=self.total_samples)
         _check_blob(self.root, self.chunks, self.size)
-        _check_addresses(self.contributors)
+        if self.contributors[-1:] == b"\0":
+            raise ValueError("the contributors' last byte is zero: a set has one form")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +220,6 @@ def _check_blob(root: bytes, chunks: int, size: int) -> None:
         raise ValueError(f"a blob's root has {DIGEST_BYTES} bytes, not {len(root)}")
 
 
-def _check_addresses(addresses: tuple[bytes, ...]) -> None:
-    if any(len(address) != ADDRESS_BYTES for address in addresses):
-        raise ValueError(f"a device is named by an address of {ADDRESS_BYTES} bytes")
-
-
 def _frozen(value: Any) -> Any:
     """Lists as tuples all the way down; `ValueError` for anything that cannot be an argument."""
     if type(value) in (list, tuple):
@@ -229,6 +227,29 @@ def _frozen(value: Any) -> Any:
     if value is None or type(value) in (bool, int, str, bytes):
         return value
     raise ValueError(f"a {type(value).__name__} cannot be an argument of a call")
+
+# --- sets of devices ----------------------------------------------------------------------------
+
+
+def device_bits(numbers: Iterable[int]) -> bytes:
+    """The set of the devices ``numbers`` as bytes: bit k of byte i stands for device 8 i + k.
+
+    The last byte is not zero, so that a set has one form. Raises `ValueError` for a number outside
+    0 … `MAX_DEVICES` − 1.
+    """
+    bits = bytearray()
+    for number in numbers:
+        if not 0 <= number < MAX_DEVICES:
+            raise ValueError(f"there is no device number {shown(number)}")
+        bits.extend(bytes(max(0, number // 8 + 1 - len(bits))))
+        bits[number // 8] |= 1 << number % 8
+    return bytes(bits)
+
+
+def device_numbers(bits: bytes) -> list[int]:
+    """The numbers in a set that `device_bits` made, ascending."""
+    return [8 * i + k for i, byte in enumerate(bits) for k in range(8) if byte >> k & 1]
+
 
 DOMAIN = "bdn/transaction"
 
@@ -257,8 +278,7 @@ def _upload(p: UpdateTransaction, _: bytes) -> tuple[Any, ...]:
 
 
 def _aggregate(p: AggregateTransaction, _: bytes) -> tuple[Any, ...]:
-    contributors = list(p.contributors)
-    return p.epoch, p.phase, p.root, p.chunks, p.size, contributors, p.total_samples
+    return p.epoch, p.phase, p.root, p.chunks, p.size, p.contributors, p.total_samples
 
 
 def _share(p: ShareTransaction, _: bytes) -> tuple[Any, ...]:

@@ -16,9 +16,10 @@ from bdn.chain import (
     Store,
     UpdateTransaction,
     chain_id,
+    device_numbers,
 )
 from bdn.errors import IntegrityError, UsageError
-from bdn.nodes.ciphers import Ciphers, make_cipher
+from bdn.nodes.ciphers import Ciphers, key_in, make_cipher
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import PackedCipher, RingMaskedCipher
 
@@ -144,6 +145,7 @@ def read_plan(store: Store) -> Plan:
     genesis = store.genesis()
     settings = Settings.from_plain(genesis.settings)
     devices: list[bytes] = []
+    addresses: list[bytes] = []
     key_root = b""
     updates: dict[tuple[int, str, bytes], UpdateTransaction] = {}
     rounds: list[PlannedRound] = []
@@ -153,17 +155,18 @@ def read_plan(store: Store) -> Plan:
             match envelope.payload if receipt.ok else None:
                 case RegisterDevice():
                     devices.append(envelope.sender)
+                    addresses.append(envelope.address)
                 case RegisterKey() as key:
                     key_root = key.root
                 case UpdateTransaction() as update:
                     updates[update.epoch, update.phase, envelope.address] = update
                 case AggregateTransaction() as stated:
                     payments = tuple(_payments(store, height))
-                    planned = _round(block, stated, updates)
+                    planned = _round(block, stated, addresses, updates)
                     rounds.append(PlannedRound(planned, payments, block.header.proposer))
     if not key_root:
         raise UsageError("the run has not registered its key yet: there is nothing to anchor")
-    public_key = Ciphers(chain_id(genesis), settings, store.blob).public_key(key_root)
+    public_key = Ciphers(chain_id(genesis), settings, key_in(store.blob)).public_key(key_root)
     ciphers = {  # neither a cipher's seed nor its epoch changes how it cuts its leaves
         phase: cast(PackedCipher | RingMaskedCipher,
                     make_cipher(settings, public_key, phase, 1, b""))
@@ -178,11 +181,11 @@ def read_plan(store: Store) -> Plan:
 
 
 def _round(
-    block: Block, stated: AggregateTransaction,
+    block: Block, stated: AggregateTransaction, addresses: list[bytes],
     updates: dict[tuple[int, str, bytes], UpdateTransaction],
 ) -> AnchorRound:
     contributions = []
-    for device in stated.contributors:
+    for device in sorted(addresses[number] for number in device_numbers(stated.contributors)):
         update = updates.get((stated.epoch, stated.phase, device))
         if update is None:
             raise IntegrityError(f"block {block.header.height}: the aggregate names a contributor "

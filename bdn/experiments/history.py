@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from bdn.chain import Ledger, block_size, encode_seal
+from bdn.chain import Ledger, block_size, device_numbers, encode_seal
 from bdn.errors import BdnError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
@@ -262,8 +262,7 @@ def alone(material: Material, config: RunConfig) -> list[Baseline]:
 def compile_history(run: FinishedRun) -> dict[str, Any]:
     """The run's history as plain JSON values, without what `conclude` computes afterwards."""
     material, progress = run.material, run.reference.progress
-    names = {identity.address: name for identity, name in
-             zip(material.devices, material.device_names, strict=True)}
+    names = material.device_names
     epochs = []
     for record in progress.history:
         found = run.meter.epochs.get(record.epoch, {})
@@ -275,7 +274,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
             "spoiled": record.spoiled,
             "norm": record.norm,
             "norm_bound": material.settings.bound_of(WEIGHTS, record.epoch),
-            "contributors": [names[address] for address in record.contributors],
+            "contributors": [names[number] for number in device_numbers(record.contributors)],
             "samples": record.total_samples,
             **{name: None if closing else found.get(name) for name in
                ("accuracy", "mean_precision", "test_loss", "precision", "recall")},

@@ -36,7 +36,7 @@ from bdn.experiments.provisioning import (
 )
 from bdn.identity import Identity
 from bdn.learning import Learner
-from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.ciphers import Ciphers, key_in
 from bdn.nodes.device.device import Device
 from bdn.nodes.device.light_node import LightNode
 from bdn.nodes.device.work import DeviceLearner, Vector
@@ -285,7 +285,8 @@ def open_ledger(
     def read_blob(root: bytes) -> bytes:
         return holder[0].blob(root)
 
-    host = host_class(Ciphers(common.chain, common.settings, read_blob), read_blob, work)
+    ciphers = Ciphers(common.chain, common.settings, key_in(read_blob))
+    host = host_class(ciphers, read_blob, work)
     if isinstance(path, Path) and path.exists():
         ledger = Ledger.open(path, host.functions)
     else:
@@ -350,6 +351,7 @@ def build_device(
         name=name,
         identity=identity,
         addresses=common.device_addresses,
+        position=position,
         light=LightNode(client, settings.confirmations),
         edges=[*edges[own:], *edges[:own]],
         settings=settings,

@@ -6,7 +6,7 @@ from pathlib import Path
 from bdn.chain import Header, LedgerError, Store, chain_id
 from bdn.chain.verify import verify_ledger
 from bdn.errors import UsageError
-from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.ciphers import Ciphers, key_in
 from bdn.nodes.settings import Settings
 from bdn.nodes.vector_host import VectorHost
 
@@ -25,6 +25,6 @@ def verify_run(path: Path, progress: Callable[[Header], None] | None = None) -> 
             settings = Settings.from_plain(genesis.settings)
         except UsageError as error:
             raise LedgerError("genesis record, settings", str(error)) from error
-        host = VectorHost(Ciphers(chain_id(genesis), settings, store.blob), store.blob)
+        host = VectorHost(Ciphers(chain_id(genesis), settings, key_in(store.blob)), store.blob)
         verify_ledger(store, host.functions, progress=progress)
         return store.height()

@@ -22,6 +22,9 @@ from bdn.paillier import PublicKey, VectorCipher, vector_cipher
 BlobReader = Callable[[bytes], bytes]
 """The blob with a given root; raises a `BdnError` where there is none."""
 
+KeyReader = Callable[[bytes], bytes]
+"""The encoded public key of the registered blob with a given root; raises like `BlobReader`."""
+
 
 def vector_length(settings: Settings, phase: str) -> int:
     """Entries of a sealed vector: δ and F, a gradient, or F alone."""
@@ -55,28 +58,43 @@ def _number(value: int) -> bytes:
     return value.to_bytes(8, "big")
 
 
+def key_in(read_blob: BlobReader) -> KeyReader:
+    """Return a reader of the public key in the first leaf of a registered blob."""
+    return lambda root: unpack_blob(read_blob(root))[0]
+
+
+@functools.lru_cache(maxsize=4)
+def checked_key(encoded: bytes) -> PublicKey:
+    """The public key in ``encoded``, checked; all nodes of one process share it, as the ciphers.
+
+    Raises `bdn.paillier.errors.PublicKeyError` for one that opens nothing, or gives everything
+    away (`bdn.paillier.PublicKey.check`).
+    """
+    key = PublicKey.from_bytes(encoded)
+    key.check()
+    return key
+
+
 class Ciphers:
     """The ciphers of one chain, made once for each (terms, epoch, phase).
 
     Args:
         chain: the 32-byte chain id.
         settings: from genesis.
-        read_blob: where the public key's blob comes from.
+        read_key: where the public key comes from.
     """
 
-    def __init__(self, chain: bytes, settings: Settings, read_blob: BlobReader) -> None:
+    def __init__(self, chain: bytes, settings: Settings, read_key: KeyReader) -> None:
         self.chain = chain
         self.settings = settings
-        self._read_blob = read_blob
+        self._read_key = read_key
         self._keys: dict[bytes, PublicKey] = {}
         self._made: dict[tuple[bytes, bytes, int, str], VectorCipher] = {}
 
     def public_key(self, key_root: bytes) -> PublicKey:
-        """The public key in the first leaf of the registered blob, checked when first used."""
+        """The registered public key, checked when first used."""
         if key_root not in self._keys:
-            key = PublicKey.from_bytes(unpack_blob(self._read_blob(key_root))[0])
-            key.check()
-            self._keys[key_root] = key
+            self._keys[key_root] = checked_key(self._read_key(key_root))
         return self._keys[key_root]
 
     def get(self, terms: Sequence[bytes], epoch: int, phase: str) -> VectorCipher:

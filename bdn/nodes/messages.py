@@ -68,6 +68,15 @@ class GetBlob:
     root: Digest
 
 
+@dataclass(frozen=True, slots=True)
+class GetLeaves:
+    """Some leaves of the blob ``root``, which has ``size`` leaves, each with its Merkle path."""
+
+    root: Digest
+    size: Number
+    positions: Annotated[tuple[Number, ...], at_most(16)]
+
+
 # --- edge server → device -----------------------------------------------------------------------
 
 
@@ -101,6 +110,15 @@ class Blob:
     """Answer to `GetBlob`; also between edge servers."""
 
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Answer to `GetLeaves`: (leaf, its path to the root), in the order asked."""
+
+    root: Digest
+    items: Annotated[
+        tuple[tuple[bytes, Annotated[tuple[Digest, ...], at_most(64)]], ...], at_most(16)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +162,8 @@ class SealedBlocks:
 
 
 Message = (
-    Submit | GetHeaders | GetTransactions | GetState | GetBlob
-    | SealedHeaders | Transactions | StateCells | Blob | Refusal
+    Submit | GetHeaders | GetTransactions | GetState | GetBlob | GetLeaves
+    | SealedHeaders | Transactions | StateCells | Blob | Leaves | Refusal
     | Consensus | Relay | GetBlocks | SealedBlocks
 )  # fmt: skip
 

@@ -104,6 +104,7 @@ class VectorHost:
         self, terms: Sequence[bytes], epoch: int, phase: str, updates: Sequence[UpdateRecord]
     ) -> tuple[bytes, int, int]:
         """Eq. (5). Returns (root, chunks, size) of the sealed sum, which is put in `produced`."""
+        updates = sorted(updates, key=lambda update: update.root)  # the order of the sum is free
         cipher = self.ciphers.get(terms, epoch, phase)
         name = digest("bdn/shared/weighted-sum", cipher.fingerprint,
                       *(update.to_bytes() for update in updates))

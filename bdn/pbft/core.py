@@ -192,6 +192,52 @@ class Log:
         return twin
 
 
+class Pending(dict[tuple[str, int], Request]):
+    """Requests that wait, by (client, timestamp) and oldest first, with each client's share.
+
+    A replica asks for a client's share at each request, so it is kept and not counted: ten thousand
+    clients may wait at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shares: dict[str, tuple[int, int]] = {}
+
+    def share_of(self, client: str) -> tuple[int, int]:
+        """Return how many requests of ``client`` wait, and the bytes of their operations."""
+        return self._shares.get(client, (0, 0))
+
+    def __setitem__(self, key: tuple[str, int], request: Request) -> None:
+        """Let ``request`` wait."""
+        self.pop(key)
+        count, size = self.share_of(key[0])
+        self._shares[key[0]] = count + 1, size + len(request.operation)
+        super().__setitem__(key, request)
+
+    def __delitem__(self, key: tuple[str, int]) -> None:
+        """Forget a request that waits."""
+        request = self[key]
+        super().__delitem__(key)
+        count, size = self._shares.pop(key[0])
+        if count > 1:
+            self._shares[key[0]] = count - 1, size - len(request.operation)
+
+    def pop(self, key: tuple[str, int], default: Any = None) -> Any:
+        """Forget a request and return it, or ``default`` where there is none."""
+        if key not in self:
+            return default
+        request = self[key]
+        del self[key]
+        return request
+
+    def copy(self) -> "Pending":
+        """Return an independent copy."""
+        twin = Pending()
+        for key, request in self.items():
+            twin[key] = request
+        return twin
+
+
 @dataclass(slots=True, eq=False)
 class Core:
     """The state of one replica. Public within the package; `Replica` shows what others may read.
@@ -262,7 +308,7 @@ class Core:
     next_sequence: int = 1
     unvoted: set[int] = field(default_factory=set)
     in_flight: set[tuple[str, int]] = field(default_factory=set)
-    pending: dict[tuple[str, int], Request] = field(default_factory=dict)
+    pending: Pending = field(default_factory=Pending)
     # execution and checkpoints
     executed: int = 0
     replies: dict[str, tuple[int, bytes]] = field(default_factory=dict)
@@ -402,7 +448,7 @@ _SIGNINGS = ("signing", "certificate_signing")
 
 def _copied(value: Any) -> Any:
     """Containers anew, two levels deep; everything inside them is immutable."""
-    if isinstance(value, Log):
+    if isinstance(value, (Log, Pending)):
         return value.copy()
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}

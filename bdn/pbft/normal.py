@@ -79,10 +79,10 @@ def on_request(core: Core, request: Request) -> None:
 
 def _refuse_crowding(core: Core, request: Request) -> None:
     """Raise `MessageError` where the client has as much waiting as one may (Rule 11f)."""
-    waiting = [r for r in core.pending.values() if r.client == request.client]
-    if len(waiting) >= PENDING_PER_CLIENT:
-        raise MessageError(f"{request.client} has {len(waiting)} requests waiting already")
-    if sum(len(r.operation) for r in (*waiting, request)) > core.cluster.max_payload:
+    waiting, size = core.pending.share_of(request.client)
+    if waiting >= PENDING_PER_CLIENT:
+        raise MessageError(f"{request.client} has {waiting} requests waiting already")
+    if size + len(request.operation) > core.cluster.max_payload:
         raise MessageError(f"{request.client} has too many bytes waiting already; at most "
                            f"{core.cluster.max_payload} are kept (Cluster.max_payload)")
 
@@ -107,7 +107,8 @@ def propose_ready(core: Core) -> None:
         depth = 1 if core.cluster.sequential else core.cluster.pipeline
         if sequence > core.high or sequence > core.executed + depth:
             return
-        waiting = [r for key, r in core.pending.items() if key not in core.in_flight]
+        waiting = [r for key, r in core.pending.items() if key not in core.in_flight] if (
+            core.in_flight) else list(core.pending.values())  # asked after each request: a copy
         payload = core.application.propose(sequence, waiting)
         if payload is None:
             return

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bdn.chain import AggregateTransaction, ShareTransaction, Store, UpdateTransaction
+from bdn.chain import (
+    AggregateTransaction,
+    ShareTransaction,
+    Store,
+    UpdateTransaction,
+    device_numbers,
+)
 from bdn.seal import Seal
 
 
@@ -54,8 +60,8 @@ def read_facts(store: Store) -> Facts:
             match envelope.payload:
                 case UpdateTransaction(size=size):
                     updates.append(size)
-                case AggregateTransaction(contributors=addresses):
-                    contributors.append(len(addresses))
+                case AggregateTransaction(contributors=members):
+                    contributors.append(len(device_numbers(members)))
                 case ShareTransaction():
                     shares += 1
     return Facts(

@@ -14,7 +14,7 @@ from bdn.chain.contracts import CallReceipt, Contract
 from bdn.chain.errors import LedgerError
 from bdn.chain.execution import Machine, execute
 from bdn.chain.state import LedgerState
-from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.ciphers import Ciphers, key_in
 from bdn.nodes.settings import Settings
 from bdn.nodes.vector_host import VectorHost
 
@@ -56,7 +56,7 @@ def gas_by_line(store: Store) -> list[GasByLine]:
     """
     genesis = store.genesis()
     settings = Settings.from_plain(genesis.settings)
-    host = BelievingHost(Ciphers(chain_id(genesis), settings, store.blob), store.blob)
+    host = BelievingHost(Ciphers(chain_id(genesis), settings, key_in(store.blob)), store.blob)
     machine = Machine.build(genesis, host.functions)
     state, result = LedgerState(), []
     for height in range(store.height() + 1):

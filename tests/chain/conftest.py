@@ -24,6 +24,7 @@ from bdn.chain import (
     blob_root,
     build_genesis,
     chain_id,
+    device_bits,
     expected_difficulty,
     mine,
     pack_blob,
@@ -39,6 +40,8 @@ LEARNING = '''"""What the tests ask of a learning contract."""
 
 balances: map[bytes, int]
 names: map[bytes, str]
+devices: map[int, bytes]
+count: int
 updates: map[int, str, bytes, int]
 notes: map[str, bytes]
 supply: int
@@ -52,6 +55,8 @@ def initialize(setup: dict):
 @public
 def register_device(public_key: bytes, name: str, statement: str, edge: int, samples: int):
     storage.names[context.sender] = name
+    storage.devices[storage.count] = context.sender
+    storage.count += 1
     emit("registered", device=context.sender)
 
 @public
@@ -87,6 +92,11 @@ def balance_of(account: bytes) -> int:
     return storage.balances.get(account, 0)
 
 @view
+def named_by(members: bytes) -> list:
+    return [storage.devices[i] for i in range(8 * len(members))
+            if members[i // 8] >> i % 8 & 1]
+
+@view
 def samples_of(epoch: int, phase: str, device: bytes) -> int:
     return storage.updates[epoch, phase, device]
 '''
@@ -98,9 +108,10 @@ aggregates: map[int, str, bytes]
 
 @public
 def aggregate(
-    epoch: int, phase: str, root: bytes, chunks: int, size: int, contributors: list, total: int
+    epoch: int, phase: str, root: bytes, chunks: int, size: int, contributors: bytes, total: int
 ):
-    samples = [learning.samples_of(epoch, phase, device) for device in contributors]
+    samples = [learning.samples_of(epoch, phase, device)
+               for device in learning.named_by(contributors)]
     require(sum(samples) == total, "the samples do not add up")
     storage.aggregates[epoch, phase] = root
     emit("aggregate", root=root)
@@ -149,9 +160,8 @@ class SmallChain:
         """Tx_co of an edge server."""
         blob = pack_blob(leaves)
         root = self.ledger.put_blob(blob)
-        addresses = tuple(self.devices[i].address for i in contributors)
-        payload = AggregateTransaction(epoch, "weights", root, len(leaves), len(blob), addresses,
-                                       total)
+        payload = AggregateTransaction(epoch, "weights", root, len(leaves), len(blob),
+                                       device_bits(contributors), total)
         return self.sign(self.edges[edge], payload)
 
     def propose(

@@ -31,6 +31,7 @@ from bdn.chain import (
     UpdateTransaction,
     build_genesis,
     chain_id,
+    device_bits,
     pack_blob,
     sign_transaction,
 )
@@ -45,7 +46,7 @@ from bdn.ethereum import (
 )
 from bdn.experiments.provisioning import TREASURY, contract_source
 from bdn.identity import Identity
-from bdn.nodes.ciphers import Ciphers, update_context, vector_length
+from bdn.nodes.ciphers import Ciphers, key_in, update_context, vector_length
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.nodes.vector_host import UpdateRecord, VectorHost
 from bdn.paillier import deal
@@ -85,7 +86,7 @@ class LedgerMaker:
         chain = chain_id(genesis)
         ownership = [sign_transaction(device, chain, 0, GAS, RegisterDevice("device", "mine", 0))
                      for device in self.devices]
-        self.host = VectorHost(Ciphers(chain, settings, self._blob), self._blob)
+        self.host = VectorHost(Ciphers(chain, settings, key_in(self._blob)), self._blob)
         block = build_genesis(genesis, self.edges[0], ownership).block
         self.ledger = Ledger.create(path, genesis, block, self.host.functions)
 
@@ -153,7 +154,8 @@ class LedgerMaker:
         if blob is not None:
             self.ledger.put_blob(blob)
         return self.sign(self.edges[proposer], AggregateTransaction(
-            epoch, phase, root, chunks, size, tuple(e.address for e in ordered),
+            epoch, phase, root, chunks, size, device_bits(
+                [device.address for device in self.devices].index(e.address) for e in ordered),
             sum(p.sample_count for p in payloads)))
 
 

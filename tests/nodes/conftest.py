@@ -23,13 +23,14 @@ from bdn.chain import (
     UpdateTransaction,
     build_genesis,
     chain_id,
+    device_bits,
     pack_blob,
     sign_transaction,
     unpack_blob,
 )
 from bdn.experiments.provisioning import TREASURY, contract_source
 from bdn.identity import Identity
-from bdn.nodes.ciphers import Ciphers, update_context
+from bdn.nodes.ciphers import Ciphers, key_in, update_context
 from bdn.nodes.settings import WEIGHTS, Settings
 from bdn.nodes.vector_host import UpdateRecord, VectorHost
 from bdn.paillier import KeyShare, PublicKey, VectorCipher, deal
@@ -131,6 +132,10 @@ class MiniChain:
                                     len(sealed.leaves()), len(blob))
         return self.sign(device, replace(payload, **changes))
 
+    def bits(self, *devices: bytes) -> bytes:
+        """The set of the devices at these addresses."""
+        return device_bits(self.call("registered").index(device) for device in devices)
+
     def tx_co(self, updates: Sequence[Envelope], **changes: Any) -> Envelope:
         """Tx_co over ``updates``, right unless ``changes`` say otherwise."""
         ordered = sorted(updates, key=lambda e: e.address)
@@ -144,7 +149,7 @@ class MiniChain:
             self.ledger.put_blob(blob)
         values = {
             "epoch": first.epoch, "phase": first.phase, "root": root, "chunks": chunks,
-            "size": size, "contributors": tuple(e.address for e in ordered),
+            "size": size, "contributors": self.bits(*(e.address for e in ordered)),
             "total_samples": sum(e.payload.sample_count for e in ordered), **changes,
         }
         return self.sign(self.edge, AggregateTransaction(**values))
@@ -211,7 +216,7 @@ def mini(toy_key: tuple[PublicKey, Sequence[KeyShare]]) -> Callable[..., MiniCha
         def read(root: bytes) -> bytes:
             return holder[0].blob(root)
 
-        host = VectorHost(Ciphers(chain, settings, read), read)
+        host = VectorHost(Ciphers(chain, settings, key_in(read)), read)
         holder.append(Ledger.create(":memory:", genesis, block, host.functions))
         OPENED.append(holder[0])
         public_key, shares = toy_key

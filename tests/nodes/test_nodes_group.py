@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bdn.chain import pack_blob
 from bdn.errors import PeerError
-from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.ciphers import Ciphers, key_in
 from bdn.nodes.device.keyring import Keyring
 from bdn.nodes.device.opening import HeldShare, holder_context, open_held
 from bdn.nodes.group_key import (
@@ -148,7 +148,8 @@ def test_a_key_that_gives_everything_away_is_neither_registered_nor_used() -> No
             Keyring(bytes(32), bad, SeededRandomness(1)).register([], settings, SeededRandomness(2))
         blob = pack_blob([bad])
         with pytest.raises(PublicKeyError):
-            Ciphers(bytes(32), settings, {bytes(32): blob}.__getitem__).public_key(bytes(32))
+            Ciphers(bytes(32), settings, key_in({bytes(32): blob}.get)).public_key(bytes(32))
     blob = Keyring(bytes(32), good.to_bytes(), SeededRandomness(1)).register(
         [], settings, SeededRandomness(2))[1]
-    assert Ciphers(bytes(32), settings, {bytes(32): blob}.__getitem__).public_key(bytes(32)) == good
+    reader = key_in({bytes(32): blob}.__getitem__)
+    assert Ciphers(bytes(32), settings, reader).public_key(bytes(32)) == good

@@ -21,7 +21,8 @@ SETTINGS = Settings(
     sample_ratio=20, samples_per_second=1000, deadline_ms=1000, gather_ms=100, data_reward=1,
     processing_reward=1, confirmations=0, difficulty=16,
 )  # fmt: skip
-A, B = b"a" * 20, b"b" * 20
+BOTH, OTHERS = b"\x03", b"\x07"
+"""Contributors: devices 0 and 1; and device 2 with them."""
 
 
 def progress(**changes: object) -> Progress:
@@ -35,13 +36,13 @@ def opened(delta: list[float], loss: float, s: int = 10) -> np.ndarray:
 
 def test_eq_4_and_the_phases_of_sgd() -> None:
     p = progress()
-    p.apply(opened([0.5, -1.0], 2.0), 10, [A, B])
+    p.apply(opened([0.5, -1.0], 2.0), 10, BOTH)
     assert p.w.tolist() == [0.5, -1.0]
     assert (p.epoch, p.phase) == (2, WEIGHTS)
-    p.apply(opened([0, 1], 1.0), 10, [A, B])
-    p.apply(opened([0, 1], 3.0), 10, [A, B])
+    p.apply(opened([0, 1], 1.0), 10, BOTH)
+    p.apply(opened([0, 1], 3.0), 10, BOTH)
     assert (p.epoch, p.phase) == (3, LOSS)
-    p.apply(np.array([20.0]), 10, [A, B])
+    p.apply(np.array([20.0]), 10, BOTH)
     assert p.finished
     assert [record.loss for record in p.history] == pytest.approx([2.0, 1.0, 3.0, 2.0])
 
@@ -49,20 +50,20 @@ def test_eq_4_and_the_phases_of_sgd() -> None:
 def test_svrg_has_a_gradient_phase_before_each_weight_phase() -> None:
     p = progress(rule="svrg")
     assert p.phase == GRADIENT
-    p.apply(np.array([5.0, 10.0]), 10, [A, B])
+    p.apply(np.array([5.0, 10.0]), 10, BOTH)
     assert p.phase == WEIGHTS
     assert p.gradient is not None
     assert p.gradient.tolist() == [0.5, 1.0]
-    p.apply(opened([1, 1], 1.0), 10, [A, B])
+    p.apply(opened([1, 1], 1.0), 10, BOTH)
     assert (p.epoch, p.phase, p.gradient) == (2, GRADIENT, None)
 
 
 def test_a_step_within_the_tolerance_ends_the_run() -> None:
     """Section 4.1: ‖w^(p) − w^(p-1)‖₂ ≤ ε."""
     p = progress(tolerance=0.5)
-    p.apply(opened([0.6, 0], 1.0), 10, [A, B])
+    p.apply(opened([0.6, 0], 1.0), 10, BOTH)
     assert p.phase == WEIGHTS
-    p.apply(opened([0.3, 0.375], 1.0), 10, [A, B])
+    p.apply(opened([0.3, 0.375], 1.0), 10, BOTH)
     assert (p.epoch, p.phase) == (2, LOSS)
 
 
@@ -70,8 +71,8 @@ def test_line_13_keeps_the_model_of_least_loss() -> None:
     """F of w^(p) is known one epoch later: losses 3, 1, 2, 4 are those of w^(0) … w^(3)."""
     p = progress()
     for loss in (3.0, 1.0, 2.0):
-        p.apply(opened([1, 0], loss), 10, [A, B])
-    p.apply(np.array([40.0]), 10, [A, B])
+        p.apply(opened([1, 0], loss), 10, BOTH)
+    p.apply(np.array([40.0]), 10, BOTH)
     assert (p.best_epoch, p.best_loss) == (1, 1.0)
     assert p.best.tolist() == [1.0, 0.0]
 
@@ -79,29 +80,29 @@ def test_line_13_keeps_the_model_of_least_loss() -> None:
 def test_losses_of_other_contributors_are_not_compared() -> None:
     """F is compared over the same contributors only."""
     p = progress()
-    p.apply(opened([1, 0], 1.0), 10, [A, B])
-    p.apply(opened([1, 0], 5.0), 10, [B, A, A])
+    p.apply(opened([1, 0], 1.0), 10, BOTH)
+    p.apply(opened([1, 0], 5.0), 10, OTHERS)
     assert (p.best_epoch, p.best_loss) == (1, 5.0), "the comparison starts anew"
-    p.apply(opened([1, 0], 4.0), 10, [B, A, A])
+    p.apply(opened([1, 0], 4.0), 10, OTHERS)
     assert p.best_epoch == 2
 
 
 def test_a_sum_that_is_not_finite_changes_nothing() -> None:
     p = progress()
     with pytest.raises(PeerError):
-        p.apply(opened([float("nan"), 0], 1.0), 10, [A])
+        p.apply(opened([float("nan"), 0], 1.0), 10, BOTH)
     assert (p.epoch, p.phase, p.history) == (1, WEIGHTS, [])
 
 
 def test_a_spoiled_epoch_keeps_the_model_and_is_no_convergence() -> None:
     """Section 4.1's condition is about steps that were made: here w cannot have moved."""
     p = progress(tolerance=0.5)
-    p.apply(opened([1, 0], 3.0), 10, [A, B])
-    p.lose(10, [A, B])
+    p.apply(opened([1, 0], 3.0), 10, BOTH)
+    p.lose(10, BOTH)
     assert (p.epoch, p.phase, p.w.tolist()) == (3, WEIGHTS, [1.0, 0.0])
-    p.apply(opened([1, 0], 2.0), 10, [A, B])
+    p.apply(opened([1, 0], 2.0), 10, BOTH)
     assert (p.phase, p.best_epoch, p.best_loss) == (LOSS, 2, 2.0)
-    p.lose(10, [A, B])
+    p.lose(10, BOTH)
     assert p.finished
     assert [(r.epoch, r.loss, r.spoiled) for r in p.history] == [
         (1, 3.0, False), (2, None, True), (3, 2.0, False), (3, None, True)]
@@ -109,18 +110,18 @@ def test_a_spoiled_epoch_keeps_the_model_and_is_no_convergence() -> None:
 
 def test_losses_on_both_sides_of_a_spoiled_epoch_are_compared_by_their_own_contributors() -> None:
     p = progress()
-    p.apply(opened([1, 0], 1.0), 10, [A, B])
-    p.lose(10, [B, A, A])
-    p.apply(opened([1, 0], 5.0), 10, [B, A, A])
+    p.apply(opened([1, 0], 1.0), 10, BOTH)
+    p.lose(10, OTHERS)
+    p.apply(opened([1, 0], 5.0), 10, OTHERS)
     assert (p.best_epoch, p.best_loss) == (2, 5.0), "the comparison starts anew"
 
 
 def test_without_the_gradient_an_epoch_makes_no_step() -> None:
     """Eq. (3) needs ∇F: devices seal zeros, which is no convergence either."""
     p = progress(rule="svrg", tolerance=0.5)
-    p.lose(10, [A, B])
+    p.lose(10, BOTH)
     assert (p.epoch, p.phase, p.lacks_gradient, p.history) == (1, WEIGHTS, True, [])
-    p.apply(opened([0, 0], 2.0), 10, [A, B])
+    p.apply(opened([0, 0], 2.0), 10, BOTH)
     assert (p.epoch, p.phase, p.lacks_gradient) == (2, GRADIENT, False)
     assert [(r.loss, r.norm, r.spoiled) for r in p.history] == [(2.0, 0.0, True)]
 
@@ -131,9 +132,9 @@ def test_a_restarted_device_stands_where_it_stood(steps: list[tuple[float, float
     p = progress(epochs=9)
     for step in steps:
         if step is None:
-            p.lose(10, [A, B])
+            p.lose(10, BOTH)
         else:
-            p.apply(opened([step[0], -step[0]], step[1]), 10, [A, B])
+            p.apply(opened([step[0], -step[0]], step[1]), 10, BOTH)
     again = progress(epochs=9)
     restore_progress(again, progress_record(p, 7, b"anchor", 3))
     assert again.w.tobytes() == p.w.tobytes()

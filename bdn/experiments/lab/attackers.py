@@ -20,6 +20,7 @@ from bdn.chain import (
     Envelope,
     UpdateTransaction,
     decode_envelope,
+    device_bits,
     encode_block,
     encode_envelope,
     sign_transaction,
@@ -157,7 +158,7 @@ learning: contract
 
 
 @public
-def aggregate(epoch: int, phase: str, root: bytes, chunks: int, size: int, contributors: list, total: int):
+def aggregate(epoch: int, phase: str, root: bytes, chunks: int, size: int, contributors: bytes, total: int):
     learning.record_aggregate(epoch, phase, root, chunks, size, contributors, total)
 '''  # noqa: E501 - a signature of the contract language stands on one line
 
@@ -236,7 +237,8 @@ def false_block(
     for edge in run.edges:
         edge.ledger.put_blob(blob)
     payload = AggregateTransaction(
-        first.epoch, first.phase, root, chunks, size, tuple(e.address for e in contributors),
+        first.epoch, first.phase, root, chunks, size,
+        device_bits(liar.device_numbers[e.address] for e in contributors),
         sum(update_of(e).sample_count for e in contributors))
     nonce = ledger.next_nonce(liar.identity.address)
     aggregate = sign_transaction(liar.identity, ledger.chain, nonce, ledger.genesis.gas_limit,

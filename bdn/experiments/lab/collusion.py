@@ -48,7 +48,7 @@ from bdn.experiments.lab.small_runs import (
 )
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.setup import make_device
-from bdn.nodes.ciphers import Ciphers
+from bdn.nodes.ciphers import Ciphers, key_in
 from bdn.nodes.device import journal
 from bdn.nodes.settings import WEIGHTS
 from bdn.nodes.vector_host import VectorHost
@@ -308,7 +308,7 @@ def _recompute(run: Run) -> str:
     """What `bdn verify` says of an edge server's ledger."""
     store = run.edges[1].ledger.store
     chain = run.material.block.header.chain
-    host = VectorHost(Ciphers(chain, run.material.settings, store.blob), store.blob)
+    host = VectorHost(Ciphers(chain, run.material.settings, key_in(store.blob)), store.blob)
     try:
         verify_ledger(store, host.functions)
     except LedgerError as error:

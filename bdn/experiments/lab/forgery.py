@@ -19,6 +19,7 @@ from bdn.chain import (
     LedgerError,
     UpdateTransaction,
     blob_root,
+    device_numbers,
     sign_transaction,
     unpack_blob,
 )
@@ -152,9 +153,8 @@ def _copy(key_bits: int, verified: bool) -> tuple[list[str], str]:
         block, said = ledger.store.block(ledger.height), reasons(refused)
         assert block.aggregate is not None
         assert isinstance(block.aggregate.payload, AggregateTransaction)
-        names = {identity.address: name for identity, name in
-                 zip(run.material.devices, run.material.device_names, strict=True)}
-        named = sorted(names[address] for address in block.aggregate.payload.contributors)
+        named = sorted(run.material.device_names[number] for number in
+                       device_numbers(block.aggregate.payload.contributors))
         return named, said[0] if said else ""
 
 

@@ -14,6 +14,7 @@ from bdn.chain import (
     CANDIDATE,
     AggregateTransaction,
     UpdateTransaction,
+    device_numbers,
     unpack_blob,
 )
 from bdn.experiments.config import RunConfig
@@ -73,9 +74,8 @@ def undisturbed(config: RunConfig) -> Outcome:
 def outcome(run: Run) -> Outcome:
     """What ``run`` has come to so far, as a device that is still there sees it."""
     progress = run.reference.progress
-    names = {identity.address: name for identity, name in
-             zip(run.material.devices, run.material.device_names, strict=True)}
-    contributors = tuple(tuple(names[address] for address in record.contributors)
+    names = run.material.device_names
+    contributors = tuple(tuple(names[number] for number in device_numbers(record.contributors))
                          for record in progress.history)
     accuracy = run.material.participants.judge(progress.w).accuracy
     return Outcome(progress.w, accuracy, contributors)

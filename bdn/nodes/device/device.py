@@ -25,6 +25,7 @@ from bdn.chain import (
     ShareTransaction,
     UpdateTransaction,
     blob_root,
+    device_numbers,
     unpack_blob,
 )
 from bdn.errors import BdnError, IntegrityError, PeerError
@@ -67,6 +68,7 @@ from bdn.nodes.events import (
 )
 from bdn.nodes.faults import Guard, reason_of
 from bdn.nodes.group_key import ExchangeKey
+from bdn.nodes.messages import GetLeaves
 from bdn.nodes.settings import GRADIENT, WEIGHTS, Settings
 from bdn.paillier import KeyShare, VectorCipher
 from bdn.paillier.errors import SpoiledSumError
@@ -95,7 +97,8 @@ class Device:
     Args:
         name: how nodes and people call it.
         identity: its Ed25519 identity; its address is p_k.
-        addresses: all devices' addresses in genesis order; ours is among them.
+        addresses: all devices' addresses in genesis order.
+        position: of ours among them, from 0.
         light: what it believes about the chain, at genesis.
         edges: names of the edge servers, its own first.
         settings: from genesis.
@@ -116,6 +119,7 @@ class Device:
         name: str,
         identity: Identity,
         addresses: Sequence[bytes],
+        position: int,
         light: LightNode,
         edges: Sequence[str],
         settings: Settings,
@@ -135,7 +139,8 @@ class Device:
         self.stage = Stage.JOINING
         self.progress = Progress(settings, w)
         self._address = identity.address
-        self._addresses = tuple(addresses)
+        self._addresses = tuple(addresses)  # no copy, where it is a tuple already
+        self._position = position
         self._learner = learner
         self._key_share = key_share
         self._rng = rng
@@ -148,7 +153,7 @@ class Device:
             self._read_transaction, self._mark, trace,
         )
         self._keyring = keyring.Keyring(light.chain, public_key, rng.substream("exchange"))
-        self._ciphers = Ciphers(light.chain, settings, self._reader.blob)
+        self._ciphers = Ciphers(light.chain, settings, lambda _root: public_key)  # as registered
         self._anchors: dict[int, bytes] = {}
         """By height of a block: the root, the key's or an aggregate's, that it made the anchor."""
         self._openings: dict[tuple[int, str], Opening] = {}
@@ -240,7 +245,8 @@ class Device:
         if self._current is not self._openings[at]:  # an earlier one must be opened first
             return []
         self._trace.event("aggregate", node=self.name, height=height, epoch=aggregate.epoch,
-                          phase=aggregate.phase, contributors=len(aggregate.contributors))
+                          phase=aggregate.phase,
+                          contributors=len(device_numbers(aggregate.contributors)))
         return self._begin_opening()
 
     def _begin_opening(self) -> list[Effect]:
@@ -260,7 +266,8 @@ class Device:
         """Ask for what is missing; when nothing is, do what the stage calls for."""
         if self.stage is Stage.FINISHED or self._reader.evidence is not None:
             return []
-        question = self._reader.ask_next(self._wanted_blobs(), self._wanted_cells())
+        question = self._reader.ask_next(
+            self._wanted_leaves(), self._wanted_blobs(), self._wanted_cells())
         if question is not None:  # something is missing; [] where it has been asked for already
             return question
         match self.stage:
@@ -277,11 +284,17 @@ class Device:
             case Stage.WAITING | Stage.FINISHED:
                 return []
 
+    def _wanted_leaves(self) -> GetLeaves | None:
+        """Return what to ask for of the registered key: the key, and the group key for us."""
+        registered = self._keyring.registered
+        if registered is None or self.stage is not Stage.KEYING:
+            return None
+        return GetLeaves(registered.root, registered.chunks, (0, 1 + self._position))
+
     def _wanted_blobs(self) -> list[bytes]:
-        roots = [self._keyring.root] if self._keyring.registered is not None else []
-        if self._current is not None:
-            roots += [self._current.aggregate.root, *self._current.shares.values()]
-        return roots
+        if self._current is None:
+            return []
+        return [self._current.aggregate.root, *self._current.shares.values()]
 
     def _wanted_cells(self) -> list[bytes]:
         leads = self._address == self._addresses[0]
@@ -314,10 +327,11 @@ class Device:
 
     def _check_key(self, registered: RegisterKey) -> list[Effect]:
         """Check the registered key against ours. Until all devices confirm it, nobody uploads."""
-        blob = self._reader.blob(registered.root)
+        key, wrapped = (self._reader.leaves.pop((registered.root, position))
+                        for position in (0, 1 + self._position))
         self.stage = Stage.CONFIRMING
         try:
-            self._keyring.open(blob, self._addresses.index(self._address))
+            self._keyring.open(key, wrapped, self._position)
         except PeerError as error:
             self._trace.event("key-refused", node=self.name, reason=reason_of(error))
             return []
@@ -448,7 +462,7 @@ class Device:
         if self._promised.get((at.epoch, at.phase), at.root) != at.root:
             self._trace.event("share-withheld", node=self.name, reason="another sum was shared")
             return False
-        if len(set(at.contributors)) < self.settings.minimum_contributors:
+        if len(device_numbers(at.contributors)) < self.settings.minimum_contributors:
             self._trace.event("share-withheld", node=self.name, reason="too few contributors")
             return False
         return True
@@ -522,7 +536,7 @@ class Device:
         self._anchors = {height: root for height, root in self._anchors.items()
                          if height >= opened.height}
         self._reader.forget_before(opened.height)
-        self._reader.forget_blobs(but=self._keyring.root)
+        self._reader.forget_blobs()
 
     # --- where we stand -------------------------------------------------------------------------
 

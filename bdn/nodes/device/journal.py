@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from bdn.chain import RegisterKey
+from bdn.chain import DeviceBits, RegisterKey
 from bdn.encoding import at_most, decode_union, encode_union
 from bdn.nodes.device.progress import EpochRecord, Progress
 from bdn.nodes.settings import Settings
@@ -49,7 +49,7 @@ class HistoryEntry:
     epoch: int
     loss: Annotated[str, at_most(64)]
     norm: Annotated[str, at_most(64)]
-    contributors: tuple[bytes, ...]
+    contributors: DeviceBits
     total_samples: int
     spoiled: bool
 

@@ -2,14 +2,15 @@
 
 The key itself was made before, by a dealer or jointly (`bdn.paillier`). Here: every device
 registers an X25519 key; the first device draws a fresh group key, wraps it to each, and registers
-one blob ``[public key, wrap_1, …, wrap_n]``; every device checks that the public key is the one it
-holds a share of, unwraps its group key, and confirms. Nothing is uploaded before all have done so.
+one blob ``[public key, wrap_1, …, wrap_n]``; every device fetches the first leaf and its own, with
+their Merkle paths, checks that the public key is the one it holds a share of, unwraps its group
+key, and confirms. Nothing is uploaded before all have done so.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bdn.chain import RegisterKey, blob_root, pack_blob, unpack_blob
+from bdn.chain import RegisterKey, blob_root, pack_blob
 from bdn.chain.contracts import decode_value, storage_key
 from bdn.encoding import transcript
 from bdn.errors import PeerError
@@ -97,16 +98,16 @@ class Keyring:
                               blob_root(blob), 1 + len(wraps), len(blob))
         return payload, blob
 
-    def open(self, blob: bytes, position: int) -> None:
+    def open(self, public_key: bytes, wrapped: bytes, position: int) -> None:
         """Check the registered key against our own, and unwrap the group key.
+
+        Args:
+            public_key, wrapped: the leaves 0 and 1 + ``position`` of the registered blob.
+            position: the device's, in genesis order.
 
         Raises `PeerError` when the first device registered another key than the one we share, and
         `GroupError` when its wrap for us does not open.
         """
-        leaves = unpack_blob(blob)
-        if not 1 + position < len(leaves):
-            raise PeerError("the registered key holds no group key for us")
-        if leaves[0] != self.public_key:
+        if public_key != self.public_key:
             raise PeerError("the registered public key is not the one that we hold a share of")
-        context = wrap_context(self.chain, position)
-        self.group_key = unwrap(leaves[1 + position], self.exchange, context)
+        self.group_key = unwrap(wrapped, self.exchange, wrap_context(self.chain, position))

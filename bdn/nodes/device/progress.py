@@ -12,7 +12,6 @@ A sum may open and yet be none that honest devices can have made. That follows f
 alone, so all devices see it alike, and each goes on by itself: the epoch is lost, w stays.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +30,7 @@ class EpochRecord:
         epoch: p.
         loss: F(w^(p-1)), or F(w^(P)) for the closing phase; None where its sum was spoiled.
         norm: ‖w^(p) − w^(p-1)‖₂.
-        contributors: 20-byte addresses.
+        contributors: the devices, as `bdn.chain.device_bits` of their numbers in genesis.
         total_samples: s of the contributors.
         spoiled: a sum of this epoch was none of honest vectors, so that w stayed as it was.
     """
@@ -39,7 +38,7 @@ class EpochRecord:
     epoch: int
     loss: float | None
     norm: float
-    contributors: tuple[bytes, ...]
+    contributors: bytes
     total_samples: int
     spoiled: bool = False
 
@@ -79,7 +78,7 @@ class Progress:
         return (self.phase == WEIGHTS and self.settings.phases[0] == GRADIENT
                 and self.gradient is None)
 
-    def apply(self, opened: Floats, total: int, contributors: Sequence[bytes]) -> None:
+    def apply(self, opened: Floats, total: int, contributors: bytes) -> None:
         """Take the opened sum Σ s_k x_k of this epoch and phase, and go on to the next.
 
         Eq. (4): w^(p) = w^(p-1) + Σ s_k δ_k / s. Raises `PeerError` for a sum that is not finite,
@@ -91,13 +90,13 @@ class Progress:
             self.gradient = (opened / total).astype(np.float32)
             self.phase = WEIGHTS
         elif self.phase == WEIGHTS:
-            self._apply_weights(opened, total, tuple(contributors))
+            self._apply_weights(opened, total, contributors)
         else:
             loss = float(opened[0]) / total
-            self._score(EpochRecord(self.epoch, loss, 0.0, tuple(contributors), total), loss)
+            self._score(EpochRecord(self.epoch, loss, 0.0, contributors, total), loss)
             self.finished = True
 
-    def lose(self, total: int, contributors: Sequence[bytes]) -> None:
+    def lose(self, total: int, contributors: bytes) -> None:
         """The sum of this epoch and phase was spoiled: go on to the next with w as it is.
 
         Without ∇F the devices seal updates of zeros, so that the ledger's phases go on in order.
@@ -106,14 +105,14 @@ class Progress:
         if self.phase == GRADIENT:
             self.phase = WEIGHTS
             return
-        lost = EpochRecord(self.epoch, None, 0.0, tuple(contributors), total, spoiled=True)
+        lost = EpochRecord(self.epoch, None, 0.0, contributors, total, spoiled=True)
         self.history.append(lost)
         if self.phase == WEIGHTS:
             self._go_on(converged=False)
         else:
             self.finished = True
 
-    def _apply_weights(self, opened: Floats, total: int, contributors: tuple[bytes, ...]) -> None:
+    def _apply_weights(self, opened: Floats, total: int, contributors: bytes) -> None:
         loss = float(opened[-1]) / total
         updated = apply_update(self.w, opened[:-1], total)
         norm = float(np.linalg.norm(updated.astype(np.float64) - self.w))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from bdn.chain import Envelope, EquivocationError, EquivocationEvidence, Receipt, blob_root
+from bdn.chain.merkle import leaf_hash, verify_inclusion
 from bdn.errors import PeerError
 from bdn.nodes.device.interface import READ_KINDS, ContractInterface
 from bdn.nodes.device.light_node import AheadError, LightNode
@@ -24,8 +25,10 @@ from bdn.nodes.messages import (
     Blob,
     GetBlob,
     GetHeaders,
+    GetLeaves,
     GetState,
     GetTransactions,
+    Leaves,
     Message,
     Refusal,
     SealedHeaders,
@@ -65,6 +68,7 @@ class Reader:
         step: of the block that the device's last step came from; what matters now stands there,
             or after it.
         blobs: fetched blobs by root.
+        leaves: fetched leaves of other blobs, by root and position.
         cells: proven cells of the learning contract's state; None where absent.
         evidence: two valid seals at one height, once they have been seen: more than f edge
             servers are faulty, and nothing on this chain is to be believed or opened any more.
@@ -78,6 +82,7 @@ class Reader:
         self.height = 0
         self.step = 0
         self.blobs: dict[bytes, bytes] = {}
+        self.leaves: dict[tuple[bytes, int], bytes] = {}
         self.cells: dict[bytes, bytes | None] = {}
         self.evidence: EquivocationEvidence | None = None
         self._name = name
@@ -103,6 +108,7 @@ class Reader:
             SealedHeaders: self._on_headers,
             Transactions: self._on_transactions,
             Blob: self._on_blob,
+            Leaves: self._on_leaves,
             StateCells: self._on_cells,
             Refusal: self._on_refusal,
         }
@@ -119,9 +125,9 @@ class Reader:
             raise PeerError(f"the blob {root.hex()[:16]}… has not been fetched")
         return self.blobs[root]
 
-    def forget_blobs(self, but: bytes) -> None:
-        """Drop all fetched blobs except the one of root ``but``."""
-        self.blobs = {root: blob for root, blob in self.blobs.items() if root == but}
+    def forget_blobs(self) -> None:
+        """Drop all fetched blobs."""
+        self.blobs = {}
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -129,22 +135,29 @@ class Reader:
         """Ask for headers, now and from time to time."""
         return [*self._interface.ask(GetHeaders(self._light.height)), self._poll_later()]
 
-    def ask_next(self, roots: Sequence[bytes], cells: Sequence[bytes]) -> list[Effect] | None:
+    def ask_next(
+        self, leaves: GetLeaves | None, roots: Sequence[bytes], cells: Sequence[bytes]
+    ) -> list[Effect] | None:
         """Ask for the next thing that is missing; None when everything is here.
 
-        Blocks come first, then the blobs ``roots``, then the learning contract's ``cells``, which
-        are read anew at each height.
+        Blocks come first, then single ``leaves``, then the blobs ``roots``, then the learning
+        contract's ``cells``, which are read anew at each height.
         """
-        question = self._next_question(roots, cells)
+        question = self._next_question(leaves, roots, cells)
         return self._interface.ask(question) if question is not None else None
 
-    def _next_question(self, roots: Sequence[bytes], cells: Sequence[bytes]) -> Message | None:
+    def _next_question(
+        self, leaves: GetLeaves | None, roots: Sequence[bytes], cells: Sequence[bytes]
+    ) -> Message | None:
         if self.height < self._light.settled_height:
             return GetTransactions(self.height + 1, READ_KINDS, self._address)
         doubtful = self._doubtful() if self._looks_again else None
         if doubtful is not None:
             return GetTransactions(doubtful, READ_KINDS, self._address)
         self._looks_again = False
+        if leaves is not None and any(
+                (leaves.root, position) not in self.leaves for position in leaves.positions):
+            return leaves
         for root in roots:
             if root not in self.blobs:
                 return GetBlob(root)
@@ -247,6 +260,18 @@ class Reader:
             raise PeerError("the blob has another root than was asked for")
         self.blobs[question.root] = message.data
         return self._answered(GetBlob)
+
+    def _on_leaves(self, message: Leaves, _source: str, _now: int) -> list[Effect]:
+        question = self._interface.question
+        if not isinstance(question, GetLeaves):
+            return []
+        if (message.root, len(message.items)) != (question.root, len(question.positions)):
+            raise PeerError("other leaves than were asked for")
+        for position, (leaf, path) in zip(question.positions, message.items, strict=True):
+            verify_inclusion(leaf_hash(leaf), position, question.size, path, question.root)
+        self.leaves.update(((question.root, position), leaf) for position, (leaf, _)
+                           in zip(question.positions, message.items, strict=True))
+        return self._answered(GetLeaves)
 
     def _on_cells(self, message: StateCells, _source: str, _now: int) -> list[Effect]:
         question, height = self._interface.question, message.height

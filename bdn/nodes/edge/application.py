@@ -7,7 +7,8 @@ proposer left out an update that I hold?) is asked only of a block that the prim
 never of one that a new view carries over.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,8 @@ from bdn.chain import (
     UpdateTransaction,
     decode_block,
     decode_seal,
+    device_bits,
+    device_numbers,
     encode_block,
     sign_transaction,
     verify_block_seal,
@@ -175,6 +178,16 @@ class LedgerApplication:
         """Return whether the request may yet stand in a block."""
         return self.admission.still_wanted(request)
 
+    @functools.cached_property
+    def device_numbers(self) -> dict[bytes, int]:
+        """Each device's number in genesis, by its address: nobody joins later."""
+        registered = self.ledger.call("learning", "registered")
+        return {address: number for number, address in enumerate(registered)}
+
+    def _bits(self, devices: Iterable[bytes]) -> bytes:
+        """Return `device_bits` of the devices at these addresses."""
+        return device_bits(self.device_numbers[device] for device in devices)
+
     # --- when -----------------------------------------------------------------------------------
 
     def is_due(self, pending: Sequence[Request]) -> bool:
@@ -277,7 +290,7 @@ class LedgerApplication:
         """Tx_co: the weighted product of Eq. (5), under this server's signature."""
         product = self._product(epoch, phase, updates)
         return self._sign(AggregateTransaction(
-            epoch, phase, *product, tuple(device for device, _ in updates),
+            epoch, phase, *product, self._bits(device for device, _ in updates),
             sum(record.samples for _, record in updates)))
 
     def _sign(self, payload: Payload) -> Envelope:
@@ -367,9 +380,11 @@ class LedgerApplication:
         self._demand_blobs([record.root for record in named.values()])
         if not isinstance(own, AggregateTransaction):
             return
-        if any(device not in named for device in own.contributors):
+        numbers = {number: device for device, number in self.device_numbers.items()}
+        contributors = [numbers.get(number, b"") for number in device_numbers(own.contributors)]
+        if any(device not in named for device in contributors):
             raise BlockError("Tx_co names a contributor whose update is not in the block")
-        updates = [(device, named[device]) for device in own.contributors]
+        updates = sorted((device, named[device]) for device in contributors)
         if self._product(own.epoch, own.phase, updates) != (own.root, own.chunks, own.size):
             raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
 
@@ -379,7 +394,7 @@ class LedgerApplication:
         own = block.aggregate.payload if block.aggregate is not None else None
         if not isinstance(own, AggregateTransaction):
             return
-        if tuple(device for device, _ in _named(_good(candidate))) != own.contributors:
+        if self._bits(device for device, _ in _named(_good(candidate))) != own.contributors:
             raise BlockError("Tx_co leaves out an update that stands in its block")
 
     def _demand_blobs(self, roots: Sequence[bytes]) -> None:

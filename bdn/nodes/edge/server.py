@@ -11,6 +11,8 @@ from typing import Any
 
 from bdn.chain import (
     PROOF_OF_WORK,
+    Envelope,
+    InclusionProof,
     MissingBlobsError,
     apply_sealed_block,
     blocks_after,
@@ -18,7 +20,11 @@ from bdn.chain import (
     encode_header,
     encode_seal,
     encode_sealed,
+    unpack_blob,
+    without_receipt,
 )
+from bdn.chain.blocks import is_aggregate
+from bdn.chain.merkle import Tree
 from bdn.encoding import encode_record
 from bdn.errors import BdnError, PeerError
 from bdn.nodes.edge.admission import UntimelyError
@@ -42,8 +48,10 @@ from bdn.nodes.messages import (
     GetBlob,
     GetBlocks,
     GetHeaders,
+    GetLeaves,
     GetState,
     GetTransactions,
+    Leaves,
     Message,
     Refusal,
     Relay,
@@ -106,6 +114,8 @@ class EdgeServer:
         """Sealed blocks that wait for blobs, and who sent them."""
         self._served: dict[bytes, bytes] = {}
         """Encoded blobs by root, the newest last."""
+        self._key_leaves: tuple[bytes, list[bytes], Tree] | None = None
+        """Root, leaves and tree of the blob that was last asked for by the leaf: the key's."""
         self._handlers: dict[type, Callable[[Any, str], list[Effect]]] = {
             Submit: self._on_submit,
             Relay: self._on_relay,
@@ -114,6 +124,7 @@ class EdgeServer:
             GetTransactions: self._on_get_transactions,
             GetState: self._on_get_state,
             GetBlob: self._on_get_blob,
+            GetLeaves: self._on_get_leaves,
             Blob: self._on_blob,
             GetBlocks: self._on_get_blocks,
             SealedBlocks: self._on_sealed_blocks,
@@ -349,7 +360,8 @@ class EdgeServer:
             return self._not_here(source, f"block {message.height}")
         block = self.ledger.proofs(message.height)
         wanted = block.positions(message.kinds, message.sender)
-        proofs = tuple(encode_record(block.proof(position)) for position in wanted)
+        proofs = tuple(encode_record(_short(block.proof(position), block.envelopes[position]))
+                       for position in wanted)
         return [Send(source, encode_message(Transactions(message.height, proofs)))]
 
     def _on_get_state(self, message: GetState, source: str) -> list[Effect]:
@@ -368,10 +380,28 @@ class EdgeServer:
             self._served[message.root] = encoded
         return [Send(source, self._served[message.root])]
 
+    def _on_get_leaves(self, message: GetLeaves, source: str) -> list[Effect]:
+        """Serve single leaves of a blob that holds something for each of many devices."""
+        if self._key_leaves is None or self._key_leaves[0] != message.root:
+            if self.ledger.store.blob_size(message.root) is None:
+                return self._not_here(source, f"blob {message.root[:8].hex()}…")
+            leaves = unpack_blob(self.ledger.blob(message.root))
+            self._key_leaves = message.root, leaves, Tree(leaves)
+        _, leaves, tree = self._key_leaves
+        if message.size != len(leaves) or any(i >= len(leaves) for i in message.positions):
+            raise PeerError(f"the blob has {len(leaves)} leaves, and not what was asked for")
+        items = tuple((leaves[i], tuple(tree.inclusion_proof(i))) for i in message.positions)
+        return [Send(source, encode_message(Leaves(message.root, items)))]
+
     def _not_here(self, source: str, what: str) -> list[Effect]:
         """Say nothing, since the peer asks others too: what is not here yet is nobody's fault."""
         self._trace.event("not-here", node=self.name, source=source, what=what)
         return []
+
+
+def _short(proof: InclusionProof, envelope: Envelope) -> InclusionProof:
+    """The proof as a device needs it: of Tx_co without the receipt, which names all devices."""
+    return without_receipt(proof) if is_aggregate(envelope) else proof
 
 
 def _nonce_of(request: bytes) -> int:
