@@ -17,9 +17,12 @@ from bdn.runfolder import HISTORY
 @click.argument("folder", metavar="RUN", type=NamedPath())
 @click.option("--executor", metavar="WHERE",
               help="Work elsewhere than before: serial, processes[:COUNT] or dask:ADDRESS.")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="P",
+              help="Go on to P epochs in all, after the end too. The devices ask for them on the "
+                   "ledger.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
-def resume(folder: Path, executor: str | None, as_json: bool) -> None:
-    """Go on with the run in folder RUN where it stopped.
+def resume(folder: Path, executor: str | None, epochs: int | None, as_json: bool) -> None:
+    """Go on with the run in folder RUN where it stopped, or beyond its end.
 
     Every node takes up its ledger and journal; the model at the end is the one that the undisturbed
     run would have made, since data, batches and sums are the same. Settings or data that have
@@ -27,6 +30,8 @@ def resume(folder: Path, executor: str | None, as_json: bool) -> None:
     """
     opened = RunFolder.open(folder)
     with opened.locked():  # finishes what was interrupted; others may lock the folder afterwards
+        if epochs is not None:
+            opened.extend(epochs)
         marker, config = opened.marker(), opened.config
     if executor is not None:
         config = dataclasses.replace(config, executor=executor)

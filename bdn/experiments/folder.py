@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ _STORE = re.compile(r"(edge|device)-\d+\.sqlite(\.lost-[0-9a-f]{8})?(-wal|-shm|-
 
 MARKER_SHAPE = {
     "format": str, "chain": str, "processes": bool, "ended": bool, "config": {str: object},
+    "extended?": int,
     "participants": {"source": str, "learners": {str: int}, "model_size": int, "classes": int,
                      "digest": str},
 }
@@ -121,10 +123,13 @@ class RunFolder:
 
     @property
     def config(self) -> RunConfig:
-        """What was asked for; raises `UsageError` where `config.json` is damaged."""
+        """What was asked for, with the epochs that were added since; raises `UsageError` where
+        `config.json` is damaged."""
         path = self.path / CONFIG
         try:
-            return RunConfig.from_json(read_text(path, 1 << 20))
+            config = RunConfig.from_json(read_text(path, 1 << 20))
+            extended = self.marker().get("extended")
+            return config if extended is None else replace(config, epochs=extended)
         except UsageError as error:
             raise UsageError(f"{path}: {error}; {self.path / MARKER} has the values that the run "
                              "began with") from error
@@ -166,6 +171,24 @@ class RunFolder:
         """Remove the other edge servers' ledgers, which a finished run has compared."""
         write_json(self.path / MARKER, {**self.marker(), "ended": True})
         _remove_stores(self.path / EDGES)
+
+    def extend(self, epochs: int) -> None:
+        """Note that the run is to have ``epochs`` epochs in all; the folder must be locked.
+
+        A run that has ended gets its other edge servers' ledgers back: they were found equal to the
+        one that is left. Raises `UsageError` where the run has as many epochs already.
+        """
+        config, marker = self.config, self.marker()
+        if epochs <= config.epochs:
+            raise UsageError(f"the run in {self.path} has {config.epochs} epochs; --epochs must "
+                             f"be more than that, not {epochs}")
+        replace(config, epochs=epochs)  # checks the bounds
+        if marker["ended"]:
+            for edge in range(1, config.edges):
+                copy = self.ledger(edge)
+                copy.parent.mkdir(exist_ok=True)
+                write_atomically(copy, self.ledger(0).read_bytes())
+        write_json(self.path / MARKER, {**marker, "ended": False, "extended": epochs})
 
     # --- working in it --------------------------------------------------------------------------
 

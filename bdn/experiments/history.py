@@ -9,7 +9,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from bdn.chain import Ledger, block_size, device_numbers, encode_seal
@@ -246,12 +246,12 @@ def alone(material: Material, config: RunConfig) -> list[Baseline]:
     A device that diverges without the others has no accuracy; that is a result, and no error.
     """
     baselines = []
-    people = material.participants
+    people, rules = material.participants, replace(material.settings, epochs=config.epochs)
     if config.clients is not None:  # their training is their own affair, and may cost much
         return [Baseline(None) for _ in people.learners]
     for name, learner in zip(material.device_names, people.learners, strict=True):
         try:
-            results = train(people.model, {name: learner}, material.settings,
+            results = train(people.model, {name: learner}, rules,
                             rng=SeededRandomness(config.seed), w=people.w)
             baselines.append(Baseline(people.judge(results[-1].w).accuracy))
         except BdnError as error:
@@ -266,7 +266,7 @@ def compile_history(run: FinishedRun) -> dict[str, Any]:
     epochs = []
     for record in progress.history:
         found = run.meter.epochs.get(record.epoch, {})
-        closing = record.norm == 0.0 and record is progress.history[-1] and progress.finished
+        closing = record.closing
         epochs.append({
             "epoch": record.epoch,
             "closing": closing,

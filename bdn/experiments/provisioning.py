@@ -8,7 +8,7 @@ run can be repeated, and resumed, with fresh keys.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -170,10 +170,11 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
 
 def provision(
     config: RunConfig, store: NodeStore, trace: Trace, now_ms: int,
-    participants: Participants | None = None,
+    participants: Participants | None = None, begun_epochs: int | None = None,
 ) -> Material:
     """Load data, make (or take from ``store``) identities and keys, and build genesis.
 
+    Genesis says ``begun_epochs``, where the run has been extended since to those of ``config``.
     Raises `UsageError` where ``participants`` are not as many as the config's devices.
     """
     with trace.span("load-data"):
@@ -185,14 +186,15 @@ def provision(
         raise UsageError(
             f"sample counts from {min(counts)} to {max(counts)}: beyond a ratio of {SAMPLE_RATIO} "
             "a sum would show the largest device's update; split the data more evenly")
-    settings = make_settings(config, participants)
+    begun = config if begun_epochs is None else replace(config, epochs=begun_epochs)
+    settings = make_settings(begun, participants)
     source = source_of(config)
     devices = _identities(store, "device", config.devices, source)
     edges = _identities(store, "edge", config.edges, source)
     public_key, shares = _keys(config, store, source, trace)
     if config.deterministic:
         now_ms = DETERMINISTIC_TIME_MS
-    choices = choices_of(config, participants)
+    choices = choices_of(begun, participants)
     genesis, block = _genesis(config, store, settings, devices, edges, counts, now_ms, source,
                               commitment(choices))
     padded = (*shares, *[None] * (config.devices - len(shares)))

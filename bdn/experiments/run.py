@@ -165,7 +165,7 @@ class Run:
     def is_over(self) -> bool:
         """Whether every device that is still there has finished; judges each new model."""
         device = self.reference
-        done = len(device.progress.history) - (1 if device.progress.finished else 0)
+        done = device.progress.done
         if done > 0:
             judge(self, done, device.progress.w, self.runner.now_ms)
         self._asked += 1

@@ -106,11 +106,14 @@ def _take_up(
     if processes != marker["processes"]:
         raise UsageError(f"the run in {folder.path} was begun with"
                          f"{'' if marker['processes'] else 'out'} --processes: resume it so")
-    demand_same(marker["config"], choices_of_config(config), folder.path)
+    begun_config = config
+    if config.epochs == marker.get("extended"):
+        begun_config = replace(config, epochs=marker["config"]["epochs"])
+    demand_same(marker["config"], choices_of_config(begun_config), folder.path)
     participants = participants if participants is not None else people_of(config)
     _demand_same_people(begun, participants, folder.path)
     with closing(NodeStore(folder.path / NODES, must_exist=True)) as store:
-        material = provision(config, store, trace, now_ms, participants)
+        material = provision(config, store, trace, now_ms, participants, begun_config.epochs)
         if material.common.chain.hex() != marker["chain"]:
             raise UsageError(
                 f"{folder.path / NODES} or {folder.path / MARKER} belongs to another run: they "
@@ -130,11 +133,13 @@ def choices_of_config(config: RunConfig) -> dict[str, Any]:
 def demand_same(begun: dict[str, Any], now: dict[str, Any], where: Path) -> None:
     """Raise `UsageError` naming what differs between two configs that matters."""
     missing = object()
+    more = " (more epochs: bdn resume --epochs)" if "epochs" in begun and (
+        begun["epochs"] != now.get("epochs")) else ""
     differ = [f"{name} {_short(begun.get(name))} → {_short(value)}" for name, value in now.items()
               if name not in FREE and begun.get(name, missing) != value]
     if differ:
         raise UsageError(f"the run in {where} cannot go on with other settings than it began with "
-                         f"({', '.join(differ)}): put {CONFIG} right, or start another run")
+                         f"({', '.join(differ)}): put {CONFIG} right, or start another run{more}")
 
 
 def _short(value: object) -> str:
@@ -364,6 +369,7 @@ def build_device(
         records=store.journal(name),
         nominal_ms=nominal_time(settings) if config.deterministic else None,
         trace=trace,
+        epochs=common.config.epochs,
     )
 
 

@@ -306,3 +306,55 @@ def test_nobody_calls_what_only_the_mining_contract_may(mini: Mini, function: st
         receipts = ()
     assert not any(receipt.ok for receipt in receipts)
     assert (holdings(chain), chain.call("balance_of", chain.devices[0].address)) == before
+
+
+# --- more epochs --------------------------------------------------------------------------------
+
+
+def closed(mini: Mini) -> Any:
+    """A chain whose only epoch and closing loss are aggregated; two of three devices must agree."""
+    chain = ready(mini, epochs=1)
+    chain.aggregate(updates(chain))
+    losses = [chain.update(i, np.array([1.0]), count, 1, "loss")
+              for i, count in enumerate((4, 5, 6))]
+    chain.commit(chain.propose(losses, chain.tx_co(losses), 1))
+    return chain
+
+
+def ask(chain: Any, who: Any, epochs: int) -> Receipt:
+    """The receipt of a device's request for ``epochs`` epochs."""
+    call = CallTransaction("learning", "extend", (epochs,))
+    return chain.put(chain.sign(who, call))[0]
+
+
+def test_a_closed_run_is_extended_when_enough_devices_ask_for_the_same(mini: Mini) -> None:
+    """Different numbers do not add up; a device that changes its mind counts once."""
+    chain = closed(mini)
+    first, second, third = chain.devices
+    supply = chain.call("total_supply")
+    assert not chain.call("is_open", 2, WEIGHTS)
+    for who, epochs in ((first, 5), (second, 3), (first, 4)):
+        assert ask(chain, who, epochs).ok
+        assert chain.call("epochs_of_run") == 1
+    assert ask(chain, third, 5).ok, "the first no longer asks for 5"
+    assert chain.call("epochs_of_run") == 1
+    granted = ask(chain, third, 3)
+    assert [event.name for event in granted.events] == ["asked", "extended"]
+    assert chain.call("epochs_of_run") == 3
+    assert chain.call("is_open", 2, WEIGHTS)
+    assert not chain.call("is_open", 1, "loss")
+    assert chain.call("total_supply") == supply + 2 * chain.settings.processing_reward
+    assert chain.call("awaited")["what"] in ("shares", "updates")
+
+
+def test_only_a_device_extends_a_closed_run_and_only_upwards(mini: Mini) -> None:
+    running = ready(mini, epochs=2)
+    assert "after it has closed" in str(ask(running, running.devices[0], 5).error)
+    running.aggregate(updates(running))
+    assert "after it has closed" in str(ask(running, running.devices[0], 5).error)
+    chain = closed(mini)
+    assert "not a registered device" in str(ask(chain, chain.edge, 5).error)
+    for epochs in (1, 0, -3, 10**6 + 1):
+        assert "ask for more" in str(ask(chain, chain.devices[0], epochs).error)
+    assert ask(chain, chain.devices[0], 2).ok
+    assert "asked already" in str(ask(chain, chain.devices[0], 2).error)

@@ -97,7 +97,7 @@ class DeviceHost:
     def news(self) -> list[FromChild]:
         """The model after each epoch, and at the end everything that the device knows of it."""
         progress, found = self.node.progress, list[FromChild]()
-        done = len(progress.history) - (1 if progress.finished else 0)
+        done = progress.done
         if done > self._told:
             self._told = done
             found.append(Reached(done, progress.w.astype("<f4").tobytes()))

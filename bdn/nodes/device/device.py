@@ -2,6 +2,9 @@
 
     joining → keying → confirming → working → waiting → opening → working → … → finished
 
+A device whose owner wants more epochs than the ledger grants asks for them at the end, and goes on
+when the ledger's state says so: finished → extending → working → ….
+
 A device reads every sealed block in order (`_read_transaction`), and after each event asks itself
 what its stage calls for (`_advance`). It makes a partial decryption only of an aggregate that it
 has verified as a light node, with the minimum of contributors, and at most once for an (epoch,
@@ -31,7 +34,7 @@ from bdn.chain import (
 from bdn.errors import BdnError, IntegrityError, PeerError
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, clips, share_session, update_context
-from bdn.nodes.device import journal, keyring
+from bdn.nodes.device import extension, journal, keyring
 from bdn.nodes.device.interface import ContractInterface
 from bdn.nodes.device.light_node import LightNode
 from bdn.nodes.device.opening import (
@@ -89,6 +92,7 @@ class Stage(Enum):
     WAITING = "waiting"
     OPENING = "opening"
     FINISHED = "finished"
+    EXTENDING = "extending"
 
 
 class Device:
@@ -112,6 +116,7 @@ class Device:
         nominal_ms: T_local as a function of the sample count, for runs that must repeat byte for
             byte; measured where it is None.
         trace: told what happens.
+        epochs: how many epochs its owner wants; what genesis says where it is 0.
     """
 
     def __init__(
@@ -132,9 +137,15 @@ class Device:
         records: Sequence[bytes] = (),
         nominal_ms: Callable[[int], int] | None = None,
         trace: Trace = DISCARD,
+        epochs: int = 0,
     ) -> None:
         self.name = name
         self.settings = settings
+        self._epochs = epochs
+        self._asked = 0
+        """The number of epochs that its last request on the ledger names."""
+        self._may_ask = position < settings.minimum_contributors
+        """Whether it is its turn to ask for more epochs: the first devices are enough."""
         self.light = light
         self.stage = Stage.JOINING
         self.progress = Progress(settings, w)
@@ -202,6 +213,8 @@ class Device:
             case TimedOut(timer):
                 if timer == SHARE_TURN and self._current is not None:
                     self._current.turn = True
+                if timer == POLL and self.stage is Stage.EXTENDING:
+                    self._may_ask = True  # not enough of the first devices have asked
                 if timer == POLL and self._current is not None:
                     self._current.tried = 0  # what failed is tried again now and then
                 return self._reader.on_timeout(timer)
@@ -216,6 +229,8 @@ class Device:
     ) -> list[Effect]:
         """Take in what a transaction in a sealed block means to us; inclusion is not success."""
         own = envelope.address == self._address
+        if own and isinstance(envelope.payload, CallTransaction):
+            self._asked = extension.asked_for(envelope.payload) or self._asked
         if not receipt.ok:
             if own:
                 self._trace.event("failed", node=self.name, height=height, reason=receipt.error)
@@ -281,6 +296,8 @@ class Device:
                 return self._work()
             case Stage.OPENING:
                 return [*self._make_share(), *self._open()]
+            case Stage.EXTENDING:
+                return self._extend()
             case Stage.WAITING | Stage.FINISHED:
                 return []
 
@@ -300,6 +317,8 @@ class Device:
         leads = self._address == self._addresses[0]
         if self.stage is Stage.KEYING and leads and self._keyring.registered is None:
             return [keyring.EXCHANGED, *map(keyring.exchange_key_cell, self._addresses)]
+        if self.stage is Stage.EXTENDING:
+            return [extension.EPOCHS]
         return [keyring.CONFIRMATIONS] if self.stage is Stage.CONFIRMING else []
 
     # --- the key: Algorithm 2, line 6 -----------------------------------------------------------
@@ -520,12 +539,30 @@ class Device:
         kept = journal.encode(self._kept_progress())
         effects = [*self._interface.withdraw(), Persist(kept, slot="model")]
         if self.progress.finished:
-            self.stage = Stage.FINISHED
+            self.stage = self._last_stage()
         elif self._current is not None:  # we are behind: the next aggregate is there already
             effects += self._begin_opening()
         else:
             self.stage = Stage.WORKING
         return effects
+
+    def _last_stage(self) -> Stage:
+        return Stage.EXTENDING if self._epochs > self.progress.epochs else Stage.FINISHED
+
+    def _extend(self) -> list[Effect]:
+        """Ask for more epochs, once, and go on when the ledger's state grants them."""
+        granted = extension.read_epochs(self._reader.cells)
+        if granted > self.progress.epochs:
+            self.progress.extend(granted)
+            self._trace.event("extended", node=self.name, epochs=granted)
+            self.stage, self._busy = Stage.WORKING, False
+            withdrawn = self._interface.withdraw() if self._interface.submission else []
+            behind = self._begin_opening() if self._current is not None else []
+            return [*withdrawn, *behind, *self._advance()]
+        asked = self._asked == self._epochs
+        if asked or not self._may_ask or not self._reader.may_submit:
+            return []
+        return self._interface.submit(extension.request(self._epochs))
 
     def _forget(self, opened: Opening) -> None:
         """Forget the shares, anchors and blobs of steps before this aggregate."""
@@ -591,4 +628,4 @@ class Device:
                 self._reader.height, self._reader.step = kept.read_height, kept.read_height + 1
                 self._anchors = {kept.read_height: kept.anchor}
                 self._interface.nonce = kept.nonce
-                self.stage = Stage.FINISHED if kept.finished else Stage.WORKING
+                self.stage = self._last_stage() if kept.finished else Stage.WORKING

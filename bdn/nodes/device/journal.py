@@ -52,6 +52,7 @@ class HistoryEntry:
     contributors: DeviceBits
     total_samples: int
     spoiled: bool
+    closing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class KeptProgress:
 
     epoch: int
     phase: str
+    epochs: int
     finished: bool
     w: bytes
     gradient: bytes
@@ -88,12 +90,12 @@ def progress_record(
     """The record of a device that has just opened a phase."""
     history = tuple(
         HistoryEntry(r.epoch, "" if r.loss is None else repr(r.loss), repr(r.norm),
-                     r.contributors, r.total_samples, r.spoiled)
+                     r.contributors, r.total_samples, r.spoiled, r.closing)
         for r in progress.history
     )
     gradient = progress.gradient
     return KeptProgress(
-        progress.epoch, progress.phase, progress.finished, _floats(progress.w),
+        progress.epoch, progress.phase, progress.epochs, progress.finished, _floats(progress.w),
         b"" if gradient is None else _floats(gradient), _floats(progress.best),
         progress.best_epoch, repr(progress.best_loss), history, read_height, anchor, nonce,
     )
@@ -107,14 +109,14 @@ def decode(data: bytes) -> JournalRecord:
 def restore_progress(progress: Progress, kept: KeptProgress) -> None:
     """Set ``progress`` to what ``kept`` recorded; raise `ValueError` for a damaged record."""
     progress.epoch, progress.phase = kept.epoch, kept.phase
-    progress.finished = kept.finished
+    progress.epochs, progress.finished = kept.epochs, kept.finished
     progress.w = _vector(kept.w)
     progress.gradient = _vector(kept.gradient) if kept.gradient else None
     progress.best, progress.best_epoch = _vector(kept.best), kept.best_epoch
     progress.best_loss = float(kept.best_loss)
     progress.history = [
         EpochRecord(e.epoch, float(e.loss) if e.loss else None, float(e.norm), e.contributors,
-                    e.total_samples, e.spoiled)
+                    e.total_samples, e.spoiled, e.closing)
         for e in kept.history
     ]
 

@@ -33,6 +33,7 @@ class EpochRecord:
         contributors: the devices, as `bdn.chain.device_bits` of their numbers in genesis.
         total_samples: s of the contributors.
         spoiled: a sum of this epoch was none of honest vectors, so that w stayed as it was.
+        closing: whether this is the closing loss phase. A run that was extended has several.
     """
 
     epoch: int
@@ -41,6 +42,7 @@ class EpochRecord:
     contributors: bytes
     total_samples: int
     spoiled: bool = False
+    closing: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Progress:
         settings: the run's.
         w: w^(p-1) while epoch p runs, float32 (|w|,).
         epoch, phase: what is being computed now.
+        epochs: P; the ledger may extend it when the run has finished (`extend`).
         gradient: ∇F(w^(p-1)), once the gradient phase has opened it.
         history: one record for each opened weight phase, and one for the closing loss phase.
         best, best_loss, best_epoch: w^f, F(w^f), and the epoch that made w^f (0: the start).
@@ -67,8 +70,10 @@ class Progress:
     best_loss: float = float("inf")
     best_epoch: int = 0
     finished: bool = False
+    epochs: int = 0
 
     def __post_init__(self) -> None:
+        self.epochs = self.epochs or self.settings.epochs
         self.phase = self.phase or self.settings.phases[0]
         self.best = self.w
 
@@ -93,7 +98,8 @@ class Progress:
             self._apply_weights(opened, total, contributors)
         else:
             loss = float(opened[0]) / total
-            self._score(EpochRecord(self.epoch, loss, 0.0, contributors, total), loss)
+            self._score(EpochRecord(self.epoch, loss, 0.0, contributors, total,
+                                    closing=True), loss)
             self.finished = True
 
     def lose(self, total: int, contributors: bytes) -> None:
@@ -105,12 +111,24 @@ class Progress:
         if self.phase == GRADIENT:
             self.phase = WEIGHTS
             return
-        lost = EpochRecord(self.epoch, None, 0.0, contributors, total, spoiled=True)
+        lost = EpochRecord(self.epoch, None, 0.0, contributors, total, spoiled=True,
+                           closing=self.phase == LOSS)
         self.history.append(lost)
         if self.phase == WEIGHTS:
             self._go_on(converged=False)
         else:
             self.finished = True
+
+    def extend(self, epochs: int) -> None:
+        """Go on after the end: the ledger has granted ``epochs`` epochs in all."""
+        assert self.finished, "a run is extended after its end"
+        self.epochs, self.finished = epochs, False
+        self._next_epoch()
+
+    @property
+    def done(self) -> int:
+        """Epochs whose weights were opened."""
+        return sum(not record.closing for record in self.history)
 
     def _apply_weights(self, opened: Floats, total: int, contributors: bytes) -> None:
         loss = float(opened[-1]) / total
@@ -124,11 +142,14 @@ class Progress:
     def _go_on(self, converged: bool) -> None:
         """To the next epoch, or to the closing phase."""
         self.gradient = None
-        if converged or self.epoch == self.settings.epochs:
+        if converged or self.epoch == self.epochs:
             self.phase = LOSS
         else:
-            self.epoch += 1
-            self.phase = self.settings.phases[0]
+            self._next_epoch()
+
+    def _next_epoch(self) -> None:
+        self.epoch += 1
+        self.phase = self.settings.phases[0]
 
     def _score(self, record: EpochRecord, loss: float) -> None:
         """Algorithm 1, line 13, for the model that ``loss`` is F of."""
