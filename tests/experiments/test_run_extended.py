@@ -16,8 +16,9 @@ from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import Run, opened_run
 from bdn.runfolder import MARKER
 
-SMALL = RunConfig(devices=4, edges=1, threshold=2, epochs=1, iterations=1, batch_size=4, samples=4,
-                  key_bits=512, deterministic=True, seed=3, norm_bound=None)
+SMALL = RunConfig(model="softmax", devices=4, edges=1, threshold=2, epochs=1, iterations=1,
+                  batch_size=4, samples=4, key_bits=512, deterministic=True, seed=3,
+                  norm_bound=None)
 
 
 def complete(path: Path, config: RunConfig, folder: RunFolder | None = None) -> dict[str, Any]:

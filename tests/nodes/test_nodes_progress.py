@@ -216,8 +216,8 @@ def test_what_is_no_norm_bound_is_refused_in_a_short_line(text: str) -> None:
 def test_an_extended_run_goes_on_with_the_next_epoch() -> None:
     """The journal keeps the new number, and the closing phase in the middle is no epoch."""
     p = progress(epochs=1)
-    p.apply(opened([0.5, -1.0], 2.0), 10, A)
-    p.apply(np.array([15.0]), 10, A)
+    p.apply(opened([0.5, -1.0], 2.0), 10, BOTH)
+    p.apply(np.array([15.0]), 10, BOTH)
     assert p.finished
     p.extend(3)
     assert (p.epoch, p.phase, p.finished, p.epochs, p.done) == (2, WEIGHTS, False, 3, 1)
@@ -225,6 +225,6 @@ def test_an_extended_run_goes_on_with_the_next_epoch() -> None:
     restore_progress(again, progress_record(p, 0, b"", 0))
     assert (again.epochs, again.history) == (3, p.history)
     for p_now in (2, 3):
-        again.apply(opened([0.5, -1.0], 1.0), 10, A)
+        again.apply(opened([0.5, -1.0], 1.0), 10, BOTH)
         assert again.done == p_now
     assert (again.phase, again.finished) == (LOSS, False)
