@@ -15,7 +15,7 @@ plain powers.
   Wilson (Eurocrypt 1992). A power then costs one product per row of the table.
 - One list of small exponents, many lists of bases (the weighted product of Eq. (5)): an addition
   sequence for the exponents, found once by de Rooij's method (Eurocrypt 1994), run per position.
-- Many bases with random 128-bit exponents (batched proofs): Pippenger's buckets.
+- Many bases with random exponents (batched proofs, commitments): Pippenger's buckets.
 
 The last two and the first use one saving. Every unit x modulo N² is u·(1 + N)^s with u = x mod N
 and s = ((x − u)/N)·u⁻¹ mod N. The second part of a product is the *sum* of the second parts, and
@@ -296,7 +296,7 @@ def combiners(seed: bytes, count: int) -> list[int]:
 
 
 def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], N: int) -> mpz:
-    """Return ∏ x_i^{e_i} modulo N² for units x_i and exponents e_i ≥ 0, by Pippenger's buckets.
+    """Return ∏ x_i^{e_i} modulo N² for units x_i and exponents of either sign, by buckets.
 
     With x_i = u_i·(1 + s_i N) this is ∏ u_i^{e_i} · (1 + N Σ e_i s_i), and buckets multiply the u_i
     in pairs.
@@ -311,11 +311,13 @@ def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], N: int) ->
     bits = max(1, *(exponent.bit_length() for exponent in exponents))
     u, s = split_all(bases, N)
     window = _best_window(len(bases), bits)
+    half, columns = digit_columns(exponents, window)
     result = mpz(1)
-    for shift in range((bits - 1) // window * window, -1, -window):
+    for column in reversed(columns):
         if result != 1:
             result = gmpy2.powmod(result, 1 << window, N2)
-        result = result * fold_buckets(_buckets(u, exponents, shift, window, N2), N2) % N2
+        buckets = _buckets(u, column, 1 << window, half, N2)
+        result = result * fold_buckets(buckets, half, N2) % N2
     tail = mpz(0)
     for exponent, part in zip(exponents, s, strict=True):
         tail += exponent * part
@@ -338,41 +340,62 @@ def split_all(bases: Sequence[mpz], N: mpz) -> tuple[list[mpz], list[mpz]]:
     return u, s
 
 
+def digit_columns(exponents: Sequence[int], width: int) -> tuple[int, list[tuple[int, ...]]]:
+    """Return (half, columns): the digits of all exponents, from the lowest place up.
+
+    A number d of a column stands for the digit d − half. Half is 0 where no exponent is negative,
+    and otherwise half the range of a digit: adding it in every place makes exponents positive and
+    their digits ordinary ones. A one above the last place keeps zeros in front.
+    """
+    bits = max((exponent.bit_length() for exponent in exponents), default=0)
+    half, places = 0, max(1, -(-bits // width))
+    if any(exponent < 0 for exponent in exponents):
+        half, places = 1 << (width - 1), -(-(bits + 2) // width)
+    top = mpz(1) << (width * places)
+    shift = top + half * ((top - 1) // ((mpz(1) << width) - 1))
+    rows = [gmpy2.unpack(exponent + shift, width) for exponent in exponents]
+    return half, list(zip(*rows, strict=True))[:places]
+
+
 def _buckets(
-    u: Sequence[mpz], exponents: Sequence[int], shift: int, window: int, modulus: mpz
+    u: Sequence[mpz], digits: Sequence[int], count: int, zero: int, modulus: mpz
 ) -> list[mpz | None]:
-    """For every digit d, the product of the u_i whose exponent has d at ``shift``.
+    """For every digit below ``count`` but ``zero``, the product of the u_i that have it.
 
     Two factors of half the modulus' length are multiplied before each reduction.
     """
-    mask = (1 << window) - 1
-    full: list[mpz | None] = [None] * (mask + 1)
-    half: list[mpz | None] = [None] * (mask + 1)
-    for factor, exponent in zip(u, exponents, strict=True):
-        digit = (exponent >> shift) & mask
-        waiting = half[digit]
-        if waiting is None:
-            half[digit] = factor
+    full: list[mpz | None] = [None] * count
+    single: list[mpz | None] = [None] * count
+    for factor, digit in zip(u, digits, strict=True):
+        if digit == zero:
             continue
-        half[digit] = None
+        waiting = single[digit]
+        if waiting is None:
+            single[digit] = factor
+            continue
+        single[digit] = None
         held = full[digit]
         pair = waiting * factor
         full[digit] = pair if held is None else held * pair % modulus
-    for digit, waiting in enumerate(half):
+    for digit, waiting in enumerate(single):
         held = full[digit]
         if waiting is not None:
             full[digit] = waiting if held is None else held * waiting % modulus
     return full
 
 
-def fold_buckets(buckets: Sequence[mpz | None], modulus: mpz) -> mpz:
-    """∏ buckets[d]^d, as the product of the running products from the top; d = 0 adds nothing."""
-    running, total = mpz(1), mpz(1)
-    for bucket in reversed(buckets[1:]):
-        if bucket is not None:
-            running = running * bucket % modulus
-        total = total * running % modulus
-    return total
+def fold_buckets(buckets: Sequence[mpz | None], half: int, modulus: mpz) -> mpz:
+    """Return ∏ buckets[d]^(d − half), each side as the product of its running products."""
+    sides = []
+    for side in (buckets[:half:-1], buckets[:half]):  # both from the outside to the middle
+        running, total = mpz(1), mpz(1)
+        for bucket in side:
+            if bucket is not None:
+                running = running * bucket % modulus
+            total = total * running % modulus
+        sides.append(total)
+    positive, negative = sides
+    return positive * gmpy2.invert(negative, modulus) % modulus if half else positive
 
 
 def _best_window(count: int, bits: int) -> int:

@@ -419,9 +419,10 @@ def test_masks_are_long_enough_to_hide(sealed):
     assert len(zs) == 20
 
 
-@given(st.lists(st.tuples(st.integers(1, KEY.N2 - 1), st.integers(0, 2**130)), max_size=40))
+@given(st.lists(st.tuples(st.integers(1, KEY.N2 - 1),
+                          st.integers(0, 2**130) | st.integers(-(2**136), 2**136)), max_size=40))
 def test_products_of_powers_equal_plain_powers(pairs):
-    """Pippenger's buckets against Python's own pow."""
+    """Pippenger's buckets against Python's own pow, for exponents of one sign and of both."""
     pairs = [(mpz(x), e) for x, e in pairs if x % KEY.N]
     expected = 1
     for x, e in pairs:

@@ -17,14 +17,13 @@ Rabin and Shallit's randomised method (Comm. Pure Appl. Math. 39, 1986).
 
 import functools
 import hashlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import gmpy2
 from gmpy2 import mpz
 
 from bdn.encoding import transcript
-from bdn.paillier.numbers import fold_buckets
+from bdn.paillier.numbers import digit_columns, fold_buckets
 from bdn.randomness import Randomness
 
 SMALL = 64
@@ -69,32 +68,26 @@ class CommitmentKey:
     def product(self, exponents: Sequence[mpz]) -> mpz:
         """Return ∏ G_l^{exponents_l} modulo N."""
         lengths = [exponent.bit_length() for exponent in exponents]
-        bits, total = max(lengths, default=0) + 2, sum(lengths)
+        bits, total = max(lengths, default=0), sum(lengths)
         width = min(range(2, 15), key=lambda width: _products(width, total, bits, 1))
         if _products(width, total, bits, 1) < _products(self._width, total, bits, PLACES):
-            return self._by_buckets([self.G], exponents, width, bits)
-        return self._by_buckets(self._table, exponents, self._width, bits)
+            return self._by_buckets([self.G], exponents, width)
+        return self._by_buckets(self._table, exponents, self._width)
 
-    def _by_buckets(
-        self, rows: list[list[mpz]], exponents: Sequence[mpz], width: int, bits: int
-    ) -> mpz:
+    def _by_buckets(self, rows: list[list[mpz]], exponents: Sequence[mpz], width: int) -> mpz:
         """∏ G_l^{exponents_l} where rows[k] = G^(2^(width·k)), ``len(rows)`` places at a time."""
-        N, half, places = self.N, 1 << (width - 1), -(-bits // width)
-        digits = list(_digits(exponents, width, places))
+        N, (half, columns) = self.N, digit_columns(exponents, width)
         result, step = mpz(1), mpz(1) << (width * len(rows))
-        for start in range((places - 1) // len(rows) * len(rows), -1, -len(rows)):
+        for start in reversed(range(0, len(columns), len(rows))):
             if result != 1:
                 result = gmpy2.powmod(result, step, N)
-            buckets: list[mpz | None] = [None] * (2 * half)  # digit d has the bucket d + half
-            for row, column in zip(rows, digits[start : start + len(rows)], strict=False):
+            buckets: list[mpz | None] = [None] * (1 << width)
+            for row, column in zip(rows, columns[start:], strict=False):
                 for factor, at in zip(row, column, strict=False):
                     if at != half:
                         held = buckets[at]
                         buckets[at] = factor if held is None else held * factor % N
-            result = result * fold_buckets(buckets[half:], N) % N
-            negative = fold_buckets(buckets[half::-1], N)
-            if negative != 1:
-                result = result * gmpy2.invert(negative, N) % N
+            result = result * fold_buckets(buckets, half, N) % N
         return result
 
 
@@ -107,19 +100,6 @@ def commitment_key(N: int, seed: bytes, count: int) -> CommitmentKey:
 def _products(width: int, total: int, bits: int, rows: int) -> int:
     """About how many products `CommitmentKey` takes: digits, and two for each bucket."""
     return total // width + (2 << width) * -(-bits // (width * rows))
-
-
-def _digits(exponents: Sequence[mpz], width: int, places: int) -> Iterator[tuple[int, ...]]:
-    """The exponents' signed digits, place by place, each plus half its range.
-
-    Adding half a range in every place makes an exponent positive and its digits ordinary ones; a
-    one above the last place keeps zeros in front.
-    """
-    half = mpz(1) << (width - 1)
-    shift = half * (((mpz(1) << (width * places)) - 1) // ((mpz(1) << width) - 1))
-    shift += mpz(1) << (width * places)
-    rows = [gmpy2.unpack(exponent + shift, width) for exponent in exponents]
-    return itertools.islice(zip(*rows, strict=True), places)
 
 
 # --- four squares -------------------------------------------------------------------------------

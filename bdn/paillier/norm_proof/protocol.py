@@ -431,7 +431,7 @@ def _verify_equations(statement: Statement, proof: NormProof, opened: _Opened) -
     if _linear(relation, split) != (proof.linear + x * relation.target) % P_PRIME:
         raise NormProofError("the norm proof does not hold for the masked values")
 
-    sealed = _ciphertext_product(key, statement.ciphertexts, relation.powers)
+    sealed = product_of_powers(statement.ciphertexts, relation.powers, key.N)
     sealed = sealed * (1 - relation.shift * N) % N2
     answer = _encrypt(key, relation.combine([values for values, _ in split]), proof.link_nonce)
     if answer != proof.link * gmpy2.powmod(sealed, x, N2) % N2:
@@ -527,20 +527,6 @@ def _weighted(
 def _encrypt(key: PublicKey, plaintext: int, nonce: int) -> mpz:
     """(1 + N)^plaintext·h^nonce modulo N²."""
     return djn_table(key).power(int(nonce), int(plaintext % key.N))
-
-
-def _ciphertext_product(
-    key: PublicKey, ciphertexts: Sequence[mpz], powers: Sequence[int]
-) -> mpz:
-    """∏ c_i^{powers_i} modulo N², for powers of either sign."""
-    top = [(c, power) for c, power in zip(ciphertexts, powers, strict=True) if power > 0]
-    bottom = [(c, -power) for c, power in zip(ciphertexts, powers, strict=True) if power < 0]
-    product = mpz(1)
-    for factors, inverted in ((top, False), (bottom, True)):
-        if factors:
-            part = product_of_powers([c for c, _ in factors], [e for _, e in factors], key.N)
-            product = product * (gmpy2.invert(part, key.N2) if inverted else part) % key.N2
-    return product
 
 
 # --- hashing and bytes --------------------------------------------------------------------------
