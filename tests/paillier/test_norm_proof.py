@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from bdn.paillier.norm_proof import (
     verify,
     verify_together,
 )
-from bdn.paillier.norm_proof.commitments import CommitmentKey, four_squares
+from bdn.paillier.norm_proof.commitments import CommitmentKey, commitment_key, four_squares
 from bdn.paillier.norm_proof.statements import (
     packed_slot_bits,
     secret_bound2,
@@ -115,14 +116,17 @@ class Ring:
     def ciphertexts(self):
         return encrypted(self.public_key, self.plaintexts, self.nonces)
 
-    def statement(self, **changes):
-        """What is proven; ``changes`` replace single arguments, as a replay would."""
-        arguments = {
+    def arguments(self):
+        """What the statement is made from."""
+        return {
             "public_key": self.public_key, "parameters": self.parameters, "seed": self.seed,
             "bound": self.bound, "weight": self.weight, "offset": self.offset,
             "masked": self.masked, "ciphertexts": self.ciphertexts, "context": self.context,
         }
-        return RingStatement(**{**arguments, **changes})
+
+    def statement(self, **changes):
+        """What is proven; ``changes`` replace single arguments, as a replay would."""
+        return RingStatement(**{**self.arguments(), **changes})
 
     def witness(self, statement=None):
         return (statement or self.statement()).witness(self.secret, self.nonces)
@@ -164,13 +168,16 @@ class Packed:
     def ciphertexts(self):
         return encrypted(self.public_key, self.plaintexts, self.nonces)
 
-    def statement(self, **changes):
-        """What is proven; ``changes`` replace single arguments, as a replay would."""
-        arguments = {
+    def arguments(self):
+        """What the statement is made from."""
+        return {
             "public_key": self.public_key, "slot_bits": self.slot_bits, "bound": self.bound,
             "offset": self.offset, "ciphertexts": self.ciphertexts, "context": self.context,
         }
-        return PackedStatement(**{**arguments, **changes})
+
+    def statement(self, **changes):
+        """What is proven; ``changes`` replace single arguments, as a replay would."""
+        return PackedStatement(**{**self.arguments(), **changes})
 
     def witness(self, statement=None):
         return (statement or self.statement()).witness(self.levels, self.nonces)
@@ -281,23 +288,70 @@ def test_no_number_of_a_proof_can_be_changed(name, field):
     assert value == 0 or value > 1 << 60, "every number is full of randomness"
 
 
+def test_the_fields_of_a_proof_are_all_changed_here():
+    """A field that is added must be mutated, too: as a number, or response by response."""
+    kinds = {field.name: field.type for field in dataclasses.fields(NormProof)}
+    assert set(kinds) == {*NUMBERS, "responses"}
+    proof = honest("ring-masked")[1]
+    assert all(type(getattr(proof, name)) is int for name in NUMBERS)
+
+
+def with_response(statement, proof, index, new):
+    """``proof`` with ``new`` as its response at ``index``."""
+    widths = [(length + 7) // 8 for length in protocol.Sizes.of(statement).responses]
+    begin, end = sum(widths[:index]), sum(widths[: index + 1])
+    data = proof.responses[:begin] + new.to_bytes(end - begin, "big") + proof.responses[end:]
+    return dataclasses.replace(proof, responses=data)
+
+
+@BOTH
+def test_no_response_can_be_changed_for_the_equations_beside_the_commitment(name):
+    """Every response, one at a time, by one; packed in wide slots, so that there are fewer."""
+    case, proof = honest(name)
+    if name == "packed":
+        case = Packed(case.levels, least_bits=250)
+        proof = proof_of(case)
+    statement = case.statement()
+    opened = protocol._read(statement, proof)
+    protocol._verify_equations(statement, proof, opened)
+    for index, old in enumerate(opened.zeta):
+        zeta = (*opened.zeta[:index], old ^ 1, *opened.zeta[index + 1 :])
+        with pytest.raises(NormProofError, match=r"does not hold|longer than the bound"):
+            protocol._verify_equations(statement, proof, dataclasses.replace(opened, zeta=zeta))
+
+
+@BOTH
+def test_no_response_can_be_changed_for_the_commitment(name):
+    """Every response, one at a time: Com(ζ) then differs by a power of one base."""
+    case, proof = honest(name)
+    statement, N = case.statement(), key().N
+    opened = protocol._read(statement, proof)
+    assert protocol._commitments_open(key(), [opened], [1])
+    for change in ({"x": opened.x ^ 1}, {"opening": opened.opening ^ 1},
+                   {"commitment": opened.commitment + 1},
+                   {"mask_commitment": opened.mask_commitment + 1},
+                   {"zeta": (opened.zeta[0] ^ 1, *opened.zeta[1:])},
+                   {"zeta": (*opened.zeta[:-1], opened.zeta[-1] ^ 1)}):
+        changed = dataclasses.replace(opened, **change)
+        assert not protocol._commitments_open(key(), [changed], [1])
+    bases = commitment_key(N, key().seed, len(opened.zeta)).G
+    assert len(bases) == len(set(bases)) == len(opened.zeta)
+    assert not {1, N - 1}.intersection(bases)
+
+
 @BOTH
 def test_no_response_can_be_changed(name):
     """One response of every block and one of its squares, by one, to zero, to the largest."""
     case, proof = honest(name)
     statement = case.statement()
-    sizes, starts, at = protocol.Sizes.of(statement), [], 0
+    zeta, starts, at = protocol._read(statement, proof).zeta, [], 0
     for block in statement.blocks:
-        starts += [at, at + block.count - 1, at + block.count]
+        starts += [at, at + block.count]
         at += block.count + protocol.SQUARES
-    widths = [(length + 7) // 8 for length in sizes.responses]
-    for index in sorted(set(starts)):
-        begin, width = sum(widths[:index]), widths[index]
-        old = int.from_bytes(proof.responses[begin : begin + width], "big")
-        for new in (old ^ 1, 0, (1 << sizes.responses[index]) - 1):
-            changed = (proof.responses[:begin] + new.to_bytes(width, "big")
-                       + proof.responses[begin + width :])
-            refuses(statement, dataclasses.replace(proof, responses=changed))
+    for index in starts:
+        length = protocol.Sizes.of(statement).responses[index]
+        for new in (int(zeta[index]) ^ 1, 0, (1 << length) - 1):
+            refuses(statement, with_response(statement, proof, index, new))
 
 
 @BOTH
@@ -331,36 +385,72 @@ def statement_of_other_device(name):
 
 
 @BOTH
-def test_a_proof_holds_for_no_other_update_or_context(name):
+def test_a_proof_holds_for_no_other_update_or_key(name):
     case, proof = honest(name)
     refuses(statement_of_other_device(name), proof)
-    refuses(case.statement(context=b"device 2"), proof)
-    refuses(case.statement(bound=dataclasses.replace(BOUND, norm=BOUND.norm + 1)), proof)
-    refuses(case.statement(bound=dataclasses.replace(BOUND, singles=(301,))), proof)
-    refuses(case.statement(offset=OFFSET + 1), proof)
     refuses(case.statement(public_key=key(seed=2)), proof)
-    others = statement_of_other_device(name).ciphertexts
-    refuses(case.statement(ciphertexts=[others[0], *case.ciphertexts[1:]]), proof)
-    again = djn_table(key()).power(3, 0) * case.ciphertexts[0] % key().N2
-    refuses(case.statement(ciphertexts=[again, *case.ciphertexts[1:]]), proof)
 
 
-def test_a_ring_masked_proof_binds_weight_phase_and_ring():
-    case, proof = honest("ring-masked")
-    masked = case.masked.copy()
-    masked[3] ^= np.uint64(1)
-    changed = [
-        {"weight": WEIGHT + 1}, {"seed": b"phase 2"}, {"masked": masked},
-        *({"parameters": dataclasses.replace(PARAMETERS, **change)}
-          for change in ({"D_bits": 10}, {"q_bits": 41}, {"contributors": 2}, {"sigma": 8.5})),
-    ]
-    for change in changed:
-        refuses(case.statement(**change), proof)
+ANOTHER = {
+    "N": 2 * PARAMETERS.N,  # of a ring
+    "verification_keys": tuple(reversed(key().verification_keys)),
+    "threshold": 3,
+}
+"""Values of fields for which the next integer would be none."""
 
 
-def test_a_packed_proof_binds_the_width_of_its_slots():
-    case, proof = honest("packed")
-    refuses(case.statement(slot_bits=case.slot_bits + 1), proof)
+def others_in(record, field):
+    """``record`` with another value of ``field``."""
+    if field == "N" and isinstance(record, PublicKey):
+        return  # tried above
+    if field == "entries":  # of the same length: a single entry becomes one of many
+        yield NormBound(record.entries + 1, record.norm, record.singles[1:])
+        return
+    for other in others_of(field, getattr(record, field)):
+        yield dataclasses.replace(record, **{field: other})
+
+
+def others_of(name, value):
+    """Other values of an argument or field, each of which differs in one place."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from others_in(value, field.name)
+    elif name in ANOTHER:
+        yield ANOTHER[name]
+    elif name == "ciphertexts":  # rerandomised: the plaintexts are the same
+        for at, c in enumerate(value):
+            yield [*value[:at], djn_table(key()).power(3, 0) * c % key().N2, *value[at + 1 :]]
+    elif isinstance(value, np.ndarray):
+        for at in range(len(value)):
+            other = value.copy()
+            other[at] ^= value.dtype.type(1)
+            yield other
+    elif isinstance(value, tuple):
+        for at, part in enumerate(value):
+            for other in others_of(name, part):
+                yield (*value[:at], other, *value[at + 1 :])
+    elif isinstance(value, bytes):
+        yield value[:-1] + bytes([value[-1] ^ 1])
+    else:
+        assert isinstance(value, int | float)
+        yield value + 1
+
+
+@BOTH
+def test_a_proof_holds_for_no_other_argument_of_its_statement(name):
+    """Whatever a statement is made from is hashed: each argument, field, value and ciphertext."""
+    case, proof = honest(name)
+    arguments = case.arguments()
+    assert set(arguments) == set(inspect.signature(type(case.statement())).parameters)
+    roots = {case.statement().root()}
+    for argument, value in arguments.items():
+        for other in others_of(argument, value):
+            statement = case.statement(**{argument: other})
+            refuses(statement, proof)
+            roots.add(statement.root())
+    assert len(roots) > 20, "no two of them have the same root"
+    assert len(roots) == 1 + sum(1 for argument, value in arguments.items()
+                                 for _ in others_of(argument, value))
 
 
 # --- cheating provers ---------------------------------------------------------------------------
