@@ -45,8 +45,8 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     found among a few hundred programs."""
     real = shortcuts.binary
 
-    def forgets_a_word(table: Any, name: str, left: Any, right: Any, literal: Any) -> Any:
-        made = real(table, name, left, right, literal)
+    def forgets_a_word(table: Any, name: str, *operands: Any) -> Any:
+        made = real(table, name, *operands)
 
         def run(m: Any, f: Any) -> Any:
             before = m.gas
@@ -57,8 +57,8 @@ def test_a_wrong_engine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run
 
-    def confuses(table: Any, name: str, left: Any, right: Any, literal: Any) -> Any:
-        return real(table, "|" if name == "^" else name, left, right, literal)
+    def confuses(table: Any, name: str, *operands: Any) -> Any:
+        return real(table, "|" if name == "^" else name, *operands)
 
     for lie in (forgets_a_word, confuses):
         monkeypatch.setattr(shortcuts, "binary", lie)

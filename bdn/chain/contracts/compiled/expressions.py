@@ -75,11 +75,19 @@ class Expressions:
 
     def binary(self, node: S.Binary) -> Code:
         left, right = self.compile(node.left), self.compile(node.right)
-        return shortcuts.binary(self.table, node.operator, left, right, _literal(node.right))
+        return shortcuts.binary(self.table, node.operator, left, right, _literal(node.right),
+                                self.variables(node.left, node.right))
 
     def compare(self, node: S.Compare) -> Code:
         left, right = self.compile(node.left), self.compile(node.right)
-        return shortcuts.compare(self.table, node.operator, left, right, _literal(node.right))
+        return shortcuts.compare(self.table, node.operator, left, right, _literal(node.right),
+                                 self.variables(node.left, node.right))
+
+    def variables(self, left: S.Expression, right: S.Expression) -> tuple[int | None, int | None]:
+        """The slots of the operands that are variables."""
+        first, second = (self.slots[node.name] if isinstance(node, S.Variable) else None
+                         for node in (left, right))
+        return first, second
 
     def chain(self, node: S.Chain) -> Code:
         first, *rest = self.compile_all(node.operands)
