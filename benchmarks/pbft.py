@@ -137,7 +137,7 @@ class Listener:
 
 
 class FullBatches(AppendLog):
-    """An application whose primary waits until a batch is full: the first request would not wait."""
+    """An application whose primary waits until a batch is full."""
 
     def __init__(self, instance: bytes, clients: dict[str, bytes], signing: Signing,
                  batch: int) -> None:
