@@ -56,7 +56,11 @@ PROOF_OF_WORK = "pow"
 LEDGER = "ledger"
 """The name under which the ledger keeps nonces and epochs; no contract may have it."""
 
-MAX_CALL_GAS = 1 << 62
+MAX_CALL_GAS = 1 << 40
+"""The most gas that a genesis may allow one transaction. It pays for a Tx_co over a thousand updates
+of 8 MB with their norm proofs; a contract that only loops uses it up within hours. A limit without
+bound would let one transaction of a hostile ledger keep `bdn verify` busy for ever."""
+
 MAX_ACCOUNT_BYTES = 32
 
 
@@ -108,8 +112,11 @@ class Genesis:
         names = [name for name, _ in self.contracts]
         if len(set(names)) != len(names) or LEDGER in names or "" in names:
             raise ValueError(f"contracts have distinct names, none of them empty or {LEDGER!r}")
-        if not 0 < self.gas_limit <= MAX_CALL_GAS or self.generation_rate < 1 or self.time < 0:
-            raise ValueError("gas limit and generation rate are positive, the time not negative")
+        if not 0 < self.gas_limit <= MAX_CALL_GAS:
+            raise ValueError(f"a gas limit of {shown(self.gas_limit)} for each transaction; choose "
+                             f"1 to {MAX_CALL_GAS}")
+        if self.generation_rate < 1 or self.time < 0:
+            raise ValueError("the generation rate is positive, the time not negative")
 
     @property
     def edge_addresses(self) -> tuple[bytes, ...]:

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 from bdn.chain import (
+    MAX_CALL_GAS,
     Block,
     Genesis,
     RegisterDevice,
@@ -34,7 +35,7 @@ from bdn.paillier.keys import Response
 from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
 from bdn.trace import Trace
 
-GAS_LIMIT = 1 << 50
+GAS_LIMIT = MAX_CALL_GAS
 """Of one transaction: room for the mining contract over a thousand large updates."""
 
 GENERATION_RATE = 3_600_000

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.chain import (
+    MAX_CALL_GAS,
     AggregateTransaction,
     Block,
     CallTransaction,
@@ -42,9 +43,11 @@ from bdn.chain import (
     verify_envelope,
 )
 from bdn.chain.blocks import Event
+from bdn.chain.contracts.gas import LATEST, gas_table
 from bdn.chain.contracts.receipt import Reason
 from bdn.chain.seals import ProofOfWork
 from bdn.chain.transactions import CALLS, PAYLOADS, call_of
+from bdn.encoding import encode, to_plain
 from bdn.errors import EncodingError
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
@@ -253,9 +256,23 @@ def test_the_chain_id_binds_the_genesis_record(chain: Any) -> None:
     {"consensus": "votes"}, {"contracts": (("ledger", ""),)}, {"contracts": (("", ""),)},
     {"contracts": (("a", ""), ("a", ""))}, {"balances": ((b"a", -1),)},
     {"balances": ((b"a", 1), (b"a", 1))}, {"balances": ((b"", 1),)}, {"gas_limit": 0},
-    {"generation_rate": 0}, {"time": -1},
+    {"gas_limit": MAX_CALL_GAS + 1}, {"generation_rate": 0}, {"time": -1},
 ], ids=repr)
 def test_impossible_genesis_records_are_refused(chain: Any, change: dict[str, Any]) -> None:
     """A caller's mistake is refused before any key signs it."""
     with pytest.raises(ValueError):
         replace(chain.genesis, **change)
+
+
+def test_a_genesis_that_allows_calls_without_end_is_refused_in_one_line(chain: Any) -> None:
+    """Otherwise one transaction that loops keeps a verifier busy for years."""
+    fields = to_plain(chain.genesis) | {"gas_limit": 1 << 62}
+    with pytest.raises(EncodingError, match=f"a gas limit of .*; choose 1 to {MAX_CALL_GAS}"):
+        decode_genesis(encode(fields))
+
+
+def test_the_largest_gas_limit_pays_for_a_thousand_updates_of_8_mb() -> None:
+    """With their norm proofs: what the documentation of `MAX_CALL_GAS` says."""
+    table = gas_table(LATEST)
+    each = table.verified_byte + table.added_byte + table.bounded_byte
+    assert 1000 * (table.sealed + table.bounded + 8_000_000 * each) <= MAX_CALL_GAS
