@@ -57,9 +57,9 @@ LEDGER = "ledger"
 """The name under which the ledger keeps nonces and epochs; no contract may have it."""
 
 MAX_CALL_GAS = 1 << 40
-"""The most gas that a genesis may allow one transaction. It pays for a Tx_co over a thousand updates
-of 8 MB with their norm proofs; a contract that only loops uses it up within hours. A limit without
-bound would let one transaction of a hostile ledger keep `bdn verify` busy for ever."""
+"""The most gas that a genesis may allow a transaction. It pays for a Tx_co over a thousand updates
+of 8 MB, norm proofs included; a contract that only loops uses it up within hours. Without a bound
+one transaction of a hostile ledger could keep `bdn verify` busy for years."""
 
 MAX_ACCOUNT_BYTES = 32
 
