@@ -30,6 +30,7 @@ COMMANDS = {
     "resume": ("bdn.cli.resume", "Go on with a run that was interrupted."),
     "verify": ("bdn.cli.verify", "Recompute a run's ledger from genesis."),
     "show": ("bdn.cli.show", "Look at a run, or at one of its blocks."),
+    "predict": ("bdn.cli.predict", "Classify pictures or data with a run's model."),
     "report": ("bdn.cli.report", "Write the run's HTML report."),
     "lab": ("bdn.cli.lab", "Play attacks and faults against the real parts."),
     "simulate": ("bdn.cli.simulate", "Run PBFT scenarios, or search for ones that break it."),

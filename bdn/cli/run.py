@@ -42,6 +42,7 @@ HELP = {
     "data": "digits, scenes, npz:FILE, csv:FILE, images:DIR, idx:DIR, voc:DIR, voc+background:DIR "
             "or module:function.",
     "model": ", ".join(MODELS) + " or module:factory.",
+    "init": "Begin with this model: a run's folder or a .npz of it.",
     "clients": "module:function, whose NumPyClients train by their own code, or a Flower app's "
                "module:app.",
     "split": "How the samples are spread over the devices.",
@@ -116,6 +117,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--shared-work/--no-shared-work", default=True, show_default=True,
               help="Do work once that several nodes of this process would do alike, and charge it "
                    "to each node's virtual clock. The ledger is the same without.")
+@click.option("--keep-models", is_flag=True,
+              help="Keep the model after each epoch, too (models/ in the run folder).")
 @click.option("--baseline/--no-baseline", default=True, show_default=True,
               help="Train each device alone, too, once the result is written.")
 @click.option("--out", type=NamedPath(), default=Path("runs/latest"),
@@ -134,13 +137,19 @@ def run(
     sum together. The run folder holds the ledger, the history, the model, the trace.
     """
     values = {**options, **_preset(context, preset)}
-    config = RunConfig(**{**values, "data": absolute_data(values["data"])})
+    config = RunConfig(**{**values, "data": absolute_data(values["data"]),
+                           "init": absolute_init(values["init"])})
     check_executor(config.executor)
     if processes:
         check_playable(config)
     folder = RunFolder.create(out, config, force)
     people = people_of(config)  # broken data show before anything is written or replaced
     drive(config, folder, as_json, people, processes, restart)
+
+
+def absolute_init(init: str | None) -> str | None:
+    """``--init`` as an absolute path, so that a run can be resumed from anywhere."""
+    return None if init is None else str(Path(init).expanduser().absolute())
 
 
 def _preset(context: click.Context, name: str | None) -> dict[str, Any]:

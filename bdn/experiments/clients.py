@@ -18,7 +18,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from bdn.errors import BdnError, UsageError
 from bdn.experiments.config import RunConfig
+from bdn.experiments.models import read_initial
 from bdn.experiments.participants import Participants, from_data
 from bdn.learning import (
     MODELS,
@@ -97,8 +98,11 @@ def _made(which: ClientByName) -> NumPyClient:
 
 
 def people_of(config: RunConfig) -> Participants:
-    """Return the config's clients, or its model on its data."""
-    return from_data(config) if config.clients is None else from_clients(config)
+    """Return the config's clients, or its model on its data, with the w^(0) that it asks for."""
+    people = from_data(config) if config.clients is None else from_clients(config)
+    if config.init is None:
+        return people
+    return replace(people, w=read_initial(Path(config.init), len(people.w)))
 
 
 def from_clients(config: RunConfig) -> Participants:

@@ -29,6 +29,8 @@ class RunConfig:
         step_size: λ; where it is None, the rule's own.
         data: one of `bdn.learning.SOURCES`.
         model: one of `bdn.learning.MODELS`, or "module:factory".
+        init: a file or run folder whose model is w^(0); the model's own w^(0) where it is None.
+        keep_models: whether the model after each epoch is kept in the run folder.
         clients: "module:function", whose clients train instead of the model on the data
             (`bdn.experiments.clients`); then a ``model`` "module:factory" gives w^(0).
         split: how the samples are spread over devices, one of `SPLITS`.
@@ -68,6 +70,8 @@ class RunConfig:
     tolerance: float = 0.0
     data: str = "digits"
     model: str = PAPER_CNN
+    init: str | None = None
+    keep_models: bool = False
     clients: str | None = None
     split: str = "iid"
     alpha: float = 0.5

@@ -41,7 +41,7 @@ from bdn.runfolder import (
     LOCK,
     MARKER,
     METRICS,
-    MODEL,
+    MODELS,
     REPLACED,
 )
 from bdn.runfolder.files import (
@@ -150,16 +150,32 @@ class RunFolder:
         return read_history(self.path)
 
     def write_model(
-        self, best: np.ndarray, last: np.ndarray, classes: int,
-        class_names: tuple[str, ...] | None = None,
-    ) -> None:
-        """`model.npz`: ``w`` (the best), ``w_last``, ``classes`` and, if known, their names."""
-        arrays = {"w": best, "w_last": last, "classes": np.int64(classes)}
+        self, path: Path, models: Mapping[str, np.ndarray], epochs: Mapping[str, int],
+        classes: int, class_names: tuple[str, ...] | None = None,
+        sample_shape: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
+        """A model's file at ``path``: `model.npz`, or one of `epoch_model`.
+
+        Args:
+            path: of the file.
+            models: the parameters by the array's name: ``w``, ``w_last``.
+            epochs: after which epoch each was made, as ``epoch_best`` and ``epoch_last``.
+            classes, class_names: how many, and what they are called where that is known.
+            sample_shape: of what the model takes, where it is known.
+        """
+        arrays: dict[str, Any] = {**models, **epochs, "classes": np.int64(classes)}
         if class_names is not None:
             arrays["class_names"] = np.array(class_names)
+        if sample_shape is not None:
+            arrays["sample_shape"] = np.array(sample_shape, np.int64)
         stream = io.BytesIO()
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle
-        write_atomically(self.path / MODEL, stream.getvalue())
+        np.savez_compressed(stream, **arrays)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, stream.getvalue())
+
+    def epoch_model(self, epoch: int) -> Path:
+        """Where the model after ``epoch`` is kept, if it is (``--keep-models``)."""
+        return self.path / MODELS / f"epoch-{epoch}.npz"
 
     def write_exports(self, files: Mapping[str, bytes]) -> None:
         """A model in forms of its own (`bdn.learning.Classifier.exports`), by file name."""
@@ -300,7 +316,7 @@ def check_free(path: Path, force: bool = False) -> bool:
                          f"resume {path}, or replace it with --force")
     for name in (*FILES, MARKER):
         _demand_own(path / name, "a file")
-    for name in (EDGES, JOURNALS):
+    for name in (EDGES, JOURNALS, MODELS):
         _demand_own(path / name, "a folder")
     return True
 
@@ -346,7 +362,9 @@ def _remove_run(path: Path) -> None:
             (path / (name + end)).unlink(missing_ok=True)
     for lost in path.glob(f"{LEDGER}.lost-*"):
         lost.unlink()
-    for name in (EDGES, JOURNALS):
+    for kept in (path / MODELS).glob("epoch-*.npz"):
+        kept.unlink()
+    for name in (EDGES, JOURNALS, MODELS):
         _remove_stores(path / name)
         _remove_empty([path / name])
 

@@ -24,7 +24,7 @@ from bdn.nodes.device.work import Vector
 from bdn.nodes.settings import WEIGHTS
 from bdn.nodes.shared_work import SharedWork
 from bdn.randomness import SeededRandomness
-from bdn.runfolder import METRICS, metrics
+from bdn.runfolder import METRICS, MODEL, metrics
 from bdn.runfolder.trace import REFUSALS
 from bdn.trace import Trace
 
@@ -170,7 +170,12 @@ def judge(run: FinishedRun, epoch: int, w: Vector, now_ms: float) -> None:
                     test_loss=_known(figures.loss),
                     virtual_ms=round(now_ms, 3), **_details(figures))
     if run.folder is not None:
-        names = class_names(run.material.participants, len(figures.precision))
+        people = run.material.participants
+        if run.config.keep_models:
+            run.folder.write_model(
+                run.folder.epoch_model(epoch), {"w": w}, {"epoch_best": epoch}, people.classes,
+                people.class_names, people.sample_shape)
+        names = class_names(people, len(figures.precision))
         metrics.append_row(run.folder.path / METRICS, names, run.meter.epochs[epoch])
 
 
@@ -191,7 +196,10 @@ def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
     people, progress = run.material.participants, run.reference.progress
     history = compile_history(run)
     if run.folder is not None:
-        run.folder.write_model(progress.best, progress.w, people.classes, people.class_names)
+        run.folder.write_model(
+            run.folder.path / MODEL, {"w": progress.best, "w_last": progress.w},
+            {"epoch_best": progress.best_epoch, "epoch_last": progress.done},
+            people.classes, people.class_names, people.sample_shape)
         if people.exports is not None:
             run.folder.write_exports(people.exports(progress.best))
         run.folder.write_history({**history, "seconds": time.perf_counter() - started})

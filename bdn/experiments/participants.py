@@ -73,6 +73,11 @@ class Participants:
         if any(learner.sample_count < 1 for learner in self.learners):
             raise UsageError("a device without samples cannot take part")
 
+    @property
+    def sample_shape(self) -> tuple[int, ...] | None:
+        """Shape of what the model takes, where that is known."""
+        return None if self.held_out is None else self.held_out.sample_shape
+
     def describe(self) -> dict[str, Any]:
         """What a resumed run must find again, as plain values for the run folder's marker.
 

@@ -29,6 +29,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.participants import Participants
 from bdn.identity import Identity, address_of
+from bdn.nodes.device.work import model_digest
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
 from bdn.paillier.keys import Response
@@ -165,7 +166,7 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         gather_ms=max(1, round(config.deadline_seconds * 250)),
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
         confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
-        model=config.clients or config.model,
+        model=config.clients or config.model, initial_model=model_digest(participants.w),
     )
 
 
@@ -203,7 +204,7 @@ def provision(
                     block, choices)
 
 
-FREE = ("executor", "data", "shared_work", "baseline")
+FREE = ("executor", "data", "init", "keep_models", "shared_work", "baseline")
 """Fields of a config that may change between a run's beginning and its resumption: where and how
 often work is done, where the data lie, and what is compared at the end. The digest of the data may
 not."""

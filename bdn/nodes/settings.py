@@ -85,6 +85,8 @@ class Settings:
             gradient may be, as each sealed vector proves; empty for no bound and no proof.
         model: what is trained, one of `bdn.learning.MODELS` or "module:factory", or the
             "module:function" of clients.
+        initial_model: SHA-256 of w^(0) in hexadecimal, with which every device begins; "" leaves
+            it open.
     """
 
     rule: str
@@ -116,6 +118,7 @@ class Settings:
     norm_bound: Bounds = ()
     gradient_norm_bound: Bounds = ()
     model: str = "paper-cnn"
+    initial_model: str = ""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

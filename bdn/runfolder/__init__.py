@@ -10,6 +10,7 @@
 | `nodes/` | with ``--processes``: each node's journal |
 | `trace.jsonl` | what happened, one event per line |
 | `model.npz` | the best model, and the last one |
+| `models/` | with ``--keep-models``: the model after each epoch |
 | `model.pt` | the best model of a PyTorch module, as its `state_dict` |
 | `history.json` | figures by epoch and device |
 | `metrics.csv` | the figures of each epoch, a row as soon as it is judged |
@@ -29,7 +30,7 @@ and replaces whole folders.
 MARKER, CONFIG, LEDGER, NODES = "bdn-run.json", "config.json", "ledger.sqlite", "nodes.sqlite"
 HISTORY, MODEL, TRACE, REPORT = "history.json", "model.npz", "trace.jsonl", "report.html"
 LAB, METRICS = "lab.json", "metrics.csv"
-EDGES, JOURNALS = "edges", "nodes"
+EDGES, JOURNALS, MODELS = "edges", "nodes", "models"
 LOCK, DRAFT, REPLACED = ".bdn-lock", ".bdn-new", ".bdn-replaced.json"
 """`REPLACED` is the marker of a run whose files are being removed to make room for another."""
 

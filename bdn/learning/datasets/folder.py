@@ -109,7 +109,7 @@ def _stack(paths: list[Path], size: tuple[int, int] | None, colour: bool) -> Pix
     """The pictures as bytes, (B, H, W) or (B, H, W, 3)."""
     stacked: Pixels | None = None
     for row, path in enumerate(paths):
-        picture = _read(path, size, colour)
+        picture = read_picture(path, size, colour)
         if stacked is None:
             if len(paths) * picture.size > MAX_VALUES:
                 raise DataError(f"{path.parent.parent}: {len(paths)} pictures of shape "
@@ -124,7 +124,8 @@ def _stack(paths: list[Path], size: tuple[int, int] | None, colour: bool) -> Pix
     return stacked
 
 
-def _read(path: Path, size: tuple[int, int] | None, colour: bool) -> Pixels:
+def read_picture(path: Path, size: tuple[int, int] | None, colour: bool) -> Pixels:
+    """Return a picture as bytes, (H, W) or in colour (H, W, 3), resampled to ``size`` = (W, H)."""
     planes = (np.asarray(read_colour(path), np.float32).transpose(2, 0, 1) / np.float32(255)
               if colour else read_grey(path)[None])
     if size is not None:

@@ -31,7 +31,7 @@ from bdn.chain import (
     device_numbers,
     unpack_blob,
 )
-from bdn.errors import BdnError, IntegrityError, PeerError
+from bdn.errors import BdnError, IntegrityError, PeerError, UsageError
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, clips, share_session, update_context
 from bdn.nodes.device import extension, journal, keyring
@@ -55,6 +55,7 @@ from bdn.nodes.device.work import (
     local_loss,
     local_rest,
     local_update,
+    model_digest,
     seal_local,
 )
 from bdn.nodes.events import (
@@ -139,6 +140,9 @@ class Device:
         trace: Trace = DISCARD,
         epochs: int = 0,
     ) -> None:
+        if settings.initial_model not in ("", model_digest(w)):
+            raise UsageError(f"{name} has another w^(0) than genesis names: begin with the model "
+                             "that the run began with (--model, --init)")
         self.name = name
         self.settings = settings
         self._epochs = epochs

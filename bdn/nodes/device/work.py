@@ -7,6 +7,7 @@ where they run.
     F_k  the device's mean loss         s      Σ s_k of an aggregate
 """
 
+import hashlib
 import time
 from dataclasses import dataclass
 
@@ -91,6 +92,11 @@ class SealedUpdate:
     blob: bytes
     scale: float
     limit: str = ""
+
+
+def model_digest(w: Vector) -> str:
+    """SHA-256 of a model as little-endian float32, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(w, "<f4").tobytes()).hexdigest()
 
 
 def local_update(

@@ -1,0 +1,109 @@
+"""The models that a run leaves in its folder, and those that a run may begin with.
+
+`model.npz` holds the best model and the last one; with ``--keep-models``, `models/epoch-P.npz`
+holds the one after epoch P. A run can begin with any of them (``--init FILE``).
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdn.arguments import read_bounded
+from bdn.errors import UsageError
+from bdn.experiments.folder import RunFolder
+from bdn.learning import Model, make_model
+from bdn.learning.types import Floats
+from bdn.runfolder import MODEL
+
+MAX_FILE = 1 << 30
+"""Bytes of a model's file."""
+
+ARRAYS = {"best": "w", "last": "w_last"}
+"""The arrays in `model.npz`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunModel:
+    """A run's model with what is needed to use it.
+
+    Attributes:
+        model: computes scores.
+        w: its parameters, float32 (|w|,).
+        sample_shape: of one sample.
+        class_names: one name per class.
+        epoch: after which epoch the devices had it.
+    """
+
+    model: Model
+    w: Floats
+    sample_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    epoch: int
+
+
+def read_model(folder: RunFolder, which: str) -> RunModel:
+    """Return the model ``which``, "best", "last" or an epoch's number, of the run in ``folder``.
+
+    Raises `UsageError` where there is no such model, or where clients of a user's own trained it.
+    """
+    config = folder.config
+    if config.clients is not None:
+        raise UsageError(f"the run in {folder.path} was trained by {config.clients}, whose model "
+                         f"bdn does not know: read {folder.path / MODEL} with numpy")
+    if which not in ARRAYS and not which.isdecimal():
+        raise UsageError(f"--model takes best, last or an epoch's number, not {which[:40]!r}")
+    path = folder.path / MODEL if which in ARRAYS else folder.epoch_model(int(which[:9]))
+    if not path.is_file():
+        raise UsageError(f"there is no {path}: " + (
+            "the run has not ended" if which in ARRAYS else
+            "bdn run --keep-models keeps the model of each epoch"))
+    stored = _read(path)
+    if "sample_shape" not in stored:
+        raise UsageError(f"{path} is of an older version of bdn: make the run anew")
+    shape = tuple(int(extent) for extent in stored["sample_shape"])
+    w, classes = _parameters(stored, ARRAYS.get(which, "w"), path), int(stored["classes"])
+    model = make_model(config.model, shape, classes, config.seed)
+    if len(w) != model.size:
+        raise UsageError(f"{path} holds {len(w)} parameters, and --model {config.model} has "
+                         f"{model.size}")
+    names = tuple(map(str, stored.get("class_names", range(classes))))
+    epoch = int(stored[f"epoch_{which}" if which in ARRAYS else "epoch_best"])
+    return RunModel(model, w, shape, names, epoch)
+
+
+def read_initial(path: Path, size: int) -> Floats:
+    """Return w^(0) of ``size`` parameters from a file that a run wrote: its array ``w``.
+
+    Raises `UsageError` where there is none, or it is of another size.
+    """
+    if path.is_dir():
+        path = path / MODEL
+    if not path.is_file():
+        raise UsageError(f"--init: there is no {path}")
+    w = _parameters(_read(path), "w", path)
+    if len(w) != size:
+        raise UsageError(f"--init: {path} holds {len(w)} parameters, and the model has {size}")
+    return w
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The arrays of a model's file; no pickled object is ever loaded."""
+    try:
+        with np.load(io.BytesIO(read_bounded(path, MAX_FILE)), allow_pickle=False) as arrays:
+            return dict(arrays.items())
+    except UsageError:
+        raise
+    except Exception as error:  # numpy's and zipfile's readers raise anything on broken bytes
+        reason = str(error).partition("\n")[0][:200]
+        raise UsageError(f"{path}: no model of bdn ({reason})") from error
+
+
+def _parameters(stored: dict[str, Any], name: str, path: Path) -> Floats:
+    w = stored.get(name)
+    if w is None or w.dtype != np.float32 or w.ndim != 1 or not np.isfinite(w).all():
+        raise UsageError(f"{path}: no model of bdn (no finite float32 array {name})")
+    found: Floats = w
+    return found
