@@ -64,10 +64,7 @@ def on_request(core: Core, request: Request) -> None:
         return
     key = (request.client, request.timestamp)
     if key not in core.pending:
-        # The cheap test first: requests that it lets by add at most `max_payload` bytes in all.
-        if (len(core.pending) >= PENDING_PER_CLIENT
-                or len(request.operation) > core.cluster.max_payload // PENDING_PER_CLIENT):
-            _refuse_crowding(core, request)
+        _refuse_crowding(core, request)
         # record
         core.pending[key] = request
         core.recheck = True  # `Replica` proposes and minds the timer at the end of this step

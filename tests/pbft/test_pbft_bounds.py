@@ -241,6 +241,19 @@ def test_payloads_and_requests_that_wait_are_bounded_in_bytes(world):
     assert len([r for r in w.reasons(1) if "max_payload" in r]) == 7
 
 
+@given(st.lists(st.integers(0, 12_000), min_size=1, max_size=60))
+def test_no_clients_waiting_requests_are_longer_than_a_payload_in_any_order(world, sizes):
+    """Rule 11f: the bound is exact, for long requests first and short ones after them too."""
+    w = world(max_payload=10_000)
+    core = w.replicas[1]._core
+    w.drop = lambda *_: True
+    for k, size in enumerate([9_990, *[10_000 // 256] * 5, *sizes], start=1):
+        before = sum(len(r.operation) for r in core.pending.values())
+        w.give(1, w.request(timestamp=k, operation=bytes(size)))
+        after = sum(len(r.operation) for r in core.pending.values())
+        assert after == (before + size if before + size <= 10_000 else before)
+
+
 def test_a_wire_full_of_nothing_makes_short_reasons(world):
     """A refusal is one short line in the trace, whatever it quotes."""
     w = world()
