@@ -7,6 +7,7 @@ without rounding to levels::
 
 1. *Honest devices.* Accuracy with the default bound and without one, after 1, 2, 3 and 10 epochs,
    for digits and Fashion-MNIST (2,500 samples), spread evenly and by a Dirichlet split (α = 0.5).
+   The quick profile has two epochs of four iterations: it shows that all of this runs, no more.
 2. *Attackers.* Each sends its honest update turned round and stretched to the bound in every epoch:
    it pushes against the model with all that the bound allows. The bounds of all epochs are scaled
    together.
@@ -154,21 +155,21 @@ class Course:
 
 
 def courses(
-    parts: Sequence[Dataset], test: Dataset, seed: int, epochs: int, marks: Sequence[int],
-    variants: Sequence[Variant],
+    parts: Sequence[Dataset], test: Dataset, seed: int, rules: TrainingSettings,
+    marks: Sequence[int], variants: Sequence[Variant],
 ) -> dict[Variant, Course]:
     """Train once for each variant, side by side; measure accuracy after ``marks`` epochs.
 
     What devices learn from the same w is learned once: all variants share the first epoch, and a
     bound that nobody reaches costs nothing.
     """
-    network, rules = PaperCNN(classes=10, seed=seed), TrainingSettings(epochs=epochs)
+    network = PaperCNN(classes=10, seed=seed)
     honest = [CnnLearner(network, part) for part in parts]
     flipped = [CnnLearner(network, Dataset(part.inputs, 9 - part.labels)) for part in parts]
     weights = np.array([learner.sample_count for learner in honest], dtype=np.float64)
     w = network.parameters()
     runs = {variant: Course(w, w) for variant in variants}
-    for epoch in range(1, epochs + 2):  # the last one tells the loss of w^(P)
+    for epoch in range(1, rules.epochs + 2):  # the last one tells the loss of w^(P)
         learned: dict[tuple[bytes, int, bool], tuple[np.ndarray, float]] = {}
         for variant, run in runs.items():
             results = []
@@ -184,7 +185,7 @@ def courses(
                 run.best, run.least = run.w, loss
             if epoch - 1 in marks:
                 run.accuracy[epoch - 1] = evaluate(network, run.best, test).accuracy
-            if epoch <= epochs:
+            if epoch <= rules.epochs:
                 run.norms.append([float(np.linalg.norm(update)) for update, _ in results])
                 sent = [variant.sent(update, epoch, k) for k, (update, _) in enumerate(results)]
                 step = RULES[variant.rule](np.stack(sent), weights)
@@ -260,6 +261,7 @@ def measure(report: Report) -> None:
     """Honest devices, attackers, and robust rules."""
     marks = (1, 2) if report.quick else (1, 2, 3, 10)
     seeds, few = (2, 1) if report.quick else (10, 3)
+    rules = TrainingSettings(epochs=marks[-1], iterations=4 if report.quick else 20)
     runs, data = Runs(), sources(report)
     settings = [f"{name}, {kind}" for name in data for kind in ("iid", "dirichlet")]
     for setting in settings:
@@ -268,7 +270,7 @@ def measure(report: Report) -> None:
             variants = {FREE, KEPT}
             if setting == DIGITS:
                 variants |= {ATTACK} | (SOME if seed <= few else set())
-            made = courses(*spread(data[name], kind, seed), seed, marks[-1], marks, list(variants))
+            made = courses(*spread(data[name], kind, seed), seed, rules, marks, list(variants))
             for variant, run in made.items():
                 runs.made.setdefault((setting, variant), []).append(run)
     within = honest(report, runs, settings, marks)

@@ -93,9 +93,8 @@ def test_training_is_that_of_the_oracle_with_bounded_updates() -> None:
         return exact * min(1.0, bounds[min(epoch, 2) - 1] / float(np.linalg.norm(exact)))
 
     variants = [Variant(), Variant((1e9,)), Variant(bounds), Variant((), 2, "flip labels")]
-    made = norm_bound.courses(parts, test, 3, 3, (1, 3), variants)
-    network = PaperCNN(classes=10, seed=3)
-    rules = TrainingSettings(epochs=3)
+    network, rules = PaperCNN(classes=10, seed=3), TrainingSettings(epochs=3)
+    made = norm_bound.courses(parts, test, 3, rules, (1, 3), variants)
     wrong = [Dataset(part.inputs, 9 - part.labels) for part in parts[:2]]
     for variant, devices, options in (
             (Variant(), parts, {}), (Variant(bounds), parts, {"post_process": scale}),
@@ -116,12 +115,12 @@ def measured(
     monkeypatch: pytest.MonkeyPatch, cost: float, attack: float
 ) -> tuple[Any, dict[str, Any]]:
     """A quick report whose runs cost honest devices and digits under attack so many points."""
-    def courses(_parts: Any, _test: Any, seed: int, epochs: int, marks: Any, variants: Any) -> Any:
+    def courses(_parts: Any, _test: Any, seed: int, rules: Any, marks: Any, variants: Any) -> Any:
         def figure(variant: Any) -> float:
             lost = cost * bool(variant.bounds) + attack * variant.attackers
             return 0.9 + 0.001 * seed - (1 + 0.01 * seed) * lost / 100
         return {variant: SimpleNamespace(accuracy=dict.fromkeys(marks, figure(variant)),
-                                         norms=[[1.0] * 5] * epochs) for variant in variants}
+                                         norms=[[1.0] * 5] * rules.epochs) for variant in variants}
 
     monkeypatch.setattr(norm_bound, "courses", courses)
     report = harness.Report("toy", quick=True, options=argparse.Namespace(fashion=Path("none")))
