@@ -63,8 +63,7 @@ ROLES = (
     "all contributors but one", "edge servers and one device", "the dealer", "latecomer",
 )
 TINY = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=1, iterations=2, batch_size=8,
-                 samples=20,
-                 key_bits=512, deterministic=True, seed=3)
+                 samples=20, model="softmax", key_bits=512, deterministic=True, seed=3)
 
 
 @pytest.fixture(scope="module")

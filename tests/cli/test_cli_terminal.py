@@ -26,7 +26,7 @@ from bdn.pbft.simulator import read_scenario
 from bdn.runfolder import LEDGER
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
-        "--samples", "20", "--key-bits", "512", "--batch-size", "8",
+        "--samples", "20", "--key-bits", "512", "--batch-size", "8", "--model", "softmax",
         "--norm-bound", "none"]
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests run small samples of the
 
 TINY = {
     "devices": 4, "threshold": 2, "epochs": 2, "iterations": 3, "batch_size": 16, "samples": 40,
-    "key_bits": 512, "deterministic": True, "seed": 3, "norm_bound": None,
+    "model": "softmax", "key_bits": 512, "deterministic": True, "seed": 3, "norm_bound": None,
 }  # fmt: skip
 
 

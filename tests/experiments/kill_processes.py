@@ -41,8 +41,9 @@ CHILD = "bdn.experiments.processes.child"
 class Campaign:
     """Runs in one place, whose temporary files go to another."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, model_name: str) -> None:
         self.place = place
+        self.options = [*OPTIONS, "--model", model_name]
         self.temporary = place / "temporary"
         self.temporary.mkdir()
 
@@ -54,7 +55,7 @@ class Campaign:
 
     def begin(self, folder: Path, *more: str) -> subprocess.Popen[bytes]:
         """Return a new run in ``folder``."""
-        return self.start("run", *OPTIONS, "--out", str(folder), *more)
+        return self.start("run", *self.options, "--out", str(folder), *more)
 
     def children(self) -> list[int]:
         """Return the numbers of all living processes of nodes of ours."""
@@ -91,10 +92,10 @@ def model(folder: Path) -> np.ndarray:
     return np.load(folder / "model.npz")["w_last"]
 
 
-def kill_often(place: Path, kills: int, seed: int) -> Counter[str]:
+def kill_often(place: Path, kills: int, seed: int, model_name: str) -> Counter[str]:
     """Kill ``kills`` times; raise `AssertionError` where anything is lost or left behind."""
     rng, done, ended = random.Random(seed), 0, Counter[str]()
-    campaign = Campaign(place)
+    campaign = Campaign(place, model_name)
     finish(campaign.begin(place / "reference"))
     started = time.monotonic()
     finish(campaign.begin(place / "in-processes", "--processes"))
@@ -147,8 +148,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", default="paper-cnn", help="what the runs train")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        counts = kill_often(Path(place), options.kills, options.seed)
+        counts = kill_often(Path(place), options.kills, options.seed, options.model)
     print(f"{options.kills} kills ({dict(counts)}): every run ended with the undisturbed model, "
           "no sealed block was lost, no process and no temporary file was left")

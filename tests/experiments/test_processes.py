@@ -279,7 +279,7 @@ def test_where_sockets_have_paths_a_long_one_is_refused_in_one_line(
 
 OPTIONS = ["--devices", "3", "--edges", "1", "--threshold", "2", "--epochs", "2",
            "--iterations", "3", "--batch-size", "16", "--samples", "40", "--key-bits", "512",
-           "--seed", "3"]
+           "--seed", "3", "--model", "softmax"]
 
 
 def started(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
@@ -391,7 +391,8 @@ def test_a_central_run_in_processes_is_central_training(tiny: Callable[..., RunC
 def test_a_few_kills_of_parents_and_children_lose_nothing(tmp_path: Path) -> None:
     """A sample of ``kill_processes.py``, which kills as often as one likes."""
     command = Path(__file__).with_name("kill_processes.py")
-    played = subprocess.run([sys.executable, command, "--kills", "2", "--seed", "2"],
+    played = subprocess.run([sys.executable, command, "--kills", "2", "--seed", "2",
+                             "--model", "softmax"],
                             env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=600,
                             capture_output=True, text=True, check=False)
     assert played.returncode == 0, played.stderr

@@ -34,8 +34,7 @@ from bdn.runfolder import DRAFT, FILES, FORMAT, LEDGER, LOCK, MARKER, REPLACED
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 CONFIG = RunConfig(norm_bound=None, devices=3, threshold=2, epochs=2, iterations=2,
-                   samples=20, key_bits=512,
-                   batch_size=8)
+                   samples=20, model="softmax", key_bits=512, batch_size=8)
 
 
 def saved(folder: Path) -> np.ndarray:
@@ -110,7 +109,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 TINY = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2", "--samples",
-        "20", "--key-bits", "512", "--batch-size", "8"]
+        "20", "--key-bits", "512", "--batch-size", "8", "--model", "softmax"]
 
 
 # --- what is replaced, and what never is --------------------------------------------------------

@@ -6,7 +6,8 @@ import pytest
 from kill_and_resume import Campaign, crowd, kill_often
 
 OPTIONS = ["--devices", "3", "--threshold", "2", "--epochs", "1", "--iterations", "2",
-           "--batch-size", "8", "--samples", "20", "--key-bits", "512", "--seed", "3"]
+           "--batch-size", "8", "--samples", "20", "--key-bits", "512", "--seed", "3",
+           "--model", "softmax"]
 
 
 @pytest.mark.slow

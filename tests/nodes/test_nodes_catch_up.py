@@ -9,8 +9,7 @@ from bdn.experiments.run import opened_run
 from bdn.pbft.replica import Replica
 
 CONFIG = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=3, iterations=1, batch_size=8,
-                 samples=12,
-                   key_bits=512, deterministic=True, seed=5)
+                   samples=12, model="softmax", key_bits=512, deterministic=True, seed=5)
 
 
 @pytest.mark.parametrize("healed_at", [5, 6, 9])

@@ -42,8 +42,7 @@ from bdn.nodes.messages import (
 from bdn.trace import Recorder
 
 CONFIG = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=1, iterations=1, batch_size=8,
-                 samples=12,
-                   key_bits=512, deterministic=True, seed=5)
+                   samples=12, model="softmax", key_bits=512, deterministic=True, seed=5)
 
 SITES = (
     "edge.server.decode_message", "edge.admission.decode_request", "edge.admission.decode_envelope",

@@ -117,8 +117,7 @@ def test_a_single_edge_server_has_the_last_word() -> None:
 # --- runs -----------------------------------------------------------------------------------------
 
 TINY = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=1, iterations=2, batch_size=8,
-                 samples=20,
-                 key_bits=512, deterministic=True, seed=3)
+                 samples=20, model="softmax", key_bits=512, deterministic=True, seed=3)
 GAS = 1 << 40
 
 
