@@ -128,7 +128,7 @@ def interval(item: Check) -> Check:
 def names(value: Any, where: str) -> tuple[str, ...]:
     """Accept an array of names, or one name alone, as a tuple without repetitions."""
     if type(value) is str:
-        return (value,)
+        return (text()(value, where),)
     found: tuple[str, ...] = listed(text())(value, where)
     if len(set(found)) != len(found):
         raise ScenarioError(f"{where}: a name stands there twice")
