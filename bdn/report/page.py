@@ -36,7 +36,7 @@ def write_report(run_folder: Path, target: Path | None = None) -> Path:
     """
     target = run_folder / REPORT if target is None else target
     if not target.name:
-        raise UsageError("the report needs a file's name, not an empty one")
+        raise UsageError("the report needs a file's name, not a folder's")
     inputs = read_inputs(run_folder)
     writable(target)
     write_atomically(target, render(inputs))

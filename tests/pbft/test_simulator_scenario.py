@@ -1,6 +1,7 @@
 """The scenario format: what is read, what is refused, and how it is said."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -117,12 +118,20 @@ def test_a_text_that_is_no_scenario_is_refused(data: str) -> None:
         parse_scenario(data)
 
 
-def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: object) -> None:
+def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path) -> None:
     """A missing file is the caller's mistake, told in one line."""
-    from pathlib import Path
-
     with pytest.raises(ScenarioError, match="cannot read"):
-        read_scenario(Path(str(tmp_path)) / "absent.json")
+        read_scenario(tmp_path / "absent.json")
+
+
+def test_a_file_with_a_mistake_is_named_with_the_nearest_key(tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({**LEAST, "sed": 1}))
+    with pytest.raises(ScenarioError, match=r'bad\.json: unknown key "sed"; did you mean seed\?'):
+        read_scenario(path)
+    path.write_text("{")
+    with pytest.raises(ScenarioError, match=r"bad\.json: not JSON"):
+        read_scenario(path)
 
 
 JSON = st.recursive(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bdn.arguments import read_bounded
-from bdn.errors import UsageError
+from bdn.errors import UsageError, did_you_mean
 
 MICROS = 1000
 """Virtual time is counted in whole microseconds, so that no rounding depends on the machine."""
@@ -152,8 +152,8 @@ def section(cls: type, keys: Mapping[str, Key]) -> Check:
             raise ScenarioError(f"{prefix}{_shown(value)} is not an object")
         for name in value:
             if name not in keys:
-                raise ScenarioError(f"{prefix}unknown key {_shown(name)}; "
-                                    f"known here: {', '.join(keys)}")
+                raise ScenarioError(f"{prefix}unknown key {_shown(name)}"
+                                    f"{did_you_mean(name, keys)}; known here: {', '.join(keys)}")
         for name, key in keys.items():
             if key.attribute in required and name not in value:
                 raise ScenarioError(f"{prefix}the key \"{name}\" is missing")
@@ -436,8 +436,8 @@ def read_scenario(path: Path) -> Scenario:
         return parse_scenario(read_bounded(path, MAX_FILE).decode())
     except OSError as error:
         raise ScenarioError(f"cannot read {path}: {error.strerror}") from error
-    except ScenarioError:
-        raise
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: {error}") from error
     except UsageError as error:
         raise ScenarioError(str(error)) from error
     except UnicodeDecodeError as error:
