@@ -20,12 +20,15 @@ from bdn.experiments.participants import Participants, absolute_data
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
 from bdn.learning import MODELS, RULES
-from bdn.learning.executors import check_executor
+from bdn.learning.executors import AUTO, check_executor, choose_executor
 from bdn.nodes.settings import CIPHERS, Bounds, bounds_from_text, bounds_to_text
 from bdn.report import write_report
 from bdn.runfolder.files import finite
 
 DEFAULTS = RunConfig()
+
+WORTHWHILE_BITS = 2048
+"""Below this, sealing is done before worker processes have started."""
 
 HELP = {
     "devices": "IoT devices, n.",
@@ -61,7 +64,7 @@ HELP = {
     "consensus": "PBFT, or proof of work as in the paper's section 5.",
     "confirmations": "Blocks to wait for under proof of work.",
     "seed": "Of data split, model and batches.",
-    "executor": "serial, processes[:COUNT] or dask:ADDRESS.",
+    "executor": "serial, processes[:COUNT], dask:ADDRESS; auto: processes where they gain time.",
     "deadline_seconds": "How long edge servers wait for updates (virtual time).",
     "minimum_contributors": "Fewest updates in an aggregate  [default: threshold + 1]",
 }
@@ -88,7 +91,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for field in reversed(dataclasses.fields(RunConfig)):
         if field.name not in HELP:
             continue
-        default = getattr(DEFAULTS, field.name)
+        default = AUTO if field.name == "executor" else getattr(DEFAULTS, field.name)
         kind: Any = next((kind for kind in (float, int, str) if kind.__name__ in str(field.type)),
                          None)
         if isinstance(default, tuple):
@@ -137,6 +140,9 @@ def run(
     sum together. The run folder holds the ledger, the history, the model, the trace.
     """
     values = {**options, **_preset(context, preset)}
+    several = not processes and values["clients"] is None  # clients may live in this process only
+    values["executor"] = choose_executor(
+        values["executor"], worthwhile=several and values["key_bits"] >= WORTHWHILE_BITS)
     config = RunConfig(**{**values, "data": absolute_data(values["data"]),
                            "init": absolute_init(values["init"])})
     check_executor(config.executor)

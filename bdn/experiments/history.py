@@ -18,10 +18,10 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants
 from bdn.experiments.provisioning import TREASURY, Material
-from bdn.learning import Evaluation, train
+from bdn.learning import Evaluation, Executor, Learner, Model, train
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.device.work import Vector
-from bdn.nodes.settings import WEIGHTS
+from bdn.nodes.settings import WEIGHTS, Settings
 from bdn.nodes.shared_work import SharedWork
 from bdn.randomness import SeededRandomness
 from bdn.runfolder import METRICS, MODEL, metrics
@@ -131,6 +131,7 @@ class FinishedRun(Protocol):
     Attributes:
         config, material, folder, trace, meter: as they were at its start; what the meter counted.
         work: what the nodes shared; None where each did all of its own.
+        executor: trains the devices alone.
     """
 
     config: RunConfig
@@ -139,6 +140,7 @@ class FinishedRun(Protocol):
     trace: Trace
     meter: Meter
     work: SharedWork | None
+    executor: Executor
 
     @property
     def reference(self) -> TrainedDevice:
@@ -205,8 +207,8 @@ def conclude(run: FinishedRun, started: float) -> dict[str, Any]:
         run.folder.write_history({**history, "seconds": time.perf_counter() - started})
     if run.config.baseline:
         with run.trace.span("compare"):
-            for row, baseline in zip(history["devices"], alone(run.material, run.config),
-                                     strict=True):
+            baselines = alone(run.material, run.config, run.executor)
+            for row, baseline in zip(history["devices"], baselines, strict=True):
                 row.update(baseline.to_plain())
     if people.find is not None:
         with run.trace.span("find-objects"):
@@ -248,23 +250,29 @@ class Baseline:
         return {"accuracy_alone": self.accuracy, "alone_failed": self.failure}
 
 
-def alone(material: Material, config: RunConfig) -> list[Baseline]:
+def alone(material: Material, config: RunConfig, executor: Executor) -> list[Baseline]:
     """Each device alone: Algorithm 1 with n = 1, as many iterations in all.
 
     A device that diverges without the others has no accuracy; that is a result, and no error.
     """
-    baselines = []
     people, rules = material.participants, replace(material.settings, epochs=config.epochs)
     if config.clients is not None:  # their training is their own affair, and may cost much
         return [Baseline(None) for _ in people.learners]
-    for name, learner in zip(material.device_names, people.learners, strict=True):
-        try:
-            results = train(people.model, {name: learner}, rules,
-                            rng=SeededRandomness(config.seed), w=people.w)
-            baselines.append(Baseline(people.judge(results[-1].w).accuracy))
-        except BdnError as error:
-            baselines.append(Baseline(None, str(error)))
-    return baselines
+    results = executor.run(
+        (_train_alone, (people.model, name, learner, rules, config.seed, people.w))
+        for name, learner in zip(material.device_names, people.learners, strict=True))
+    return [Baseline(None, result) if isinstance(result, str)
+            else Baseline(people.judge(result).accuracy) for result in results]
+
+
+def _train_alone(
+    model: Model | None, name: str, learner: Learner, rules: Settings, seed: int, w: Vector
+) -> Vector | str:
+    """Return the last model of a device alone, or why there is none."""
+    try:
+        return train(model, {name: learner}, rules, rng=SeededRandomness(seed), w=w)[-1].w
+    except BdnError as error:
+        return str(error)
 
 
 def compile_history(run: FinishedRun) -> dict[str, Any]:

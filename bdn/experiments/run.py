@@ -36,7 +36,7 @@ from bdn.experiments.setup import (
     open_ledger,
     prepare,
 )
-from bdn.learning import open_executor
+from bdn.learning import Executor, Serial, open_executor
 from bdn.nodes.device import journal
 from bdn.nodes.device.device import Device, Stage
 from bdn.nodes.device.progress import Progress
@@ -95,8 +95,8 @@ class Run:
         config, folder = self.config, self.folder
         opening.enter_context(one_blas_thread(required=config.deterministic))
         demand_open_files(config.edges + 1)
-        self._executor = open_executor(config.executor)
-        opening.callback(self._executor.close)
+        self.executor: Executor = open_executor(config.executor)
+        opening.callback(self.executor.close)
         now_ms = round(time.time() * 1000)
         if folder is None:
             self.store = NodeStore(None)
@@ -120,7 +120,7 @@ class Run:
         self.runner = Runner(
             [*self.edges, *self.devices], network, self.store.append,
             measured=not config.deterministic,
-            executor=None if config.executor == "serial" else self._executor,
+            executor=None if config.executor == "serial" else self.executor,
             start_ms=start_ms, trace=self.trace, work=self.work,
         )
         self._asked = 0
@@ -291,6 +291,7 @@ class EndedRun:
     edges: list[ClosedEdge]
     trace: Trace = DISCARD
     work: SharedWork | None = None
+    executor: Executor = field(default_factory=Serial)
 
     def traffic(self) -> Mapping[str, tuple[int, int]]:
         """Bytes (sent, received) by node, as far as the trace tells."""

@@ -5,13 +5,15 @@ time has come and nothing earlier waits; each node is a machine of its own, busy
 How long work takes is *measured* by default (so the virtual clock shows the latency of devices that
 really work side by side), or *nominal*, zero, where a run must repeat byte for byte.
 
-Work that a node hands out (`Compute`) is done only when the queue reaches its start, and everything
-handed out by then is given to the executor at once: a worker pool then uses every core, and the
-order of results still depends on virtual time and names alone.
+Work that a node hands out (`Compute`) goes to the executor at once. The runner waits for its result
+when the virtual clock reaches the time before which it cannot end: a worker pool then uses every
+core, and with nominal time, what happens depends on virtual time and names alone. Work that several
+nodes do alike is done once and charged to each of them (`bdn.nodes.shared_work`).
 """
 
 import heapq
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bdn.errors import BdnError
-from bdn.learning import Executor
+from bdn.learning import Executor, FutureResult
 from bdn.nodes.events import (
     CancelTimer,
     Compute,
@@ -51,6 +53,10 @@ class Network(Protocol):
         """The fate of one message."""
 
 
+LOOKAHEAD = 0.5
+"""Work is expected to last at least so much of the shortest that was seen of its kind."""
+
+
 class _Wake:
     """A machine that was busy looks into its inbox."""
 
@@ -65,6 +71,12 @@ class _Entry:
     target: str
     what: Event | Compute | _Wake
     incarnation: int
+    pending: FutureResult | None = None
+    """Work that an executor does."""
+    start_ms: float | None = None
+    """When the node began with its work, once that is known."""
+    least_ms: float = 0.0
+    """What the work is taken to last at least."""
 
 
 @dataclass(slots=True)
@@ -115,6 +127,8 @@ class Runner:
         self._executor = executor
         self._trace = trace
         self._work = work
+        self._least: dict[tuple[str, str], float] = {}
+        """The fewest seconds that work of a kind took, by (kind, phase)."""
         self._scheduled: list[tuple[float, int, Callable[[], None]]] = []
         self.now_ms: float = start_ms
         for node in nodes:
@@ -180,7 +194,7 @@ class Runner:
         if machine.node is None or machine.incarnation != entry.incarnation:
             return  # lost in the crash
         if isinstance(entry.what, Compute):
-            self._compute_all(entry)
+            self._compute(entry, entry.what)
             return
         if isinstance(entry.what, _Wake):
             if machine.free_ms <= entry.at_ms:  # else it got work meanwhile
@@ -234,7 +248,7 @@ class Runner:
             case CancelTimer(timer):
                 machine.timers.pop(timer, None)
             case Compute():
-                self._push(machine.free_ms, name, effect)
+                self._push(machine.free_ms, name, effect, self._hand_out(effect))
 
     def _deliver(self, source: str, target: str, data: bytes, at_ms: float) -> None:
         delay = self._network(source, target, data, int(at_ms))
@@ -246,81 +260,127 @@ class Runner:
 
     # --- work -----------------------------------------------------------------------------------
 
-    def _compute_all(self, first: _Entry) -> None:
-        """Do ``first`` and all other work that was handed out already."""
-        assert isinstance(first.what, Compute)
-        if self._executor is None or not first.what.parallel:
-            self._do_here(first, first.what)
-            return
-        together = [first]
-        rest = []
-        for item in self._queue:
-            entry = item[2]
-            if isinstance(entry.what, Compute) and entry.what.parallel:
-                together.append(entry)
-            else:
-                rest.append(item)
-        heapq.heapify(rest)
-        self._queue = rest
-        together.sort(key=lambda entry: (entry.at_ms, entry.order))
-        calls = [(do_work, (entry.what,)) for entry in together]
-        for entry, (result, error, seconds) in zip(together, self._executor.run(calls),
-                                                   strict=True):
-            self._finish(entry, result, error, seconds)
+    def _hand_out(self, compute: Compute) -> FutureResult | None:
+        """Begin work that may run in a worker, at once: its arguments will not change any more."""
+        if self._executor is None or not compute.parallel:
+            return None
+        return self._executor.submit(do_work, (compute, self._work is not None))
 
-    def _do_here(self, entry: _Entry, compute: Compute) -> None:
-        """Do work in this process, unless another node has done the same."""
-        if self._work is None or not compute.shared:
-            self._finish(entry, *do_work(compute))
-            return
-        name = (compute.function, compute.shared)
-        result, error, seconds = self._work.get(
-            entry.target, compute.task.kind, name, lambda: do_work(compute))
-        self._finish(entry, result, error, seconds, shared=self._owed() > 0)
+    def _compute(self, entry: _Entry, compute: Compute) -> None:
+        """Let a node have the result of its work; its start is reached now, or its end."""
+        machine = self._machines[entry.target]
+        if entry.start_ms is None:
+            entry.start_ms = max(entry.at_ms, machine.free_ms)
+            entry.least_ms = self._least_cost(compute) if entry.pending is not None else 0.0
+            if entry.least_ms > 0:  # others go on until then, and hand out work of their own
+                machine.free_ms = entry.start_ms + entry.least_ms
+                heapq.heappush(self._queue, (machine.free_ms, next(self._order), entry))
+                return
+        if entry.pending is not None:
+            self._finish(entry, self._taken(entry, compute, entry.pending.result()))
+        elif self._work is not None and compute.shared:
+            done = self._work.get(entry.target, compute.task.kind,
+                                  (compute.function, compute.shared), lambda: do_work(compute))
+            self._finish(entry, done, shared=self._owed() > 0)
+        else:
+            self._finish(entry, do_work(compute))
+
+    def _taken(self, entry: _Entry, compute: Compute, done: "Done") -> "Done":
+        """``done`` as a worker sent it; keep what it did ahead for other nodes."""
+        at = compute.task.kind, compute.task.phase
+        self._least[at] = min(self._least.get(at, math.inf), done.seconds)
+        if self._work is not None and done.ahead is not None:
+            kind, name, seconds = done.ahead
+            self._work.put(kind, name, None, seconds)
+            self._trace.event(kind, node=entry.target, seconds=round(seconds, 6), ahead=True)
+        return done
+
+    def _least_cost(self, compute: Compute) -> float:
+        """Milliseconds that such work takes at least, judging by what was done before.
+
+        Until so much virtual time has passed, nobody needs to know how long the work takes, so that
+        the runner need not wait for it.
+        """
+        seconds = self._least.get((compute.task.kind, compute.task.phase), 0.0)
+        return self._cost(LOOKAHEAD * seconds)
 
     def _owed(self) -> float:
         """Seconds of other nodes' work that the node which worked last has to be charged with."""
         return self._work.take_owed() if self._work is not None else 0.0
 
-    def _finish(
-        self, entry: _Entry, result: Any, error: Exception | None, seconds: float,
-        shared: bool = False,
-    ) -> None:
-        """Let the node have the result after ``seconds``; ``shared`` if another one made it."""
+    def _finish(self, entry: _Entry, done: "Done", shared: bool = False) -> None:
+        """Let the node have the result when it is due; ``shared`` if another one made it."""
         assert isinstance(entry.what, Compute)
+        assert entry.start_ms is not None
         machine = self._machines[entry.target]
         if machine.node is None or machine.incarnation != entry.incarnation:
             return
-        start = max(entry.at_ms, machine.free_ms)
-        machine.free_ms = start + self._cost(seconds)
+        end_ms = entry.start_ms + max(entry.least_ms, self._cost(done.seconds))
+        machine.free_ms = max(machine.free_ms, end_ms)
         self._trace.event("work", node=entry.target, kind=entry.what.task.kind,
-                          seconds=round(seconds, 6), virtual_ms=round(start, 3),
+                          seconds=round(done.seconds, 6), virtual_ms=round(entry.start_ms, 3),
                           **({"shared": True} if shared else {}))
-        self._push(machine.free_ms, entry.target, Computed(entry.what.task, result, error))
+        self._push(end_ms, entry.target, Computed(entry.what.task, done.result, done.error))
 
     def _cost(self, seconds: float) -> float:
         return seconds * 1000 if self._measured else 0.0
 
-    def _push(self, at_ms: float, target: str, what: Event | Compute | _Wake) -> int:
+    def _push(
+        self, at_ms: float, target: str, what: Event | Compute | _Wake,
+        pending: FutureResult | None = None,
+    ) -> int:
         order = next(self._order)
         incarnation = self._machines[target].incarnation
-        entry = _Entry(at_ms, order, target, what, incarnation)
+        entry = _Entry(at_ms, order, target, what, incarnation, pending)
         heapq.heappush(self._queue, (at_ms, order, entry))
         return order
 
 
-def do_work(work: Compute) -> tuple[Any, Exception | None, float]:
-    """Return (result, error, seconds) of one piece of work.
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What has become of a piece of work.
+
+    Attributes:
+        result, error: one of them is None.
+        seconds: what it took.
+        ahead: (kind, name, seconds) of what was done ahead for other nodes, and was right.
+    """
+
+    result: Any
+    error: Exception | None
+    seconds: float
+    ahead: tuple[str, bytes, float] | None = None
+
+
+def do_work(work: Compute, ahead: bool = False) -> Done:
+    """Do one piece of work, and with ``ahead`` also what other nodes will do on its result.
 
     An error travels back as a value, also one that nobody expected: it may come from what a peer
     sent. Failures of this machine are raised.
     """
     started = time.perf_counter()
-    result, error = None, None
+    result, error, made = None, None, None
     try:
         result = work.function(*work.arguments)
     except OUR_OWN:
         raise
     except Exception as caught:  # noqa: BLE001 - see above
         error = caught
-    return result, error, time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    if ahead and error is None and work.ahead is not None:
+        made = _do_ahead(work, result)
+    return Done(result, error, seconds, made)
+
+
+def _do_ahead(work: Compute, result: Any) -> tuple[str, bytes, float] | None:
+    """What other nodes need of ``result``; None where it is refused, which each says itself."""
+    assert work.ahead is not None
+    started = time.perf_counter()
+    try:
+        more = work.ahead(work.arguments, result)
+        more.function()
+    except OUR_OWN:
+        raise
+    except Exception:  # noqa: BLE001 - the nodes that it concerns meet it again
+        return None
+    return more.kind, more.name, time.perf_counter() - started

@@ -84,7 +84,13 @@ from bdn.learning.detection.judging import (
 from bdn.learning.detection.windows import DetectorSettings, detect, draw
 from bdn.learning.errors import DataError, DeviceError, ModelError, TooFewDevicesError
 from bdn.learning.evaluation import Evaluation, accuracy, confusion, evaluate, global_loss
-from bdn.learning.executors import Executor, WorkerLostError, open_executor
+from bdn.learning.executors import (
+    Executor,
+    FutureResult,
+    Serial,
+    WorkerLostError,
+    open_executor,
+)
 from bdn.learning.federated import (
     EpochResult,
     TrainingSettings,
@@ -151,6 +157,7 @@ __all__ = [
     "EpochResult",
     "Evaluation",
     "Executor",
+    "FutureResult",
     "Learner",
     "LocalResult",
     "Model",
@@ -160,6 +167,7 @@ __all__ = [
     "PaperCNN",
     "Picture",
     "SavedModel",
+    "Serial",
     "SoftmaxRegression",
     "TooFewDevicesError",
     "TrainingRules",

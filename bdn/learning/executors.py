@@ -1,7 +1,8 @@
 """Where devices' work runs: in this process, in worker processes, or on a Dask cluster.
 
-A call is a pure function, importable by name, and its arguments; an executor's ``run`` gives the
-results in the order of the calls, whatever the order in which they finish. The same functions run
+A call is a pure function, importable by name, and its arguments. An executor's ``submit`` hands it
+out and returns at once; ``run`` gives the results in the order of the calls, whatever the order in
+which they finish. The same functions run
 with the same arguments everywhere. The results are equal bit for bit on machines of one kind, if
 numpy's matrix products use one thread in each process: workers are started so, and for this process
 set ``OPENBLAS_NUM_THREADS=1`` before numpy is loaded (`bdn run` does). With another number of
@@ -14,10 +15,14 @@ times. What a function *raises* is the caller's to see.
 import importlib
 import multiprocessing
 import os
+import signal
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -28,6 +33,9 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What the common BLAS libraries read when they are loaded (Dask sets them for its workers)."""
+
+AUTO = "auto"
+"""Worker processes where they gain time (`choose_executor`)."""
 
 RETRIES = 2
 """How often the calls of a lost worker are tried again."""
@@ -41,8 +49,18 @@ class WorkerLostError(BdnError):
     """Workers died again and again under the same work."""
 
 
+class FutureResult(Protocol):
+    """Work that was handed out."""
+
+    def result(self) -> Any:
+        """Wait for the work; return its result or raise what it raised."""
+
+
 class Executor(Protocol):
     """Runs pure functions."""
+
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> FutureResult:
+        """Hand out ``function(*arguments)``; it may begin at once."""
 
     def run(self, calls: Iterable[Call]) -> list[Any]:
         """The results of ``function(*arguments)`` for each call, in their order."""
@@ -51,11 +69,24 @@ class Executor(Protocol):
         """Let the workers go."""
 
 
-class _Closing:
-    """``with`` for executors."""
+class _Executor(ABC):
+    """What the executors have in common: `run` by `submit`, and ``with``."""
 
+    @abstractmethod
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> FutureResult:
+        """Hand out ``function(*arguments)``; it may begin at once."""
+
+    def run(self, calls: Iterable[Call]) -> list[Any]:
+        """The results, in order; the first exception of a call is raised.
+
+        Raises `WorkerLostError` when workers keep dying.
+        """
+        handed_out = [self.submit(function, arguments) for function, arguments in calls]
+        return [pending.result() for pending in handed_out]
+
+    @abstractmethod
     def close(self) -> None:
-        """Nothing to let go."""
+        """Let the workers go."""
 
     def __enter__(self) -> Any:
         return self
@@ -67,54 +98,58 @@ class _Closing:
         self.close()
 
 
-class Serial(_Closing):
-    """One call after the other, in this process."""
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """A call that is made when its result is asked for."""
 
-    def run(self, calls: Iterable[Call]) -> list[Any]:
-        """The results, in order; an exception stops at the first call that raises."""
-        return [function(*arguments) for function, arguments in calls]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def result(self) -> Any:
+        return self.function(*self.arguments)
 
 
-class Processes(_Closing):
+class Serial(_Executor):
+    """One call after the other, in this process, when its result is asked for."""
+
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> FutureResult:
+        """Keep the call for later."""
+        return _Later(function, arguments)
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+class Processes(_Executor):
     """Worker processes on this machine, one for each core by default.
 
     They are started afresh (``spawn``), so that no thread or lock of this process is copied.
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self._workers = workers if workers is not None else os.cpu_count() or 1
+        self._workers = workers if workers is not None else usable_cores()
         if self._workers < 1:
             raise UsageError(f"at least one worker process is needed, not {self._workers}")
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, calls: Iterable[Call]) -> list[Any]:
-        """The results, in order. Raises `WorkerLostError` when workers keep dying."""
-        calls = list(calls)
-        results: dict[int, Any] = {}
-        for _ in range(1 + RETRIES):
-            waiting = [i for i in range(len(calls)) if i not in results]
-            if not waiting:
-                break
-            try:
-                futures = {i: self._submit(calls[i]) for i in waiting}
-                for i, future in futures.items():
-                    results[i] = future.result()
-            except BrokenProcessPool:
-                self.close()  # the pool is useless now; the next round starts a new one
-        else:
-            if len(results) < len(calls):
-                raise WorkerLostError(
-                    f"worker processes died {1 + RETRIES} times under the same work; is there "
-                    f"enough memory? {GUARD}")
-        return [results[i] for i in range(len(calls))]
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> FutureResult:
+        """Hand the call to the pool, which is started with the first one."""
+        return _Retried(self, function, arguments)
 
-    def _submit(self, call: Call) -> "Future[Any]":
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, context)
-        function, arguments = call
+    def start(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> "Future[Any]":
+        """Give the call to a pool that is whole; one that has lost a worker is replaced."""
         with _one_blas_thread():  # submitting may start a worker, which inherits the environment
-            return self._pool.submit(function, *arguments)
+            try:
+                return self._whole_pool().submit(function, *arguments)
+            except BrokenProcessPool:
+                self.close()
+                return self._whole_pool().submit(function, *arguments)
+
+    def _whole_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._workers, multiprocessing.get_context("spawn"), _begin_worker)
+        return self._pool
 
     def close(self) -> None:
         """End the worker processes."""
@@ -123,7 +158,43 @@ class Processes(_Closing):
             self._pool = None
 
 
-class Dask(_Closing):
+class _Retried:
+    """A call in a pool of processes; done again where a worker is lost."""
+
+    def __init__(
+        self, executor: Processes, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        self._executor, self._call = executor, (function, arguments)
+        self._future = executor.start(function, arguments)
+
+    def result(self) -> Any:
+        for _ in range(RETRIES):
+            try:
+                return self._future.result()
+            except BrokenProcessPool:
+                self._future = self._executor.start(*self._call)
+        try:
+            return self._future.result()
+        except BrokenProcessPool as error:
+            raise WorkerLostError(
+                f"worker processes died {1 + RETRIES} times under the same work; is there "
+                f"enough memory? {GUARD}") from error
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # nobody is left who would tell this worker to end
+
+
+class Dask(_Executor):
     """A Dask cluster on any number of machines (extra ``dask``).
 
     Dask itself runs the work of a lost worker again elsewhere. Raises `UsageError` where no
@@ -140,22 +211,48 @@ class Dask(_Closing):
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address}: {error}") from error
 
-    def run(self, calls: Iterable[Call]) -> list[Any]:
-        """The results, in order. Raises `WorkerLostError` when workers keep dying."""
-        futures = [self._client.submit(function, *arguments, pure=False, retries=0)
-                   for function, arguments in calls]
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> FutureResult:
+        """Hand the call to the cluster."""
+        future = self._client.submit(function, *arguments, pure=False, retries=0)
+        return _OnCluster(self._distributed.scheduler.KilledWorker, future)
+
+    def close(self) -> None:
+        """Leave the cluster; it goes on without us."""
+        self._client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _OnCluster:
+    """A call on a Dask cluster."""
+
+    killed: type[Exception]
+    future: Any
+
+    def result(self) -> Any:
         try:
-            return list(self._client.gather(futures))
-        except self._distributed.scheduler.KilledWorker as error:
+            return self.future.result()
+        except self.killed as error:
             raise WorkerLostError(f"Dask gave up after losing workers: {error}") from error
         except (OSError, CancelledError) as error:  # what a client sees of a lost scheduler
             raise WorkerLostError(
                 f"the Dask scheduler is gone ({type(error).__name__}); go on without it: bdn "
                 "resume RUN --executor processes") from error
 
-    def close(self) -> None:
-        """Leave the cluster; it goes on without us."""
-        self._client.close()
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def choose_executor(description: str, worthwhile: bool) -> str:
+    """Return the executor that ``auto`` stands for: processes on several cores, for work that is
+    ``worthwhile``, and serial otherwise. Any other description is returned as it is.
+    """
+    if description != AUTO:
+        return description
+    return "processes" if worthwhile and usable_cores() > 1 else "serial"
 
 
 @contextmanager

@@ -90,6 +90,8 @@ class Compute:
         parallel: whether it may run beside others in a worker process; work that already uses
             every core through gmpy2, or whose secrets should not travel, stays in this one.
         shared: a digest of all inputs, where other nodes compute the same; "" elsewhere.
+        ahead: for arguments and result, the `Ahead` that other nodes will do on the result. A
+            driver that plays them, too, may do it where the result is made.
     """
 
     task: Task
@@ -97,6 +99,21 @@ class Compute:
     arguments: tuple[Any, ...]
     parallel: bool = False
     shared: bytes = b""
+    ahead: "Callable[[tuple[Any, ...], Any], Ahead] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Work that other nodes will do, and share if they are in one process.
+
+    Attributes:
+        kind, name: of the work, as `bdn.nodes.shared_work.SharedWork` calls it.
+        function: does it; raises where a node would refuse.
+    """
+
+    kind: str
+    name: bytes
+    function: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""Work that is shared leaves the ledger as it is."""
+"""Work that is shared, or done by worker processes, leaves the ledger as it is."""
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,11 @@ def head(run: Run, index: int) -> bytes:
     return ledger.store.block(ledger.height).digest
 
 
-def outcome(config: RunConfig) -> tuple[bytes, dict[str, Any]]:
+def outcome(
+    config: RunConfig, listen: Callable[[dict[str, Any]], None] | None = None
+) -> tuple[bytes, dict[str, Any]]:
     """The head that all edge servers have, and the history."""
-    with opened_run(config) as run:
+    with opened_run(config, listen=listen) as run:
         history = run.complete()
         heads = {head(run, index) for index in range(config.edges)}
     assert len(heads) == 1
@@ -36,3 +39,30 @@ def test_the_ledger_is_the_same_without_shared_work_and_without_baselines(
     assert verified["computed"] == config.devices * rounds
     assert verified["nodes"] == config.edges * verified["computed"]
     assert (opened["computed"], opened["nodes"]) == (rounds, config.devices * rounds)
+
+
+def test_the_ledger_is_the_same_with_worker_processes_though_one_of_them_is_killed(
+    finished: Run, tiny: Tiny
+) -> None:
+    killed: list[int | None] = []
+
+    def kill(record: dict[str, Any]) -> None:
+        if record["event"] == "work" and record["kind"] == "seal" and not killed:
+            worker = multiprocessing.active_children()[0]
+            killed.append(worker.pid)
+            worker.kill()
+
+    ahead: list[dict[str, Any]] = []
+
+    def listen(record: dict[str, Any]) -> None:
+        kill(record)
+        if record.get("ahead"):
+            ahead.append(record)
+
+    config = tiny(executor="processes:2", baseline=False)
+    in_workers, history = outcome(config, listen)
+    assert in_workers == head(finished, 0)
+    assert killed
+    updates = config.devices * (config.epochs + 1)
+    assert len(ahead) == updates  # each was verified where it was sealed, and nowhere else
+    assert history["shared_work"]["verify-update"]["computed"] == updates

@@ -7,6 +7,7 @@ import pytest
 
 from bdn.errors import PeerError
 from bdn.experiments.runner import Runner, StalledError
+from bdn.learning import FutureResult, Serial
 from bdn.nodes.events import (
     CancelTimer,
     Compute,
@@ -21,6 +22,7 @@ from bdn.nodes.events import (
     Task,
     TimedOut,
 )
+from bdn.nodes.shared_work import SharedWork
 
 
 class Scripted:
@@ -105,16 +107,20 @@ def test_work_comes_back_with_its_result_or_its_error() -> None:
     assert isinstance(results[1].error, PeerError)
 
 
-class Pool:
-    """An executor that remembers how much it got at once."""
+class Pool(Serial):
+    """An executor that remembers how much it had in hand when a result was asked for."""
 
     def __init__(self) -> None:
-        self.batches: list[int] = []
+        self.under_way = self.most = 0
 
-    def run(self, calls: Any) -> list[Any]:
-        calls = list(calls)
-        self.batches.append(len(calls))
-        return [function(*arguments) for function, arguments in calls]
+    def submit(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> FutureResult:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        return super().submit(self.finish, (function, arguments))
+
+    def finish(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        self.under_way -= 1
+        return function(*arguments)
 
 
 def test_parallel_work_is_handed_to_the_executor_together() -> None:
@@ -122,7 +128,7 @@ def test_parallel_work_is_handed_to_the_executor_together() -> None:
     nodes = [Scripted(f"n{i}", on_start(Compute(Task("train", 1, "t"), abs, (-i,), parallel=True)))
              for i in range(3)]
     run(*nodes, executor=pool)
-    assert pool.batches == [3]
+    assert pool.most == 3
     assert [node.seen[1][1].result for node in nodes] == [0, 1, 2]  # type: ignore[union-attr]
 
 
@@ -139,6 +145,55 @@ def test_a_busy_node_takes_the_next_event_when_it_is_free() -> None:
         runner.run(lambda: False)
     assert [type(event) for _, event in a.seen].count(Received) == 1
     assert a.seen[-1][0] >= 20
+
+
+def test_equal_work_is_done_once_and_takes_every_node_as_long() -> None:
+    done = []
+
+    def work() -> str:
+        import time
+        time.sleep(0.03)
+        done.append(1)
+        return "opened"
+
+    nodes = [Scripted(f"n{i}", on_start(Compute(Task("open", 1, "w"), work, (), shared=b"name")))
+             for i in range(3)]
+    runner = Runner(nodes, measured=True, work=SharedWork())
+    with pytest.raises(StalledError):
+        runner.run(lambda: False)
+    assert len(done) == 1
+    assert [node.seen[-1][1].result for node in nodes] == ["opened"] * 3  # type: ignore[union-attr]
+    assert all(node.seen[-1][0] >= 30 for node in nodes)
+
+
+def test_a_result_that_is_not_due_keeps_nobody_waiting() -> None:
+    """Once the runner has seen how long such work takes, others go on meanwhile."""
+    pool = Pool()
+    waits: list[int] = []
+
+    def work() -> None:
+        import time
+        waits.append(pool.under_way)
+        time.sleep(0.05)
+
+    def twice(event: Event) -> list[Effect]:
+        seal = Compute(Task("seal", 1, "w"), work, (), parallel=True)
+        match event:
+            case Started():
+                return [seal]
+            case Computed() if len(waits) < 3:
+                return [seal]
+            case _:
+                return []
+
+    late = Scripted("b", lambda event: (
+        [SetTimer("late", 60)] if isinstance(event, Started)
+        else [Compute(Task("seal", 1, "w"), work, (), parallel=True)]
+        if isinstance(event, TimedOut) else []))
+    runner = Runner([Scripted("a", twice), late], measured=True, executor=pool)
+    with pytest.raises(StalledError):
+        runner.run(lambda: False)
+    assert pool.most == 2  # the second of a's and b's were under way together
 
 
 def test_a_run_that_cannot_end_says_so() -> None:

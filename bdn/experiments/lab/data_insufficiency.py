@@ -14,7 +14,8 @@ def alone_or_together(key_bits: int) -> Finding:
     """Each device learns alone, and all learn together over the ledger."""
     config = judged_run(key_bits)
     with opened_run(config) as run:
-        singles = [baseline.accuracy or 0.0 for baseline in alone(run.material, config)]
+        baselines = alone(run.material, config, run.executor)
+        singles = [baseline.accuracy or 0.0 for baseline in baselines]
         samples = [learner.sample_count for learner in run.material.participants.learners]
     joint = undisturbed(config).accuracy
     return Finding(

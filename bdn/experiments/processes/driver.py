@@ -133,10 +133,10 @@ class Driver:
 
     def _do(self, work: Compute) -> None:
         started = self._clock()
-        result, error, seconds = do_work(work)
+        done = do_work(work)
         self._trace.event("work", node=self.node.name, kind=work.task.kind,
-                          seconds=round(seconds, 6), virtual_ms=round(started, 3))
-        self._step(Computed(work.task, result, error))
+                          seconds=round(done.seconds, 6), virtual_ms=round(started, 3))
+        self._step(Computed(work.task, done.result, done.error))
 
     def _step(self, event: Event) -> None:
         for effect in self.node.step(event, int(self._clock())):

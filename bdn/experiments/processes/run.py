@@ -44,7 +44,14 @@ from bdn.experiments.provisioning import Material, encode_share
 from bdn.experiments.run import PATIENCE, traced_folder
 from bdn.experiments.runner import StalledError
 from bdn.experiments.setup import open_ledger, prepare
-from bdn.learning import ClientLearner, CnnLearner, Learner, make_model
+from bdn.learning import (
+    ClientLearner,
+    CnnLearner,
+    Executor,
+    Learner,
+    Serial,
+    make_model,
+)
 from bdn.nodes.device import journal
 from bdn.nodes.device.progress import Progress
 from bdn.nodes.edge.server import MINER
@@ -106,6 +113,7 @@ class ProcessRun:
         self.config = config
         self.folder: RunFolder | None = folder
         self.meter = Meter()
+        self.executor: Executor = Serial()  # for what is compared after the run
         self.work: SharedWork | None = None  # nodes in processes of their own do all of their work
         self.edges: Sequence[StoppedEdge] = ()
         self.children: Children | None = None

@@ -57,6 +57,7 @@ from bdn.nodes.device.work import (
     local_update,
     model_digest,
     seal_local,
+    verification_of,
 )
 from bdn.nodes.events import (
     Compute,
@@ -426,7 +427,8 @@ class Device:
             self._learner.sample_count, context,
             self._rng.substream(f"seal/{p.epoch}/{p.phase}"),
         )
-        return [Compute(self._task("seal"), seal_local, arguments)]
+        return [Compute(self._task("seal"), seal_local, arguments, parallel=True,
+                        ahead=verification_of)]
 
     def _upload(self, local: LocalVector, sealed: SealedUpdate) -> list[Effect]:
         """Algorithm 2, lines 9–10: Tx_dk = [E(δ_k), T_local]."""

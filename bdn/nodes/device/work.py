@@ -10,14 +10,18 @@ where they run.
 import hashlib
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bdn.chain import pack_blob
+from bdn.chain import merkle, pack_blob, unpack_blob
 from bdn.errors import UsageError
 from bdn.learning import DeviceError, Learner, device_generator
+from bdn.nodes.events import Ahead
 from bdn.nodes.settings import Settings
+from bdn.nodes.shared_work import VERIFY_UPDATE
+from bdn.nodes.vector_host import UpdateRecord, verification_name
 from bdn.paillier import VectorCipher
 from bdn.randomness import Randomness
 
@@ -186,3 +190,14 @@ def seal_local(
 ) -> tuple[LocalVector, SealedUpdate]:
     """`seal_update`, keeping T_local beside its result."""
     return local, seal_update(cipher, local.vector, clips, with_loss, weight, context, rng)
+
+
+def verification_of(arguments: tuple[Any, ...], result: tuple[LocalVector, SealedUpdate]) -> Ahead:
+    """What every edge server will check of the result of `seal_local` with these arguments."""
+    cipher, _, _, _, weight, context, _ = arguments
+    blob = result[1].blob
+    leaves = unpack_blob(blob)
+    update = UpdateRecord(merkle.root(leaves), len(leaves), len(blob), weight)
+    return Ahead(
+        VERIFY_UPDATE, verification_name(cipher, context, update),
+        lambda: cipher.verify(cipher.sealed_from_leaves(leaves), context, weight=weight))
