@@ -30,7 +30,7 @@ from bdn.experiments.run import opened_run
 from bdn.paillier.keys import PublicKey, djn_table
 from bdn.report.latency import STAGES, latency_by_epoch
 from bdn.report.rounds import read_rounds
-from bdn.report.sequence import read_sequence
+from bdn.report.sequence_diagram import read_sequence
 
 SIZES = (5, 6, 7, 8, 9, 10)
 NAMES = {"pbft": "PBFT", "pow": "proof of work"}

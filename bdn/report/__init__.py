@@ -40,11 +40,11 @@ fit (`blocks.PROOF_BUDGET`, `sequence.MESSAGE_BUDGET`); the page says what it le
 
 from bdn.report.blocks import describe_block
 from bdn.report.facts import Facts, norm_bound_cell, read_facts, scaling_warnings
+from bdn.report.formatting import size_text
+from bdn.report.gas_profile import gas_by_line
 from bdn.report.inputs import Inputs, longest_ledger, read_confusion, read_inputs
 from bdn.report.latency import STAGES, latency_by_epoch, median_epoch
 from bdn.report.page import write_report
-from bdn.report.plain import size_text
-from bdn.report.profile import gas_by_line
 from bdn.report.rounds import read_rounds
 from bdn.report.sections import (
     best_alone,
@@ -54,8 +54,8 @@ from bdn.report.sections import (
     spoiled_epochs,
 )
 from bdn.report.sections import summary as run_summary
-from bdn.report.sequence import Sequence as SequenceOfRun
-from bdn.report.sequence import read_sequence
+from bdn.report.sequence_diagram import Sequence as SequenceOfRun
+from bdn.report.sequence_diagram import read_sequence
 from bdn.report.table_one import CHALLENGES, evidence
 
 __all__ = [

@@ -33,8 +33,8 @@ from bdn.chain.contracts import decode_value
 from bdn.chain.seals import BlockSeal
 from bdn.encoding import to_plain
 from bdn.errors import BdnError
-from bdn.report.plain import described, size_text
-from bdn.report.profile import GasByLine, gas_by_line
+from bdn.report.formatting import described, size_text
+from bdn.report.gas_profile import GasByLine, gas_by_line
 
 PROOF_BUDGET = 900_000
 """Characters of base64 that a page spends on leaves and paths; later blocks go without."""

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bdn.report.rounds import Rounds
-from bdn.report.sequence import Mark
+from bdn.report.sequence_diagram import Mark
 
 STAGES = ("training", "sealing", "upload and checks", "consensus", "shares", "opening")
 

@@ -15,7 +15,7 @@ from bdn.report.facts import read_facts
 from bdn.report.inputs import Inputs, read_inputs
 from bdn.report.latency import latency_by_epoch
 from bdn.report.rounds import read_rounds
-from bdn.report.sequence import read_sequence
+from bdn.report.sequence_diagram import read_sequence
 from bdn.report.table_one import evidence, table_one
 from bdn.runfolder import REPORT
 from bdn.runfolder.files import writable, write_atomically

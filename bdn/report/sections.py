@@ -6,8 +6,8 @@ from typing import Any
 
 from bdn.report.charts import Level, Line, line_chart, plain_bars, stacked_bars
 from bdn.report.facts import norm_bound_cell, scaling_warnings
+from bdn.report.formatting import size_text, time_text
 from bdn.report.latency import STAGES, median_epoch
-from bdn.report.plain import size_text, time_text
 from bdn.runfolder.history import History
 
 MANY_LEVELS = 10

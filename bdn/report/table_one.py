@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from bdn.report.facts import Facts, scaled_updates
-from bdn.report.plain import size_text
+from bdn.report.formatting import size_text
 from bdn.runfolder.findings import (
     BEYOND,
     INSUFFICIENCY,

@@ -21,8 +21,8 @@ from bdn.chain import (
 )
 from bdn.report import blocks as module
 from bdn.report.blocks import read_blocks
+from bdn.report.gas_profile import gas_by_line
 from bdn.report.inputs import read_inputs
-from bdn.report.profile import gas_by_line
 
 
 @pytest.fixture(scope="module")

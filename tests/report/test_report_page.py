@@ -17,9 +17,9 @@ from bdn.cli import invoke
 from bdn.errors import UsageError
 from bdn.report import write_report
 from bdn.report.charts import Level, Line, line_chart, stacked_bars
+from bdn.report.formatting import described, size_text
 from bdn.report.inputs import read_inputs
 from bdn.report.page import embedded, fill, render
-from bdn.report.plain import described, size_text
 
 VOID = {"meta", "link", "br", "line", "polyline", "circle", "input"}
 

@@ -19,11 +19,11 @@ from bdn.nodes.messages import (
 )
 from bdn.pbft.messages import Checkpoint, PrePrepare
 from bdn.pbft.wire import encode_message as encode_vote
-from bdn.report import sequence as module
+from bdn.report import sequence_diagram as module
 from bdn.report.inputs import read_inputs
 from bdn.report.latency import STAGES, latency_by_epoch
 from bdn.report.rounds import Round, Rounds, read_rounds
-from bdn.report.sequence import Mark, Sequence, read_sequence
+from bdn.report.sequence_diagram import Mark, Sequence, read_sequence
 
 Trace = list[dict[str, Any]]
 
