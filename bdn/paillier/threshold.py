@@ -18,6 +18,11 @@ vectors of them.
 | e, z, ω | challenge, response and nonce of a proof |
 | ρ_j | combiners: random exponents of 128 bits, hashed from all that they combine |
 
+Helpers from elsewhere: `power_each` raises every base to one exponent; `product_of_powers` returns
+∏ base_j^{x_j} mod N²; `combiners` draws ρ_j from a seed; `check_ciphertexts` raises unless all
+values are units in [1, N²); `pack_values` writes numbers in the key's fixed width, which
+`unpack_values` reads. Of a `PublicKey`, ``delta`` is Δ, ``theta`` is θ and ``parties`` is ℓ.
+
 **Opening.** Any t parties' shares give
 
     c′ = ∏ c_i^(2λ_i) = c^(4Δ²f(0)) = (1 + N)^(4Δ²θM),    M = L(c′)·(4Δ²θ)⁻¹ mod N.

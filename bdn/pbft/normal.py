@@ -17,6 +17,25 @@ A `Slot` holds what is known of one number: the proposal, the votes, and the pay
 Votes may come before the proposal; `Slot.propose` then drops those for another digest. So all votes
 in a slot with a proposal are for its digest, and it is enough to count them.
 
+A `Core` is the state of one replica. Used here are:
+
+==========================  ======================================================================
+view, active, primary       v; False from its VIEW-CHANGE to the NEW-VIEW; the index of v's primary
+low, high, q                the window is (h, H]; the quorum
+log                         the slots: ``get(n)`` returns one or None, ``at(n)`` makes a missing one
+next_sequence, executed     the number of the primary's next proposal; the last number executed
+pending, in_flight          requests that wait; (client, timestamp) of those in a proposal of v
+unvoted                     numbers whose proposals cannot be judged yet
+buffer                      votes held back, by sender
+replies                     (timestamp, result) of each client's last executed request
+restoring                   the checkpoint that the application is fetching, or None
+recheck, retake, progress   what `Replica` does at the end of this step: ask again what can be
+                            proposed and voted for; take held-back votes; restart the request timer
+sign                        returns a message with this replica's signature
+send, broadcast, persist    effects: a message to one, to all others; a record to the journal
+tell                        tells the trace of an event
+==========================  ======================================================================
+
 Rules enforced here, by their numbers in docs/pbft.md: 1 (what a PRE-PREPARE must be), 2 (prepared,
 committed, executed), 4 (votes count only in their view), 5f (nothing is judged during a restore),
 7d (early votes wait), 7e (what is executed stays), 8e (timeouts become short again), 9b and 9c
@@ -95,10 +114,7 @@ def relay(core: Core, request: Request) -> None:
 
 
 def propose_ready(core: Core) -> None:
-    """Order what the application finds due, as the primary, within window and pipeline.
-
-    `Core.restoring` is the checkpoint that the application is fetching after it fell behind.
-    """
+    """Order what the application finds due, as the primary, within window and pipeline."""
     while core.active and core.is_primary and core.restoring is None:
         sequence = core.next_sequence
         depth = 1 if core.cluster.sequential else core.cluster.pipeline

@@ -212,6 +212,7 @@ class Device:
         match event:
             case Started():
                 kept = journal.KeptExchange(self._keyring.exchange.secret)
+                # A record in a named slot of the journal takes the place of the one before it.
                 return [Persist(journal.encode(kept), slot="exchange"), *self._reader.start()]
             case Received(source, data):
                 return self._reader.receive(source, data, now_ms)
@@ -272,6 +273,7 @@ class Device:
     def _begin_opening(self) -> list[Effect]:
         self._busy = False
         self.stage = Stage.OPENING
+        # What was submitted is in a block or too late: the interface need not send it again.
         return [*self._interface.withdraw(), *self._take_turn()]
 
     def _on_share(self, share: ShareTransaction, sender: bytes) -> None:
@@ -332,7 +334,7 @@ class Device:
         if "register_exchange_key" in self._keyring.done:
             self.stage = Stage.KEYING
             return self._advance()
-        if not self._reader.may_submit:
+        if not self._reader.may_submit:  # a transaction is under way, or one was refused just now
             return []
         call = ("learning", "register_exchange_key", (self._keyring.exchange.public_key,))
         return self._interface.submit(CallTransaction(*call))
@@ -391,7 +393,7 @@ class Device:
         p = self.progress
         function: Callable[..., LocalVector] = local_loss
         arguments: tuple[Any, ...] = (self._learner, p.w)
-        if p.lacks_gradient:
+        if p.lacks_gradient:  # the sum of gradients was spoiled: a vector of zeros moves nothing
             function = local_rest
         elif p.phase == WEIGHTS:
             function, arguments = local_update, (self._learner, p.w, p.epoch, p.gradient)
