@@ -42,6 +42,8 @@ HELP = {
     "batch_size": "Samples in a local step.",
     "rule": "Local update rule.",
     "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
+    "participation": "Part of the devices that is drawn for each epoch, from the digest of the "
+                     "block before.",
     "data": "digits, scenes, npz:FILE, csv:FILE, images:DIR, idx:DIR, voc:DIR, voc+background:DIR "
             "or module:function.",
     "model": ", ".join(MODELS) + " or module:factory.",

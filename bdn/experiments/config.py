@@ -26,6 +26,7 @@ class RunConfig:
         threshold: t, shares that open an aggregate.
         key_holders: ℓ; all devices where it is None.
         epochs, iterations, batch_size, rule, tolerance: Algorithm 1's P, T, b, local rule and ε.
+        participation: the part of the devices that is drawn to take part in an epoch.
         step_size: λ; where it is None, the rule's own.
         data: one of `bdn.learning.SOURCES`.
         model: one of `bdn.learning.MODELS`, or "module:factory".
@@ -68,6 +69,7 @@ class RunConfig:
     batch_size: int = 64
     rule: str = "sgd"
     tolerance: float = 0.0
+    participation: float = 1.0
     data: str = "digits"
     model: str = PAPER_CNN
     init: str | None = None
@@ -136,11 +138,20 @@ class RunConfig:
                 f"at least threshold + 1 = {self.threshold + 1} of {self.devices} devices must "
                 "contribute, so that threshold − 1 colluders face two honest ones: take more "
                 "--devices or a smaller --threshold")
+        _demand(self.drawn >= self.minimum,
+                f"--participation {self.participation:g} of {self.devices} devices draws "
+                f"{self.drawn}, and {self.minimum} must contribute: take more, or a smaller "
+                "--threshold")
 
     @property
     def holders(self) -> int:
         """ℓ."""
         return self.devices if self.key_holders is None else self.key_holders
+
+    @property
+    def drawn(self) -> int:
+        """Devices that take part in an epoch."""
+        return math.ceil(round(self.participation * self.devices, 6))  # 0.1 · 30 is no 4
 
     @property
     def rate(self) -> float:
@@ -187,6 +198,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "devices": (2, MAX_TRANSACTIONS - 2), "edges": (1, 1_000), "threshold": (1, 1_000_000),
     "key_holders": (1, 1_000_000), "epochs": (1, 1_000_000), "iterations": (1, 10**9),
     "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
+    "participation": (1e-9, 1),
     "alpha": (1e-6, 1e6), "samples": (1, 10**12), "pictures": (0, 10**9), "value_bits": (2, 32),
     "weight_clip": (1e-12, 1e12), "gradient_clip": (1e-12, 1e12), "loss_clip": (1e-12, 1e12),
     "norm_bound": (1e-12, 1e12), "gradient_norm_bound": (1e-12, 1e12),

@@ -167,6 +167,7 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
         confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
         model=config.clients or config.model, initial_model=model_digest(participants.w),
+        drawn=config.drawn if config.drawn < config.devices else 0,
     )
 
 

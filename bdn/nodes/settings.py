@@ -87,6 +87,7 @@ class Settings:
             "module:function" of clients.
         initial_model: SHA-256 of w^(0) in hexadecimal, with which every device begins; "" leaves
             it open.
+        drawn: how many devices are drawn to take part in each epoch; 0 where all do.
     """
 
     rule: str
@@ -119,6 +120,7 @@ class Settings:
     gradient_norm_bound: Bounds = ()
     model: str = "paper-cnn"
     initial_model: str = ""
+    drawn: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -142,6 +144,10 @@ class Settings:
                 "at least threshold + 1 updates must be aggregated before anything is opened, so "
                 "that threshold − 1 colluders face two honest devices: use more devices or a "
                 "smaller threshold")
+
+        _demand(self.drawn == 0 or self.minimum_contributors <= self.drawn <= self.devices,
+                f"{self.drawn} of {self.devices} devices cannot be drawn where "
+                f"{self.minimum_contributors} must contribute")
 
     @property
     def phases(self) -> tuple[str, ...]:

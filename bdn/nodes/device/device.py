@@ -74,7 +74,8 @@ from bdn.nodes.events import (
 from bdn.nodes.faults import Guard, reason_of
 from bdn.nodes.group_key import ExchangeKey
 from bdn.nodes.messages import GetLeaves
-from bdn.nodes.settings import GRADIENT, WEIGHTS, Settings
+from bdn.nodes.participation import draw_cell, is_drawn
+from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.paillier import KeyShare, VectorCipher
 from bdn.paillier.errors import SpoiledSumError
 from bdn.randomness import Randomness
@@ -326,6 +327,8 @@ class Device:
             return [keyring.EXCHANGED, *map(keyring.exchange_key_cell, self._addresses)]
         if self.stage is Stage.EXTENDING:
             return [extension.EPOCHS]
+        if self.stage is Stage.WORKING and self.settings.drawn:
+            return [self._draw_cell]
         return [keyring.CONFIRMATIONS] if self.stage is Stage.CONFIRMING else []
 
     # --- the key: Algorithm 2, line 6 -----------------------------------------------------------
@@ -388,9 +391,17 @@ class Device:
         """Train, or take a gradient, or a loss; the result comes back as `Computed`."""
         if self._busy:
             return []
+        p = self.progress
+        if self.settings.drawn:
+            cell = self._reader.cells.get(self._draw_cell)
+            if cell is None:
+                return []
+            if not is_drawn(cell, self._address):
+                self._trace.event("not-drawn", node=self.name, epoch=p.epoch, phase=p.phase)
+                self.stage = Stage.WAITING
+                return []
         self._busy = True
         self.stage = Stage.WAITING
-        p = self.progress
         function: Callable[..., LocalVector] = local_loss
         arguments: tuple[Any, ...] = (self._learner, p.w)
         if p.lacks_gradient:  # the sum of gradients was spoiled: a vector of zeros moves nothing
@@ -400,6 +411,12 @@ class Device:
         elif p.phase == GRADIENT:
             function = local_gradient
         return [Compute(self._task("train"), function, arguments, parallel=True)]
+
+    @property
+    def _draw_cell(self) -> bytes:
+        """The state key of the draw that says who takes part in this phase."""
+        p = self.progress
+        return draw_cell(p.epoch + 1 if p.phase == LOSS else p.epoch)
 
     def _task(self, kind: str) -> Task:
         return Task(kind, self.progress.epoch, self.progress.phase)

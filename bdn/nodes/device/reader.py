@@ -161,7 +161,8 @@ class Reader:
         for root in roots:
             if root not in self.blobs:
                 return GetBlob(root)
-        if cells and self._cells_height < self._light.settled_height:
+        stale = self._cells_height < self._light.settled_height
+        if cells and (stale or any(cell not in self.cells for cell in cells)):
             return GetState("learning", tuple(cells))
         return None
 

@@ -241,6 +241,9 @@ class Admission:
             return
         if not self._ledger.call("learning", "is_open", payload.epoch, payload.phase):
             raise UntimelyError(f"epoch {payload.epoch}, phase {payload.phase}, is not open")
+        if not self._ledger.call("learning", "is_drawn", payload.epoch, payload.phase,
+                                 envelope.address):
+            raise TransactionError(f"the device was not drawn for epoch {payload.epoch}")
         terms = self._ledger.call("learning", "sealing_terms")
         with self._trace.span("verify-update", node=self._name):
             self._host.verify(terms, payload.epoch, payload.phase, envelope.address,
