@@ -6,6 +6,8 @@ Ten lines to see it happen::
     $ bdn show runs/latest 4                # the first candidate block: its seal, its transactions
     $ bdn verify runs/latest                # every signature, root, proof and contract again
 
+Or in Python: ``run = bdn.run(devices=5, epochs=3, model="softmax")``; ``help(bdn.run)``.
+
 From the paper to the code
 --------------------------
 
@@ -78,3 +80,15 @@ From the design page that this project was built to:
 - Virtual time: one process plays all nodes, each a machine with its own clock. Measured work moves
   that clock, so that latencies are those of devices that really work side by side.
 """
+
+import importlib
+from typing import Any
+
+__all__ = ["CompletedRun", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `run` or `CompletedRun`, loaded when first asked for: ``import bdn`` stays cheap."""
+    if name in __all__:
+        return getattr(importlib.import_module("bdn.experiments.one_call"), name)
+    raise AttributeError(f"module 'bdn' has no attribute {name!r}")

@@ -17,7 +17,7 @@ what a first ``fit`` with one iteration says that it trained on.
 import functools
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ def _made(which: ClientByName) -> NumPyClient:
 def people_of(config: RunConfig) -> Participants:
     """Return the config's clients, or its model on its data, with the w^(0) that it asks for."""
     people = from_data(config) if config.clients is None else from_clients(config)
+    return with_initial(config, people)
+
+
+def with_initial(config: RunConfig, people: Participants) -> Participants:
+    """Return ``people`` with the w^(0) that the config asks for."""
     if config.init is None:
         return people
     return replace(people, w=read_initial(Path(config.init), len(people.w)))
@@ -114,29 +119,90 @@ def from_clients(config: RunConfig) -> Participants:
     assert config.clients is not None, "people_of looks"
     _made.cache_clear()  # a run begins with clients of its own
     find_function(config.clients, OPTION)
-    model, is_torch = _initial_arrays(config)
-    names = tuple(model or ())
-    clients = [ClientByName(config.clients, k, config.devices, names)
-               for k in range(config.devices)]
-    arrays = list(model.values()) if model is not None else _own_arrays(clients)
+    start = _initial_arrays(config)
+    return _participants(config, _named(config, start), start, config.clients)
+
+
+def from_client_list(config: RunConfig, clients: Any, model: Any = None) -> Participants:
+    """Return a program's own clients as devices.
+
+    Args:
+        config: of the run.
+        clients: one client per device of Flower's NumPyClient shape, a Flower ``ClientApp``, or
+            "module:function".
+        model: what they start from: "module:factory", a ``torch.nn.Module``, or a list or dict of
+            arrays; not needed where the first client has a ``get_parameters``.
+
+    Raises what `from_clients` raises.
+    """
+    start = _initial_arrays(config) if isinstance(model, str) or model is None else (
+        _as_start(model, "model"))
+    found: Sequence[Any]
+    if isinstance(clients, str):
+        found = _named(config, start)
+    elif type(clients).__name__ == "ClientApp":
+        from bdn.flower import FlowerClient, read_run_config
+
+        found = [FlowerClient(clients, k, config.devices, start.names, read_run_config(Path.cwd()))
+                 for k in range(config.devices)]
+    else:
+        found = list(clients)
+    if len(found) != config.devices:
+        raise UsageError(f"{len(found)} clients for {config.devices} devices")
+    for k, client in enumerate(found):
+        if not isinstance(client, NumPyClient):
+            raise UsageError(f"the client of device-{k + 1}, a {type(client).__name__}, has no fit "
+                             "and evaluate")
+    return _participants(config, found, start, "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """w^(0) as the user gives it.
+
+    Attributes:
+        arrays: by name; None where the clients must tell.
+        is_torch: whether they are a PyTorch module's ``state_dict``.
+    """
+
+    arrays: dict[str, Any] | None = None
+    is_torch: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the arrays."""
+        return tuple(self.arrays or ())
+
+
+def _named(config: RunConfig, start: Start) -> list[ClientByName]:
+    assert config.clients is not None
+    return [ClientByName(config.clients, k, config.devices, start.names)
+            for k in range(config.devices)]
+
+
+def _participants(
+    config: RunConfig, clients: Sequence[Any], start: Start, source: str
+) -> Participants:
+    """The clients as devices, once it is known what each trains on."""
+    arrays = list(start.arrays.values()) if start.arrays is not None else _own_arrays(clients)
     layout = ClientLayout.of(arrays)
     w = layout.flatten(arrays)
     counts, failed = {}, dict[int, str]()
-    for client in clients:
+    for k, client in enumerate(clients):
         try:
-            counts[client.device] = _sample_count(client, layout, w, config)
+            counts[k] = _sample_count(client, layout, w, config)
         except BdnError as error:
-            failed[client.device] = str(error)
+            failed[k] = str(error)
     if len(counts) < config.minimum:
         raise UsageError(f"{OPTION} {config.clients}: {len(counts)} of {config.devices} clients "
                          f"work, and {config.minimum} must contribute; {_first(failed)}")
     least = min(counts.values())
-    learners = tuple(ClientLearner(client, counts.get(client.device, least), layout)
-                     for client in clients)
+    learners = tuple(ClientLearner(client, counts.get(k, least), layout)
+                     for k, client in enumerate(clients))
     notes = (f"clients that failed before the run began: {_first(failed)}",) if failed else ()
-    return Participants(learners, w, ClientJudge(learners), classes=1, notes=notes,
-                        source=config.clients,
-                        exports=functools.partial(_state_dict, names, layout) if is_torch else None)
+    exports = functools.partial(_state_dict, start.names, layout) if start.is_torch else None
+    return Participants(learners, w, ClientJudge(learners), classes=1, notes=notes, source=source,
+                        exports=exports)
 
 
 def _first(failed: Mapping[int, str]) -> str:
@@ -153,25 +219,27 @@ def _state_dict(names: tuple[str, ...], layout: ClientLayout, w: Floats) -> dict
     return export_state(dict(zip(names, layout.unflatten(w), strict=True)))
 
 
-def _initial_arrays(config: RunConfig) -> tuple[dict[str, Any] | None, bool]:
-    """w^(0) by name from ``--model module:factory``, and whether that is a PyTorch module.
-
-    None where the clients must tell.
-    """
+def _initial_arrays(config: RunConfig) -> Start:
+    """w^(0) from ``--model module:factory``."""
     if config.model in MODELS:
-        return None, False
+        return Start()
     find_function(config.model, "--model")  # its module may be what imports PyTorch
     _seed_torch(config.seed)
     made = call_function(config.model, "--model", seed=config.seed)
-    if is_torch_module(made):
-        state = made.state_dict()
-        return {name: _as_array(name, tensor) for name, tensor in state.items()}, True
-    if isinstance(made, Mapping):
-        return {str(name): np.asarray(array) for name, array in made.items()}, False
-    if isinstance(made, (list, tuple)):
-        return {str(number): np.asarray(array) for number, array in enumerate(made)}, False
-    raise UsageError(f"--model {config.model}: returned a {type(made).__name__}; with {OPTION} it "
-                     "returns a torch.nn.Module, or a list or dict of arrays")
+    return _as_start(made, f"--model {config.model}")
+
+
+def _as_start(model: Any, what: str) -> Start:
+    """``model``, which the user calls ``what``, as w^(0) by name."""
+    if is_torch_module(model):
+        state = model.state_dict()
+        return Start({name: _as_array(name, tensor) for name, tensor in state.items()}, True)
+    if isinstance(model, Mapping):
+        return Start({str(name): np.asarray(array) for name, array in model.items()})
+    if isinstance(model, (list, tuple)):
+        return Start({str(number): np.asarray(array) for number, array in enumerate(model)})
+    raise UsageError(f"{what}: a {type(model).__name__}; clients start from a torch.nn.Module or a "
+                     "list or dict of arrays")
 
 
 def _seed_torch(seed: int) -> None:
@@ -187,29 +255,34 @@ def _as_array(name: str, tensor: Any) -> Any:
                          "module.float() first") from error
 
 
-def _own_arrays(clients: list[ClientByName]) -> list[Any]:
+def _inner(client: Any) -> Any:
+    """The user's own client."""
+    return client.made() if isinstance(client, ClientByName) else client
+
+
+def _own_arrays(clients: Sequence[Any]) -> list[Any]:
     """What the first client says that its parameters are."""
     said = ""
-    for client in clients:
+    for k, client in enumerate(clients):
         try:
-            ask: Callable[..., Any] | None = getattr(client.made(), "get_parameters", None)
+            ask: Callable[..., Any] | None = getattr(_inner(client), "get_parameters", None)
             arrays = list(ask({})) if ask is not None else []
         except Exception as error:  # noqa: BLE001 - a client's own code may raise anything
-            said = said or f"device-{client.device + 1}: {type(error).__name__}: {error}"[:300]
+            said = said or f"device-{k + 1}: {type(error).__name__}: {error}"[:300]
             continue
         if arrays:
             return arrays
-    raise UsageError(f"{OPTION} {clients[0].clients}: no client says what its parameters are"
+    raise UsageError(f"{OPTION}: no client says what its parameters are"
                      + (f" ({said})" if said else "")
                      + ": add --model module:factory, which returns a torch.nn.Module or a list of "
                        "arrays")
 
 
 def _sample_count(
-    client: ClientByName, layout: ClientLayout, w: Floats, config: RunConfig
+    client: Any, layout: ClientLayout, w: Floats, config: RunConfig
 ) -> int:
     """s_k: what the client says, or what its first ``fit`` trains on."""
-    stated = getattr(client.made(), "sample_count", None)
+    stated = getattr(_inner(client), "sample_count", None)
     if stated is not None and not callable(stated):
         return int(stated)
     rng = numpy_generator(SeededRandomness(config.seed).substream("trial"))

@@ -124,13 +124,22 @@ def from_data(config: RunConfig) -> Participants:
     """The config's model on its data; raises `UsageError` for data that cannot be split."""
     data = load(absolute_data(config.data))
     model = make_model(config.model, data.train.sample_shape, data.train.classes, config.seed)
+    return from_parts(config, data, model, config.data)
+
+
+def from_parts(config: RunConfig, data: Data, model: Model, source: str = "") -> Participants:
+    """Return ``model`` on ``data``, split over the config's devices.
+
+    ``source`` is what the data can be loaded from again, where there is such a thing. Raises
+    `UsageError` for data that cannot be split.
+    """
     parts = split(data.train, config.devices, config.split, config.alpha, config.seed)
     if config.samples is not None:
         parts = [part.subset(np.arange(min(config.samples, len(part)))) for part in parts]
     return Participants(
         tuple(CnnLearner(model, part) for part in parts), model.parameters(),
         lambda w: evaluate(model, w, data.test), model.classes, data.class_names, model, data.notes,
-        _detector(data, model, config), config.data, data.test,
+        _detector(data, model, config), source, data.test,
         model.exports if isinstance(model, Classifier) else None,
     )
 

@@ -62,6 +62,7 @@ Where we differ from the paper:
 """
 
 from bdn.learning.datasets.annotations import VocObject
+from bdn.learning.datasets.arrays import as_data
 from bdn.learning.datasets.dataset import Data, Dataset, Picture
 from bdn.learning.datasets.pictures import Box, overlap, read_grey
 from bdn.learning.datasets.sources import SOURCES, load
@@ -128,7 +129,7 @@ from bdn.learning.model_files import (
 )
 from bdn.learning.models.classifier import Classifier, Model
 from bdn.learning.models.cnn import PaperCNN
-from bdn.learning.models.factory import MODELS, make_model
+from bdn.learning.models.factory import MODELS, as_model, make_model
 from bdn.learning.models.mlp import MultilayerPerceptron
 from bdn.learning.models.softmax import SoftmaxRegression
 
@@ -176,6 +177,8 @@ __all__ = [
     "WorkerLostError",
     "accuracy",
     "apply_update",
+    "as_data",
+    "as_model",
     "average_precision",
     "client_learner",
     "confusion",

@@ -30,11 +30,12 @@ and replaces whole folders.
 MARKER, CONFIG, LEDGER, NODES = "bdn-run.json", "config.json", "ledger.sqlite", "nodes.sqlite"
 HISTORY, MODEL, TRACE, REPORT = "history.json", "model.npz", "trace.jsonl", "report.html"
 LAB, METRICS = "lab.json", "metrics.csv"
+STATE_DICT = "model.pt"
 EDGES, JOURNALS, MODELS = "edges", "nodes", "models"
 LOCK, DRAFT, REPLACED = ".bdn-lock", ".bdn-new", ".bdn-replaced.json"
 """`REPLACED` is the marker of a run whose files are being removed to make room for another."""
 
-FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, "model.pt", TRACE, REPORT, LAB, METRICS,
+FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, STATE_DICT, TRACE, REPORT, LAB, METRICS,
          "anchor.json")
 """What bdn writes into the folder itself, besides the marker. SQLite adds -wal and -shm files."""
 

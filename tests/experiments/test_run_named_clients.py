@@ -115,6 +115,9 @@ def telling(device):
 
 def wrong(device):
     return 5
+
+def number():
+    return 5
 '''
 
 OPTIONS: dict[str, Any] = {
@@ -234,6 +237,7 @@ def test_the_command_line_records_the_clients_and_resume_finds_them(my_clients: 
     ({"clients": "my_clients:wrong"}, "device-1: --clients my_clients:wrong: returned a int"),
     ({"clients": "my_clients:absent"}, "no function absent"),
     ({"clients": "my_clients:client", "model": "my_clients:wrong"}, "TypeError"),
+    ({"clients": "my_clients:client", "model": "my_clients:number"}, "a int; clients start"),
     ({"clients": "my_clients:last_fails", "devices": 3}, "2 of 3 clients work, and 3 must"),
     ({"clients": "my_clients"}, "--clients must be module:function"),
     ({"clients": "my_clients:client", "rule": "svrg"}, "no gradients"),

@@ -187,6 +187,20 @@ def as_inputs(array: Any, where: str) -> Pixels:
     return floats
 
 
+def as_data(value: Any) -> Data:
+    """Return a `Data` as it is, and arrays (x, y) or (x, y, x_test, y_test) as one.
+
+    Without a test part, a fifth of the samples is held out. Raises `DataError` for anything else.
+    """
+    if isinstance(value, Data):
+        return value
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 4):
+        raise DataError("data are a source's name, a bdn.learning.Data, or arrays (x, y) or "
+                        f"(x, y, x_test, y_test), not a {type(value).__name__}")
+    pairs = [(value[at], value[at + 1]) for at in range(0, len(value), 2)]
+    return assemble("arrays", "data", [(as_inputs(x, "data: x"), y) for x, y in pairs])
+
+
 def assemble(name: str, where: str, parts: list[tuple[Pixels, Any]]) -> Data:
     """Return a data set of (inputs, labels) parts: the training part and the held-out one.
 

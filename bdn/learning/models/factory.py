@@ -39,38 +39,56 @@ def make_model(name: str, sample_shape: Shape, classes: int, seed: int) -> Model
         UsageError: there is no such model, or the factory raised; the message names it.
         ModelError: the model is for other samples or another number of classes.
     """
+    what = f"--model {name[:80]}"
     if name in MODELS:
-        model = MODELS[name](sample_shape, classes, seed)
-    elif ":" in name:
-        model = _made_by(name, sample_shape, classes, seed)
-    else:
+        return _fitting(MODELS[name](sample_shape, classes, seed), what, sample_shape, classes)
+    if ":" not in name:
         raise UsageError(f"no model called {name[:80]!r}: take {', '.join(MODELS)} or "
                          "module:factory")
-    own = getattr(model, "sample_shape", sample_shape)
-    if own != sample_shape:
-        raise ModelError(f"--model {name} takes samples of shape {own}, and the data's have shape "
-                         f"{sample_shape}: take softmax, mlp or a model of your own, or resample "
-                         "the data (images:DIR?size=28x28&colour=no)")
-    if model.classes != classes:
-        raise ModelError(f"--model {name} has {model.classes} outputs, and the data have {classes} "
-                         "classes")
-    return model
-
-
-def _made_by(name: str, sample_shape: Shape, classes: int, seed: int) -> Model:
-    """The model of a user's own factory."""
     find_function(name, "--model")  # its module may be what imports PyTorch
     if "torch" in sys.modules:  # a network of PyTorch draws its parameters as it is made
         sys.modules["torch"].manual_seed(seed)
     made: Any = call_function(name, "--model", sample_shape=sample_shape, classes=classes,
                               seed=seed)
-    if is_torch_module(made):
+    if isinstance(made, Model) or is_torch_module(made):
+        return as_model(made, sample_shape, classes, what, (name, sample_shape, classes, seed))
+    raise UsageError(f"{what}: returned a {type(made).__name__}, which is no model: subclass "
+                     "bdn.learning.models.classifier.Classifier")
+
+
+def as_model(
+    value: Any, sample_shape: Shape, classes: int, what: str = "the model",
+    origin: tuple[str, Shape, int, int] | None = None,
+) -> Model:  # fmt: skip
+    """Return a `Model` as it is, and a ``torch.nn.Module`` as one.
+
+    Args:
+        value: the model.
+        sample_shape, classes: of the data that it must fit.
+        what: what the caller calls it, for messages.
+        origin: the arguments by which `make_model` makes it again.
+
+    Raises `UsageError` for anything else, `ModelError` for one that does not fit.
+    """
+    if is_torch_module(value):
         adapter = importlib.import_module("bdn.learning.torch")
-        made = adapter.TorchModel(made, sample_shape, classes, (name, sample_shape, classes, seed))
-    if not isinstance(made, Model):
-        raise UsageError(f"--model {name}: returned a {type(made).__name__}, which is no model: "
-                         "subclass bdn.learning.models.classifier.Classifier")
-    return made
+        value = adapter.TorchModel(value, sample_shape, classes, origin)
+    if not isinstance(value, Model):
+        raise UsageError(f"{what}: a {type(value).__name__} is no model: subclass "
+                         "bdn.learning.models.classifier.Classifier, or give a torch.nn.Module")
+    return _fitting(value, what, sample_shape, classes)
+
+
+def _fitting(model: Model, what: str, sample_shape: Shape, classes: int) -> Model:
+    """``model``, once it is seen to fit the data."""
+    own = getattr(model, "sample_shape", sample_shape)
+    if own != sample_shape:
+        raise ModelError(f"{what} takes samples of shape {own}, and the data's have shape "
+                         f"{sample_shape}: take softmax, mlp or a model of your own, or resample "
+                         "the data (images:DIR?size=28x28&colour=no)")
+    if model.classes != classes:
+        raise ModelError(f"{what} has {model.classes} outputs, and the data have {classes} classes")
+    return model
 
 
 def is_torch_module(value: Any) -> bool:

@@ -1,0 +1,189 @@
+"""`bdn.run`: a whole run in one call, as ``bdn run`` does it from the command line."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bdn.errors import UsageError
+from bdn.experiments.clients import from_client_list, people_of, with_initial
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.participants import Participants, absolute_data, from_parts
+from bdn.experiments.processes.run import check_playable, opened_processes
+from bdn.experiments.run import opened_run
+from bdn.learning import (
+    Dataset,
+    Model,
+    NumPyClient,
+    as_data,
+    as_model,
+    load,
+    make_model,
+)
+from bdn.learning.datasets.arrays import as_inputs
+from bdn.learning.types import Floats, Integers
+from bdn.runfolder import CONFIG, HISTORY, LEDGER, MODEL, STATE_DICT, TRACE
+
+FILES = {"config": CONFIG, "ledger": LEDGER, "history": HISTORY, "model": MODEL,
+         "state_dict": STATE_DICT, "trace": TRACE}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompletedRun:
+    """What `run` returns.
+
+    Attributes:
+        config: what was asked for, with all defaults.
+        history: the figures by epoch and device, the shape of ``history.json``
+            (`bdn.runfolder.history`).
+        w: the best model, the one with the least loss: flat float32 (|w|,).
+        w_last: the last one.
+        model: what ``w`` are the parameters of; None where clients trained.
+        class_names: of the model's outputs, where they are known.
+        folder: the run folder; None where the run was kept in memory.
+    """
+
+    config: RunConfig
+    history: dict[str, Any]
+    w: Floats
+    w_last: Floats
+    model: Model | None
+    class_names: tuple[str, ...] | None
+    folder: Path | None
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The files of the run folder that are there: config, ledger, history, model, …"""
+        if self.folder is None:
+            return {}
+        return {name: self.folder / file for name, file in FILES.items()
+                if (self.folder / file).exists()}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy of the best model on held-out samples; None where nobody can tell."""
+        value: float | None = self.history["accuracy"]
+        return value
+
+    def predict(self, X: Any) -> Integers:
+        """Return the class of each sample in ``X``, (B,), by the best model.
+
+        ``X`` has shape (B, *sample shape) and holds bytes or floating-point numbers. Raises
+        `UsageError` where clients trained, `ModelError` for other shapes.
+        """
+        inputs = as_inputs(X, "predict")
+        samples = Dataset(inputs, np.zeros(len(inputs), np.int64), 1)
+        return self._own_model().predict(self.w, samples.images)
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the best model as the PyTorch ``state_dict`` of the module that was trained.
+
+        Raises `UsageError` where no PyTorch module was.
+        """
+        make: Callable[[Floats], Mapping[str, Any]] | None = getattr(
+            self._own_model(), "state_dict", None)
+        if make is None:
+            raise UsageError("only a torch.nn.Module has a state_dict; use w and predict")
+        return make(self.w)
+
+    def _own_model(self) -> Model:
+        if self.model is None:
+            raise UsageError("clients trained a model that only they know: use w")
+        return self.model
+
+
+def run(
+    *,
+    model: Any = "paper-cnn",
+    data: Any = "digits",
+    clients: str | Sequence[NumPyClient] | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    processes: bool = False,
+    listen: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
+) -> CompletedRun:
+    """Train a model together over a ledger, and return what came out.
+
+    Args:
+        model: a name of `bdn.learning.MODELS`, "module:factory", a `bdn.learning.Model`, or a
+            ``torch.nn.Module``, which is not changed. With ``clients``: the initial model, as
+            "module:factory", ``torch.nn.Module``, or list or dict of arrays.
+        data: a source of `bdn.learning.SOURCES`, a `bdn.learning.Data`, or arrays (x, y) or
+            (x, y, x_test, y_test). Not used with ``clients``.
+        clients: "module:function", or one client per device of Flower's NumPyClient shape.
+        out: the run folder; nothing is written where it is None.
+        force: whether a run that lies at ``out`` is replaced.
+        processes: whether each node has a process of its own; needs ``out``.
+        listen: hears every trace event as a dict.
+        **options: any other field of `bdn.experiments.config.RunConfig`: ``devices``, ``epochs``,
+            ``rule``, ``key_bits``, ….
+
+    Returns:
+        the run's history, models and paths.
+
+    Raises:
+        UsageError: an option, the data, the model or the folder is not as it should be; nothing
+            has been written then.
+        BdnError: the run cannot reach its end; the message says what is missing.
+    """
+    values = {**options, **_labels(model, data, clients)}
+    config = RunConfig(**_known_options(values))
+    if processes:
+        check_playable(config)
+        if out is None:
+            raise UsageError("processes=True needs a folder: add out=PATH")
+    folder = None if out is None else RunFolder.create(Path(out), config, force)
+    people = _people(config, model, data, clients)
+    if processes:
+        assert folder is not None
+        with opened_processes(config, folder, listen=listen, participants=people) as many:
+            return _completed(config, many.complete(), many.reference.progress, people, folder)
+    with opened_run(config, folder, listen=listen, participants=people) as one:
+        return _completed(config, one.complete(), one.reference.progress, people, folder)
+
+
+def _completed(
+    config: RunConfig, history: dict[str, Any], progress: Any, people: Participants,
+    folder: RunFolder | None,
+) -> CompletedRun:  # fmt: skip
+    return CompletedRun(config, history, progress.best, progress.w, people.model,
+                        people.class_names, folder.path if folder is not None else None)
+
+
+def _labels(model: Any, data: Any, clients: Any) -> dict[str, Any]:
+    """What the config calls things: their names, and for objects what they are."""
+    labels: dict[str, Any] = {
+        "model": model if isinstance(model, str) else f"python:{type(model).__qualname__}"[:190],
+        "data": absolute_data(data) if isinstance(data, str) else "python:arrays"}
+    if clients is not None:
+        labels["clients"] = clients if isinstance(clients, str) else "python:clients"
+    return labels
+
+
+def _known_options(values: dict[str, Any]) -> dict[str, Any]:
+    """``values``; raises `UsageError` for a name that `RunConfig` does not know."""
+    known = [field.name for field in dataclasses.fields(RunConfig)]
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"bdn.run has no option {name[:40]!r}{hint}")
+    return values
+
+
+def _people(config: RunConfig, model: Any, data: Any, clients: Any) -> Participants:
+    if all(value is None or isinstance(value, str) for value in (model, data, clients)):
+        return people_of(config)
+    if clients is not None:
+        return with_initial(config, from_client_list(config, clients, model))
+    found = load(data) if isinstance(data, str) else as_data(data)
+    shape, classes = found.train.sample_shape, found.train.classes
+    ours = (make_model(model, shape, classes, config.seed) if isinstance(model, str)
+            else as_model(model, shape, classes))
+    return with_initial(config, from_parts(config, found, ours))
