@@ -157,7 +157,7 @@ def from_client_list(config: RunConfig, clients: Any, model: Any = None) -> Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Start:
+class InitialModel:
     """w^(0) as the user gives it.
 
     Attributes:
@@ -174,14 +174,14 @@ class Start:
         return tuple(self.arrays or ())
 
 
-def _named(config: RunConfig, start: Start) -> list[ClientByName]:
+def _named(config: RunConfig, start: InitialModel) -> list[ClientByName]:
     assert config.clients is not None
     return [ClientByName(config.clients, k, config.devices, start.names)
             for k in range(config.devices)]
 
 
 def _participants(
-    config: RunConfig, clients: Sequence[Any], start: Start, source: str
+    config: RunConfig, clients: Sequence[Any], start: InitialModel, source: str
 ) -> Participants:
     """The clients as devices, once it is known what each trains on."""
     arrays = list(start.arrays.values()) if start.arrays is not None else _own_arrays(clients)
@@ -219,25 +219,25 @@ def _state_dict(names: tuple[str, ...], layout: ClientLayout, w: Floats) -> dict
     return export_state(dict(zip(names, layout.unflatten(w), strict=True)))
 
 
-def _initial_arrays(config: RunConfig) -> Start:
+def _initial_arrays(config: RunConfig) -> InitialModel:
     """w^(0) from ``--model module:factory``."""
     if config.model in MODELS:
-        return Start()
+        return InitialModel()
     find_function(config.model, "--model")  # its module may be what imports PyTorch
     _seed_torch(config.seed)
     made = call_function(config.model, "--model", seed=config.seed)
     return _as_start(made, f"--model {config.model}")
 
 
-def _as_start(model: Any, what: str) -> Start:
+def _as_start(model: Any, what: str) -> InitialModel:
     """``model``, which the user calls ``what``, as w^(0) by name."""
     if is_torch_module(model):
         state = model.state_dict()
-        return Start({name: _as_array(name, tensor) for name, tensor in state.items()}, True)
+        return InitialModel({name: _as_array(name, tensor) for name, tensor in state.items()}, True)
     if isinstance(model, Mapping):
-        return Start({str(name): np.asarray(array) for name, array in model.items()})
+        return InitialModel({str(name): np.asarray(array) for name, array in model.items()})
     if isinstance(model, (list, tuple)):
-        return Start({str(number): np.asarray(array) for number, array in enumerate(model)})
+        return InitialModel({str(number): np.asarray(array) for number, array in enumerate(model)})
     raise UsageError(f"{what}: a {type(model).__name__}; clients start from a torch.nn.Module or a "
                      "list or dict of arrays")
 
