@@ -36,7 +36,7 @@ TOPICS = (
     Topic("accuracy"), Topic("sealing"), Topic("norm_proof"), Topic("norm_bound"),
     Topic("paillier"),
     Topic("contracts"), Topic("mining"),
-    Topic("learning"), Topic("voc"), Topic("ledger"), Topic("pbft"),
+    Topic("learning"), Topic("own_model"), Topic("voc"), Topic("ledger"), Topic("pbft"),
     Topic("pbft_liveness"), Topic("ethereum"),
 )  # fmt: skip
 
