@@ -25,7 +25,6 @@ import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -304,10 +303,8 @@ def prove_integers(
     seed = _after_commitment(statement, commitment)
     weights, cross_nonce = _block_weights(statement, seed), rng.bits(key.nonce_bits)
     masks = [mpz(rng.bits(length)) for length in sizes.all]
-    with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
-        work = pool.submit(_relation, statement, seed)
-        mask_commitment = _commit(bases, masks)
-        relation = work.result()
+    mask_commitment = _commit(bases, masks)
+    relation = _relation(statement, seed)
     link_nonce = sum(power * a for power, a in zip(relation.powers, nonces, strict=True))
     hidden = [*w, mpz(r), mpz(link_nonce), mpz(cross_nonce)]
     while True:
@@ -352,11 +349,8 @@ def verify(statement: Statement, proof: NormProof) -> None:
     name = digest("bdn/norm-proof/held", statement.root(), proof.to_bytes())
     if name in _HELD:
         return
-    with ThreadPoolExecutor(1) as pool:  # array work and big integers, on two cores
-        work = pool.submit(_verify_equations, statement, proof, opened)
-        opens = _commitments_open(statement.public_key, [opened], [1])
-        work.result()
-    if not opens:
+    _verify_equations(statement, proof, opened)
+    if not _commitments_open(statement.public_key, [opened], [1]):
         raise NormProofError("the norm proof's commitment does not open to its responses")
     while len(_HELD) >= HELD_KEPT:
         del _HELD[next(iter(_HELD))]
