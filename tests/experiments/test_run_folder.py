@@ -6,9 +6,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from bdn.experiments.folder import NodeStore, RunFolder
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.setup import make_cluster, with_sealed_blocks
 from bdn.experiments.verification import verify_run
+from bdn.paillier import PublicKey
+from bdn.paillier.norm_proof import protocol
 from bdn.pbft.journal import Executed, decode_journal
 from bdn.pbft.replica import Replica
 
@@ -46,6 +49,26 @@ def test_deterministic_runs_give_byte_equal_ledgers(
     with opened_run(config, RunFolder.create(tmp_path / "again", config)) as run:
         run.complete()
     assert dump(tmp_path / "again" / "ledger.sqlite") == dump(ledger_file)
+
+
+def test_the_norm_proofs_of_an_epoch_are_verified_together(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One equation for the commitments of all devices, and then none for any of them."""
+    config = tiny(norm_bound=1.0, epochs=2)
+    with opened_run(config, RunFolder.create(tmp_path / "run", config)) as run:
+        run.complete()
+    counts, opens = [], protocol._commitments_open
+
+    def counted(key: PublicKey, opened: Sequence[Any], tau: Sequence[int]) -> bool:
+        counts.append(len(opened))
+        return opens(key, opened, tau)
+
+    monkeypatch.setattr(protocol, "_commitments_open", counted)
+    protocol.forget_relations()
+    verify_run(tmp_path / "run" / "ledger.sqlite")
+    assert counts == [4] * len(counts)
+    assert len(counts) >= 2, "each epoch has proofs"
 
 
 def test_other_seeds_give_other_ledgers(finished: Run, tiny: Tiny) -> None:

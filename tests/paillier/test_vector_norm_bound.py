@@ -20,7 +20,7 @@ from bdn.paillier.errors import (
     SealedFormError,
     SpoiledSumError,
 )
-from bdn.paillier.norm_proof import SLACK
+from bdn.paillier.norm_proof import SLACK, forget_relations, protocol
 from bdn.paillier.vector.cipher import SealingProof
 from bdn.paillier.vector.ring_masked import RingParameters
 from bdn.randomness import SeededRandomness
@@ -188,3 +188,34 @@ def test_a_bound_that_falls_leaves_the_form_and_still_binds(name):
                           3 * later.quantise(short))
     with pytest.raises(ParameterError, match="at most"):
         make(name, norm_bound=2.0, largest_bound=1.9)
+
+
+@BOTH
+def test_norm_proofs_verified_together_need_not_be_verified_again(name, monkeypatch):
+    cipher = make(name)
+    sealed = [cipher.seal(vector(1.2, seed=k), 2, SeededRandomness(k), bytes([k]))
+              for k in range(4)]
+    contexts = [bytes([k]) for k in range(4)]
+    forget_relations()
+    cipher.verify_norms(sealed, contexts)
+    cipher.verify_norms([], [])
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "_verify_equations", None)
+        patch.setattr(protocol, "_commitments_open", None)
+        for item, context in zip(sealed, contexts, strict=True):
+            cipher.verify(item, context, weight=2)
+    with pytest.raises(ProofError):
+        cipher.verify(sealed[0], contexts[1], weight=2)
+    forget_relations()
+    contexts[2] = b"another"
+    with pytest.raises(NormProofError) as caught:
+        cipher.verify_norms(sealed, contexts)
+    assert caught.value.positions == (2,)
+    with pytest.raises(NormProofError, match="no norm proof"):
+        cipher.verify_norms([bare(cipher, sealed[0])], contexts[:1])
+
+
+def bare(cipher, sealed):
+    """``sealed`` without its norm proof."""
+    proof = dataclasses.replace(decode_record(SealingProof, sealed.proof), norm=None)
+    return dataclasses.replace(sealed, proof=encode_record(proof))

@@ -19,14 +19,20 @@ them here is the same for both ciphers. Letters: the package's table.
 Every mask is `SPARE_BITS` longer than what it hides, and a prover whose response would come near an
 end of its range draws new masks. What is sent is then *exactly* uniform, whatever w is: Fiat–Shamir
 with aborts (Lyubashevsky, Asiacrypt 2009). One attempt in some hundreds is thrown away.
+
+**Threads.** `prove`, `verify` and `verify_together` may run in several threads at once. They gain
+nothing there: two thirds of their time are products of big integers, which hold the interpreter's
+lock, and the array work between them waits for it. Use processes to make or verify proofs on
+several cores.
 """
 
 import hashlib
 import itertools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import gmpy2
 from gmpy2 import mpz
@@ -194,6 +200,11 @@ HELD_KEPT = 4096
 _HELD: dict[bytes, None] = {}
 """Digests of statements and proofs that were verified in this process, whichever node asked."""
 
+_LOCK = threading.Lock()
+"""Held while one of the two is read or changed, never while anything is computed."""
+
+T = TypeVar("T")
+
 
 def _relation(statement: Statement, seed: bytes) -> Relation:
     """`Statement.relation`, made once for all nodes of a process.
@@ -201,17 +212,27 @@ def _relation(statement: Statement, seed: bytes) -> Relation:
     It follows from public values alone, all of which ``seed`` names. Who makes a proof and who
     verifies it in the same process (`bdn run` without ``--processes``) share this half of the work.
     """
-    if seed not in _RELATIONS:
-        while len(_RELATIONS) >= RELATIONS_KEPT:
-            del _RELATIONS[next(iter(_RELATIONS))]
-        _RELATIONS[seed] = statement.relation(seed)
-    return _RELATIONS[seed]
+    with _LOCK:
+        relation = _RELATIONS.get(seed)
+    if relation is None:
+        relation = statement.relation(seed)
+        _keep(_RELATIONS, seed, relation, RELATIONS_KEPT)
+    return relation
+
+
+def _keep(kept: dict[bytes, T], name: bytes, value: T, most: int) -> None:
+    """Put ``value`` into ``kept``; the oldest go once there are more than ``most``."""
+    with _LOCK:
+        kept[name] = value
+        while len(kept) > most:
+            del kept[next(iter(kept))]
 
 
 def forget_relations() -> None:
     """Let the next proof or verification do all of its work, as in a process of its own."""
-    _RELATIONS.clear()
-    _HELD.clear()
+    with _LOCK:
+        _RELATIONS.clear()
+        _HELD.clear()
 
 
 # --- sizes --------------------------------------------------------------------------------------
@@ -346,15 +367,13 @@ def _is_well_inside(answer: mpz, length: int) -> bool:
 def verify(statement: Statement, proof: NormProof) -> None:
     """Raise `NormProofError` unless ``proof`` holds for ``statement``."""
     opened = _read(statement, proof)
-    name = digest("bdn/norm-proof/held", statement.root(), proof.to_bytes())
-    if name in _HELD:
+    name = _verified_name(statement, proof)
+    if _is_held(name):
         return
     _verify_equations(statement, proof, opened)
     if not _commitments_open(statement.public_key, [opened], [1]):
         raise NormProofError("the norm proof's commitment does not open to its responses")
-    while len(_HELD) >= HELD_KEPT:
-        del _HELD[next(iter(_HELD))]
-    _HELD[name] = None
+    _keep(_HELD, name, None, HELD_KEPT)
 
 
 def verify_together(statements: Sequence[Statement], proofs: Sequence[NormProof]) -> None:
@@ -362,6 +381,13 @@ def verify_together(statements: Sequence[Statement], proofs: Sequence[NormProof]
 
     Their commitments are raised to 128-bit powers hashed from all of them and multiplied: what is
     wrong in one is wrong in the product, except with chance 2^−128 (Bellare, Garay, Rabin 1998).
+    `verify` in the same process then finds each proof that holds verified.
+
+    Use it where several unverified proofs are at hand, as when a stored ledger is verified
+    (`bdn.experiments.verification`). It saves nearly all of the commitments' part, which is half of
+    a verification (``python benchmarks/norm_proof.py``, "ten together" and "ten one by one"). An
+    edge server verifies each update on arrival instead: while it waits for the others it has time,
+    and after the last one nothing but that one is left to verify.
 
     Raises `NormProofError`, whose ``positions`` name the proofs that do not hold.
     """
@@ -372,8 +398,9 @@ def verify_together(statements: Sequence[Statement], proofs: Sequence[NormProof]
     for at, (statement, proof) in enumerate(zip(statements, proofs, strict=True)):
         try:
             one = _read(statement, proof)
-            _verify_equations(statement, proof, one)
-            opened[at] = one
+            if not _is_held(_verified_name(statement, proof)):
+                _verify_equations(statement, proof, one)
+                opened[at] = one
         except NormProofError as error:
             failures[at] = error
     if opened:
@@ -385,9 +412,21 @@ def verify_together(statements: Sequence[Statement], proofs: Sequence[NormProof]
                 if not _commitments_open(key, [one], [1]):
                     failures[at] = NormProofError(
                         "the norm proof's commitment does not open to its responses")
+    for at in opened.keys() - failures.keys():
+        _keep(_HELD, _verified_name(statements[at], proofs[at]), None, HELD_KEPT)
     if failures:
         first = min(failures)
         raise NormProofError(f"proof {first}: {failures[first]}", sorted(failures))
+
+
+def _verified_name(statement: Statement, proof: NormProof) -> bytes:
+    """32 bytes that name everything on which the verification of ``proof`` depends."""
+    return digest("bdn/norm-proof/held", statement.root(), proof.to_bytes())
+
+
+def _is_held(name: bytes) -> bool:
+    with _LOCK:
+        return name in _HELD
 
 
 @dataclass(frozen=True, slots=True)
