@@ -58,8 +58,9 @@ class Setting:
     def config(self, devices: int, seed: int, **changes: Any) -> RunConfig:
         """The chain-borne run with these rules.
 
-        The paper bounds no update, so its figures are reproduced without a norm bound; what the
-        bound costs is the subject of `norm_bound.py`.
+        The paper bounds no update, so its figures are reproduced without a norm bound. The
+        default bound fits the epochs of ``bdn run``; these are twice as long, and their updates
+        longer. What the bound costs is the subject of `norm_bound.py`.
         """
         threshold = min(3, devices - 1)
         return replace(RunConfig(
