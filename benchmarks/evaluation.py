@@ -103,7 +103,7 @@ def participants(setting: Setting, devices: int, seed: int) -> Participants:
     cnn = PaperCNN(classes=test.classes, seed=seed)
     learners = tuple(CnnLearner(cnn, part) for part in parts[:devices])
     return Participants(learners, cnn.parameters(), lambda w: evaluate(cnn, w, test), cnn.classes,
-                        cnn=cnn)
+                        model=cnn)
 
 
 def workers(quick: bool) -> str:
