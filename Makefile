@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/latest
 ARGS ?=
 
-.PHONY: run test check bench course thorough clean help
+.PHONY: run test check bench course docs thorough clean help
 
 help:
 	@echo "make run    train on real digits through an encrypted, agreed ledger (ARGS='--devices 10 …')"
 	@echo "make test   the test suite, in under eight minutes on two cores"
 	@echo "make check  lint and types"
 	@echo "make course the twelve notebooks of docs/course in JupyterLab"
+	@echo "make docs   the documentation as a site, in build/docs"
 	@echo "make bench  the quick profile of every benchmark (FULL=1 for the full one)"
 
 $(VENV)/bin/python:
@@ -54,6 +55,14 @@ $(VENV)/.course: pyproject.toml | $(VENV)/bin/python
 
 course: $(VENV)/.course
 	$(BIN)/jupyter lab --notebook-dir=docs/course $(ARGS)
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[docs,report]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs build/docs $(ARGS)
+	@echo "open build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

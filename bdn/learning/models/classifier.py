@@ -105,7 +105,7 @@ class Classifier(ABC):
 
         Args:
             w: flat float32, `size` values.
-            X: (B, *sample_shape) float32, for images in [0, 1].
+            X: batch of B samples, (B, …) float32; images lie in [0, 1].
             y: (B,) integers in [0, classes).
             out: receives the gradient, if given; every entry is overwritten.
 
