@@ -382,7 +382,7 @@ def seal_beyond_the_slots(
     levels = np.full(cipher.length, cipher.code.offset, dtype=np.int64)
     levels[0] += excess
     sealed = cipher.seal_encoded(levels, weight, rng, context)
-    return local, SealedUpdate(pack_blob(sealed.leaves()), 1.0)
+    return local.seconds, SealedUpdate(pack_blob(sealed.leaves()), 1.0)
 
 
 def overflow(run: Run, *phases: tuple[int, str]) -> None:

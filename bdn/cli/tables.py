@@ -217,7 +217,8 @@ def _phases(history: dict[str, Any]) -> Table:
         if name in phases:
             table.add_row(name, f"{phases[name]:.2f}")
     rest = history["seconds"] - sum(phases.values())
-    table.add_row("everything else", f"{max(0.0, rest):.2f}")
+    if rest > 0:  # else several cores worked at once
+        table.add_row("everything else", f"{rest:.2f}")
     return table
 
 

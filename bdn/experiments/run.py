@@ -97,6 +97,7 @@ class Run:
         demand_open_files(config.edges + 1)
         self.executor: Executor = open_executor(config.executor)
         opening.callback(self.executor.close)
+        self.executor.submit(int, ())  # worker processes start while the key is made
         now_ms = round(time.time() * 1000)
         if folder is None:
             self.store = NodeStore(None)

@@ -87,8 +87,8 @@ class Compute:
     Attributes:
         task: returned with the result.
         function: importable by name, so that another process or machine can run it.
-        parallel: whether it may run beside others in a worker process; work that already uses
-            every core through gmpy2, or whose secrets should not travel, stays in this one.
+        parallel: whether it may run beside others in a worker process, which is given all its
+            arguments; work with a part of the key, which uses every core anyway, stays in this one.
         shared: a digest of all inputs, where other nodes compute the same; "" elsewhere.
         ahead: for arguments and result, the `Ahead` that other nodes will do on the result. A
             driver that plays them, too, may do it where the result is made.

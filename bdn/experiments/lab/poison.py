@@ -259,13 +259,13 @@ class SealUnscaled:
     def __call__(
         self, cipher: VectorCipher, local: LocalVector, clips: Doubles, with_loss: bool,
         weight: int, context: bytes, rng: Randomness,
-    ) -> tuple[LocalVector, SealedUpdate]:
+    ) -> tuple[float, SealedUpdate]:
         """As `seal_local` of `bdn.nodes.device.work`, unchecked."""
         fitting, _ = fit_to_clips(local.vector, clips, with_loss)
         levels = cipher.quantise(fitting) + cipher.code.offset
         levels[SPOILED_ENTRY] += self.levels
         sealed = forging(cipher).seal_encoded(levels, weight, rng, context)
-        return local, SealedUpdate(pack_blob(sealed.leaves()), 1.0)
+        return local.seconds, SealedUpdate(pack_blob(sealed.leaves()), 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -449,7 +449,7 @@ class Device:
         return [Compute(self._task("seal"), seal_local, arguments, parallel=True,
                         ahead=verification_of)]
 
-    def _upload(self, local: LocalVector, sealed: SealedUpdate) -> list[Effect]:
+    def _upload(self, seconds: float, sealed: SealedUpdate) -> list[Effect]:
         """Algorithm 2, lines 9–10: Tx_dk = [E(δ_k), T_local]."""
         if self.stage is not Stage.WAITING:
             return []
@@ -457,7 +457,7 @@ class Device:
             self._trace.event("scaled", node=self.name, epoch=self.progress.epoch,
                               factor=sealed.scale, limit=sealed.limit)
         samples = self._learner.sample_count
-        measured_ms = max(1, round(local.seconds * 1000))
+        measured_ms = max(1, round(seconds * 1000))
         local_ms = self._nominal_ms(samples) if self._nominal_ms is not None else measured_ms
         root = blob_root(sealed.blob)
         payload = UpdateTransaction(

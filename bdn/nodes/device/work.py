@@ -187,12 +187,12 @@ def seal_update(
 def seal_local(
     cipher: VectorCipher, local: LocalVector, clips: Floats, with_loss: bool, weight: int,
     context: bytes, rng: Randomness,
-) -> tuple[LocalVector, SealedUpdate]:
-    """`seal_update`, keeping T_local beside its result."""
-    return local, seal_update(cipher, local.vector, clips, with_loss, weight, context, rng)
+) -> tuple[float, SealedUpdate]:
+    """Return T_local in seconds, and what `seal_update` makes of the vector."""
+    return local.seconds, seal_update(cipher, local.vector, clips, with_loss, weight, context, rng)
 
 
-def verification_of(arguments: tuple[Any, ...], result: tuple[LocalVector, SealedUpdate]) -> Ahead:
+def verification_of(arguments: tuple[Any, ...], result: tuple[float, SealedUpdate]) -> Ahead:
     """What every edge server will check of the result of `seal_local` with these arguments."""
     cipher, _, _, _, weight, context, _ = arguments
     blob = result[1].blob
