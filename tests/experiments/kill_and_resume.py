@@ -171,9 +171,11 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--crowd", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", default="paper-cnn", help="what the runs train")
     parser.add_argument("--place", help="where the runs go (a folder); a temporary one by default")
     options = parser.parse_args()
     for count, play in ((options.kills, kill_often), (options.crowd, crowd)):
         if count:
             with tempfile.TemporaryDirectory(dir=options.place) as place:
-                play(Campaign(Path(place), OPTIONS), count, options.seed)
+                play(Campaign(Path(place), [*OPTIONS, "--model", options.model]), count,
+                     options.seed)
