@@ -27,6 +27,7 @@ quorum and committed; a light client believes it on proof alone::
     >>> light.verify_transaction(ledger.proof(1, 0))[1].ok
     True
     >>> verify_ledger(ledger.store)
+    >>> ledger.close()
 
 **Reading order.** `merkle` (trees, and bytes named by their root), `transactions` and `blocks`
 (what is signed, what is sealed, what everybody agreed on before), `state` (the authenticated map),
