@@ -124,7 +124,7 @@ from bdn.chain.light import (
     verify_inclusion,
     without_receipt,
 )
-from bdn.chain.merkle import blob_root, leaf_count, pack_blob, unpack_blob, verify_blob
+from bdn.chain.merkle import blob_root, pack_blob, unpack_blob, verify_blob
 from bdn.chain.seals import (
     BlockSeal,
     ProofOfWork,
@@ -240,7 +240,6 @@ __all__ = [
     "encode_sealed",
     "expected_difficulty",
     "header_digest",
-    "leaf_count",
     "merkle",
     "mine",
     "named_blobs",

@@ -209,8 +209,6 @@ MAX_BLOB_BYTES = 1 << 30
 _LEAVES = Annotated[tuple[bytes, ...], at_most(1 << 22)]
 """Bounds of a blob: it may have as many leaves as a vector of 10^9 entries has ciphertexts."""
 
-_ARRAY, _ONE_BYTE = 4, 24  # CBOR's major type of arrays; counts from 24 take 1, 2, 4 or 8 bytes
-
 
 def pack_blob(leaves: Sequence[bytes]) -> bytes:
     """The blob of these leaves."""
@@ -241,16 +239,3 @@ def verify_blob(data: bytes, root: bytes, chunks: int, size: int) -> None:
         raise MerkleError(f"the blob has {len(leaves)} leaves, its transaction says {chunks}")
     if root_of_hashes([leaf_hash(leaf) for leaf in leaves]) != root:
         raise MerkleError("the blob's leaves have another Merkle root")
-
-
-def leaf_count(head: bytes) -> int:
-    """The number of leaves, read off a blob's first nine bytes (RFC 8949, section 3).
-
-    For blobs that are known to be well formed; raises `MerkleError` for anything else.
-    """
-    if not head or head[0] >> 5 != _ARRAY:
-        raise MerkleError("not a blob: expected an array")
-    low = head[0] & 31
-    if low < _ONE_BYTE:
-        return low
-    return int.from_bytes(head[1:1 + (1 << (low - _ONE_BYTE))], "big")

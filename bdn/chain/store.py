@@ -1,10 +1,11 @@
-"""The store of a full node: one SQLite file in write-ahead mode.
+"""The store of a full node: one SQLite file in write-ahead mode, and its blobs as files.
 
     meta          format and role of the file, and the genesis record
     blocks        height → encoded header, encoded seal
     transactions  (height, position) → encoded envelope, encoded receipt; Tx_co stands last
     state         (contract, key, height) → the value written by that block, null where deleted
-    blobs         Merkle root → blob
+    blobs         Merkle root → leaves and bytes of a blob that this node holds; its bytes are a
+                  file (`bdn.chain.blob_files`), which other nodes of the run share
 
 A block goes in as one SQLite transaction with ``synchronous=FULL``: after `append` returns, it is
 on the disk; before, there is no trace of it. Only canonical encodings are stored and every column
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from bdn.chain.blob_files import BlobFiles, BlobMemory, Blobs, blobs_of
 from bdn.chain.blocks import (
     Block,
     Genesis,
@@ -35,7 +37,7 @@ from bdn.chain.blocks import (
     is_aggregate,
 )
 from bdn.chain.errors import LedgerError, MerkleError, MissingError, StoreError
-from bdn.chain.merkle import leaf_count, unpack_blob
+from bdn.chain.merkle import MAX_BLOB_BYTES, unpack_blob
 from bdn.chain.merkle import root as merkle_root
 from bdn.chain.seals import BlockSeal, decode_seal, encode_seal
 from bdn.chain.state import LedgerState, Writes
@@ -57,7 +59,7 @@ CREATE TABLE state (
     contract BLOB NOT NULL, key BLOB NOT NULL, height INTEGER NOT NULL, value BLOB,
     PRIMARY KEY (contract, key, height)) WITHOUT ROWID;
 CREATE INDEX state_by_height ON state (height);
-CREATE TABLE blobs (root BLOB PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE blobs (root BLOB PRIMARY KEY, chunks INTEGER NOT NULL, size INTEGER NOT NULL);
 """
 
 Decoded = TypeVar("Decoded")
@@ -136,6 +138,10 @@ def _connect_read_only(path: Path, address: str) -> sqlite3.Connection:
     return db
 
 
+def _blobs_for(path: Path | str) -> Blobs:
+    return BlobMemory() if str(path) == MEMORY else BlobFiles.at(blobs_of(Path(path)))
+
+
 def _make_tables(db: sqlite3.Connection) -> None:
     for statement in SCHEMA.split(";"):
         db.execute(statement)
@@ -196,8 +202,14 @@ class Store:
     Whoever opens a store closes it, best in a ``with`` statement.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, blobs: Blobs, read_only: bool = False
+    ) -> None:
         self._db = connection
+        self._blobs = blobs
+        self._read_only = read_only
+        self._fresh: dict[bytes, tuple[int, int]] = {}
+        """Leaves and bytes of the blobs that `keep_blobs` will make durable."""
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -210,7 +222,7 @@ class Store:
         if str(path) != MEMORY and Path(path).exists():
             raise StoreError(f"{Path(path).name} exists already; choose another folder")
         with translated():
-            store = cls(_connect(path, read_only=False))
+            store = cls(_connect(path, read_only=False), _blobs_for(path))
         rows = (("format", FORMAT), ("genesis", encode_genesis(genesis)))
         try:
             with store._write() as db:
@@ -232,7 +244,7 @@ class Store:
             kind = "it is no file" if Path(path).exists() else "there is no file"
             raise StoreError(f"there is no ledger at {Path(path).name}: {kind}")
         with translated():
-            store = cls(_connect(path, read_only))
+            store = cls(_connect(path, read_only), _blobs_for(path), read_only)
         try:
             store.verify_schema()
         except BdnError:
@@ -241,7 +253,9 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Release the file."""
+        """Keep what was put and not kept yet, and release the file."""
+        with suppress(BdnError):  # no block names it: whoever sent it has it still
+            self.keep_blobs()
         self._db.close()
 
     def leave_write_ahead(self) -> None:
@@ -377,37 +391,42 @@ class Store:
         data = self.blob_bytes(root)
         place = f"blob {root.hex()}"
         try:
-            found = merkle_root(unpack_blob(data))
+            leaves = unpack_blob(data)
         except MerkleError as error:
             raise LedgerError(place, str(error)) from error
-        if found != root:
+        if merkle_root(leaves) != root:
             raise LedgerError(place, "its leaves have another Merkle root")
+        if self.blob_shape(root) != (len(leaves), len(data)):
+            raise LedgerError(place, "it has another number of leaves than its row says")
         return data
 
     def blob_bytes(self, root: bytes) -> bytes:
         """The blob of ``root`` as stored, unchecked; `MissingError`."""
-        row = self._one("SELECT data FROM blobs WHERE root = ?", root)
-        if row is None:
-            raise MissingError(f"there is no blob {root.hex()}")
-        return _as_bytes(row[0], f"blob {root.hex()}")
+        return self._blobs.read(root, self.blob_shape(root)[1])
 
     def blob_size(self, root: bytes) -> int | None:
         """The stored blob's bytes, unchecked, or None when there is none."""
-        row = self._one("SELECT LENGTH(data) FROM blobs WHERE root = ?", root)
-        return None if row is None else int(row[0])
+        try:
+            return self.blob_shape(root)[1]
+        except MissingError:
+            return None
 
     def blob_shape(self, root: bytes) -> tuple[int, int]:
         """(leaves, bytes) of the stored blob, which `put_blob` has checked; or `MissingError`."""
-        query = "SELECT SUBSTR(data, 1, 9), LENGTH(data) FROM blobs WHERE root = ?"
-        row = self._one(query, root)
+        if root in self._fresh:
+            return self._fresh[root]
+        row = self._one("SELECT chunks, size FROM blobs WHERE root = ?", root)
         if row is None:
             raise MissingError(f"there is no blob {root.hex()}")
-        return leaf_count(_as_bytes(row[0], f"blob {root.hex()}")), int(row[1])
+        if any(type(number) is not int or not 0 <= number <= MAX_BLOB_BYTES for number in row):
+            raise LedgerError(f"blob {root.hex()}", "no numbers of leaves and bytes")
+        return row[0], row[1]
 
     def blob_roots(self) -> Iterator[bytes]:
-        """The roots of all stored blobs, in order."""
+        """The roots of all stored blobs, in order; those that are not kept yet last."""
         for (root,) in self._rows("SELECT root FROM blobs ORDER BY root"):
             yield _as_bytes(root, "table blobs")
+        yield from sorted(self._fresh)
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""
@@ -416,6 +435,7 @@ class Store:
         for table in tables:
             for (count,) in self._rows(f"SELECT COUNT(*) FROM {table}"):  # noqa: S608 - as above
                 counts[table] = int(count)
+        counts["blobs"] += len(self._fresh)
         return counts
 
     # --- writing --------------------------------------------------------------------------------
@@ -430,6 +450,7 @@ class Store:
         height = block.header.height
         pairs = zip(block.envelopes, receipts, strict=True)
         with self._write() as db:
+            self._insert_fresh(db)
             db.execute("INSERT INTO blocks VALUES (?, ?, ?)", (
                 height, encode_header(block.header), None if seal is None else encode_seal(seal)))
             db.executemany("INSERT INTO transactions VALUES (?, ?, ?, ?)", [
@@ -438,18 +459,43 @@ class Store:
             db.executemany("INSERT INTO state VALUES (?, ?, ?, ?)", [
                 (contract.encode(), key, height, value)
                 for (contract, key), value in writes.items()])
+        self._fresh.clear()
 
     def put_blob(self, data: bytes) -> bytes:
-        """Store a blob and return its root; `MerkleError` if ``data`` is none."""
-        root = merkle_root(unpack_blob(data))
-        with self._write() as db:
-            db.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (root, data))
+        """Take in a blob and return its root; `MerkleError` if ``data`` is none.
+
+        It can be read at once, and is durable after the next `keep_blobs` or `append`.
+        """
+        leaves = unpack_blob(data)
+        root = merkle_root(leaves)
+        if self._read_only:
+            raise StoreError("the ledger's file: it cannot be written; it was opened read-only")
+        if self.blob_size(root) is None:
+            self._blobs.write(root, data)
+            self._fresh[root] = len(leaves), len(data)
         return root
 
+    def keep_blobs(self) -> None:
+        """Make durable all blobs that were put since the last call, by one synchronisation.
+
+        A node calls it before it votes for a block that names them.
+        """
+        if self._fresh:
+            with self._write() as db:
+                self._insert_fresh(db)
+            self._fresh.clear()
+
+    def _insert_fresh(self, db: sqlite3.Connection) -> None:
+        self._blobs.sync()
+        db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", [
+            (root, chunks, size) for root, (chunks, size) in self._fresh.items()])
+
     def drop_blobs(self, roots: Sequence[bytes]) -> None:
-        """Remove blobs, such as those of refused updates."""
+        """Forget blobs, as if this node had never held them; their files stay for other nodes."""
         with self._write() as db:
             db.executemany("DELETE FROM blobs WHERE root = ?", [(root,) for root in roots])
+        for root in roots:
+            self._fresh.pop(root, None)
 
     def rollback(self, height: int) -> None:
         """Forget all blocks above ``height``: proof of work found a longer chain."""
@@ -462,6 +508,11 @@ class Store:
         for (verdict,) in self._rows("PRAGMA integrity_check(1)"):
             if verdict != "ok":
                 raise LedgerError("the ledger's file", shown(str(verdict), 200))
+
+    def verify_blob_files(self) -> None:
+        """Raise `LedgerError` where a blob that this node holds has no file of its length."""
+        for root in self.blob_roots():
+            self._blobs.check(root, self.blob_shape(root)[1])
 
     # --- queries --------------------------------------------------------------------------------
 

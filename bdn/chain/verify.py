@@ -237,6 +237,10 @@ class _Walk:
                 verify_blob(data, payload.root, payload.chunks, payload.size)
             except (MissingError, MerkleError) as error:
                 raise LedgerError(where, str(error)) from error
+            except LedgerError as error:
+                raise LedgerError(where, error.reason) from error
+            if self.store.blob_shape(payload.root) != (payload.chunks, payload.size):
+                raise LedgerError(where, "its row says another number of leaves or bytes")
             self.seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (payload.root,))
 
     def _execute(

@@ -27,9 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from bdn.chain.blob_files import BlobFiles
 from bdn.errors import BdnError, UsageError
 from bdn.experiments.config import RunConfig
 from bdn.runfolder import (
+    BLOBS,
     CONFIG,
     DRAFT,
     EDGES,
@@ -259,6 +261,7 @@ class RunFolder:
         """Finish a replacement that was interrupted, or throw away a draft that was not ready."""
         for leftover in self.path.glob(f".*{TEMPORARY}"):
             leftover.unlink(missing_ok=True)
+        BlobFiles(self.path / BLOBS).remove_unfinished()
         is_ready = (self.draft / MARKER).exists()
         if (self.path / REPLACED).exists() or (is_ready and not (self.path / MARKER).exists()):
             self._finish_install()
@@ -316,7 +319,7 @@ def check_free(path: Path, force: bool = False) -> bool:
                          f"resume {path}, or replace it with --force")
     for name in (*FILES, MARKER):
         _demand_own(path / name, "a file")
-    for name in (EDGES, JOURNALS, MODELS):
+    for name in (EDGES, JOURNALS, MODELS, BLOBS):
         _demand_own(path / name, "a folder")
     return True
 
@@ -367,6 +370,7 @@ def _remove_run(path: Path) -> None:
     for name in (EDGES, JOURNALS, MODELS):
         _remove_stores(path / name)
         _remove_empty([path / name])
+    BlobFiles(path / BLOBS).remove_all()
 
 
 def _remove_stores(folder: Path) -> None:

@@ -205,6 +205,7 @@ def _open_whole(common: Common, path: Path) -> Ledger:
     ledger, _ = open_ledger(common, path)
     try:
         ledger.store.verify_file()
+        ledger.store.verify_blob_files()
         if chain_id(ledger.genesis) != common.chain:
             raise FolderError(f"{path} is the ledger of another run")
     except BaseException:

@@ -6,6 +6,7 @@
 | `config.json` | what was asked for |
 | `ledger.sqlite` | edge server 0's ledger: what `bdn verify` recomputes |
 | `edges/` | the other edge servers' ledgers, while the run lasts: at its end they are equal |
+| `blobs/` | the bulky bytes that the ledgers name: a file for each, called by its Merkle root |
 | `nodes.sqlite` | identities, key shares and journals: everything secret, for `bdn resume` |
 | `nodes/` | with ``--processes``: each node's journal |
 | `trace.jsonl` | what happened, one event per line |
@@ -31,7 +32,7 @@ MARKER, CONFIG, LEDGER, NODES = "bdn-run.json", "config.json", "ledger.sqlite", 
 HISTORY, MODEL, TRACE, REPORT = "history.json", "model.npz", "trace.jsonl", "report.html"
 LAB, METRICS = "lab.json", "metrics.csv"
 STATE_DICT = "model.pt"
-EDGES, JOURNALS, MODELS = "edges", "nodes", "models"
+EDGES, JOURNALS, MODELS, BLOBS = "edges", "nodes", "models", "blobs"
 LOCK, DRAFT, REPLACED = ".bdn-lock", ".bdn-new", ".bdn-replaced.json"
 """`REPLACED` is the marker of a run whose files are being removed to make room for another."""
 

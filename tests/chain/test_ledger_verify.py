@@ -29,7 +29,7 @@ COLUMNS = [  # what a flip there may be called
     ("blocks", "header", "header"), ("blocks", "seal", "seal"),
     ("transactions", "envelope", "transaction"), ("transactions", "receipt", "receipt"),
     ("state", "contract", "state"), ("state", "key", "state"), ("state", "value", "state"),
-    ("blobs", "data", "blob"), ("blobs", "root", "blob"),
+    ("blobs", "root", "blob"),
 ]
 
 
@@ -58,7 +58,8 @@ def template(
 
 @pytest.fixture
 def stored(template: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """A copy of it with its blobs, to be damaged."""
+    shutil.copytree(template.parent / "blobs", tmp_path / "blobs")
     return Path(shutil.copy(template, tmp_path))
 
 
@@ -129,6 +130,23 @@ def test_a_flip_in_the_genesis_record_fails(stored: Path, data: st.DataObject) -
     assert caught.value.place == "genesis record"
     db.execute("UPDATE meta SET value = ? WHERE name = 'genesis'", (old,))
     db.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_flipped_byte_of_a_blob_fails_and_is_placed(stored: Path, data: st.DataObject) -> None:
+    """Whether a transaction names it or not."""
+    blob = data.draw(st.sampled_from(sorted((stored.parent / "blobs").iterdir())))
+    old = blob.read_bytes()
+    new = bytearray(old)
+    new[data.draw(st.integers(0, len(old) - 1))] ^= data.draw(st.integers(1, 255))
+    blob.write_bytes(new)
+    try:
+        with pytest.raises(LedgerError, match=blob.name):
+            verify(stored)
+    finally:
+        blob.write_bytes(old)
+    verify(stored)
 
 
 def contents(path: Path) -> list[list[tuple[Any, ...]]]:
@@ -204,9 +222,13 @@ DAMAGE = {
     "receipts change places": (
         f"UPDATE transactions SET receipt = (SELECT receipt {FROM_1}) WHERE {FIRST_OF_1}",
         "block 1, receipt 0"),
-    "a blob is missing": ("DELETE FROM blobs WHERE LENGTH(data) > 10", "block 2, transaction"),
-    "an unnamed blob is damaged": (
-        "UPDATE blobs SET data = x'8143616263ff' WHERE data = x'8143616263'", "blob"),
+    "a blob is missing": ("DELETE FROM blobs WHERE size > 10", "block 2, transaction"),
+    "an unnamed blob's length is damaged": (
+        "UPDATE blobs SET size = 6 WHERE size = 5", "blob"),
+    "a named blob's length is damaged": (
+        "UPDATE blobs SET size = size + 1 WHERE chunks = 2", "block 2, transaction"),
+    "a named blob's number of leaves is damaged": (
+        "UPDATE blobs SET chunks = 3 WHERE chunks = 2", "block 2, transaction"),
     "a block too many": (
         "INSERT INTO blocks SELECT MAX(height) + 1, header, seal FROM blocks", "block"),
     "the genesis record is missing": ("DELETE FROM meta WHERE name = 'genesis'", "genesis"),
@@ -264,9 +286,9 @@ def test_a_file_with_anything_else_in_it_is_refused_in_one_line(stored: Path, ki
 
 
 @pytest.mark.parametrize("column", [
-    "blobs.data", "blobs.root", "transactions.envelope", "transactions.receipt", "blocks.header",
-    "blocks.seal", "state.value", "state.key", "state.contract", "transactions.position",
-    "state.height"])
+    "blobs.chunks", "blobs.size", "blobs.root", "transactions.envelope", "transactions.receipt",
+    "blocks.header", "blocks.seal", "state.value", "state.key", "state.contract",
+    "transactions.position", "state.height"])
 @pytest.mark.parametrize("value", [1 << 40, -1, 1.5, "text", "\x00", b"", b"\x81"], ids=repr)
 def test_a_value_of_any_type_in_any_column_fails_and_is_placed(
     stored: Path, column: str, value: Any

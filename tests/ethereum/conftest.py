@@ -215,6 +215,7 @@ def small_run(request: pytest.FixtureRequest) -> SmallRun:
 def folder(packed_run: SmallRun, tmp_path: Path) -> Path:
     """A run folder of one's own, to write `anchor.json` into."""
     shutil.copy(packed_run.folder / "ledger.sqlite", tmp_path / "ledger.sqlite")
+    shutil.copytree(packed_run.folder / "blobs", tmp_path / "blobs")
     return tmp_path
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from bdn.experiments.verification import verify_run
-from bdn.runfolder import DRAFT, EDGES, FILES, JOURNALS, LOCK, MARKER
+from bdn.runfolder import BLOBS, DRAFT, EDGES, FILES, JOURNALS, LOCK, MARKER
 
 OPTIONS = ["--devices", "3", "--threshold", "2", "--epochs", "2", "--iterations", "2",
            "--batch-size", "8", "--samples", "20", "--key-bits", "512", "--seed", "3"]
@@ -33,7 +33,7 @@ OPTIONS = ["--devices", "3", "--threshold", "2", "--epochs", "2", "--iterations"
 FIRST_KILL = 0.05
 """Seconds after its start from which on a run may be killed."""
 
-KNOWN = {*FILES, MARKER, LOCK, EDGES, JOURNALS, "ledger.sqlite-wal", "ledger.sqlite-shm"}
+KNOWN = {*FILES, MARKER, LOCK, EDGES, JOURNALS, BLOBS, "ledger.sqlite-wal", "ledger.sqlite-shm"}
 
 
 class Campaign:

@@ -1,14 +1,20 @@
 """What a run costs each device, and what it keeps, as the devices become more."""
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bdn.chain import Store
+from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants
 from bdn.experiments.run import opened_run
+from bdn.experiments.verification import verify_run
 from bdn.learning import Evaluation, LocalResult
 
 
@@ -61,3 +67,61 @@ def test_what_a_device_sends_and_receives_does_not_grow_with_the_number_of_devic
     device, 32 more devices would cost it 20,000 bytes.
     """
     assert traffic[40] - traffic[8] < 4_000
+
+
+# --- blobs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was interrupted after its first aggregate."""
+    place = tmp_path_factory.mktemp("half") / "run"
+    folder = RunFolder.create(place, config(4))
+    with opened_run(config(4), folder, participants=idle(4)) as run:
+        run.runner.run(lambda: run.edges[0].ledger.head.kind == "candidate")
+    return place
+
+
+def test_the_edge_servers_of_a_run_share_one_file_for_each_blob(half: Path) -> None:
+    """Every file is named by a row of each ledger, and by its own contents."""
+    held = []
+    for path in (half / "ledger.sqlite", *sorted((half / "edges").glob("*.sqlite"))):
+        with Store.open(path, read_only=True) as store:
+            held.append({root.hex(): store.blob(root) for root in store.blob_roots()})
+    files = {place.name: place.read_bytes() for place in (half / "blobs").iterdir()}
+    assert held[0] == files
+    assert all(set(one) <= set(files) for one in held)
+    assert len(files) == 1 + 4 + 1, "the key, four updates and their sum"
+
+
+@pytest.mark.parametrize("kind", ["missing", "cut short", "a folder"])
+def test_a_resume_names_the_blob_that_has_no_file(half: Path, tmp_path: Path, kind: str) -> None:
+    folder = Path(shutil.copytree(half, tmp_path / "run"))
+    place = max((folder / "blobs").iterdir(), key=lambda place: place.stat().st_size)
+    data = place.read_bytes()
+    place.unlink()
+    if kind == "cut short":
+        place.write_bytes(data[:-1])
+    elif kind == "a folder":
+        place.mkdir()
+    with pytest.raises(UsageError, match=f"blob {place.name}"):
+        opened_run(config(4), RunFolder.open(folder), participants=idle(4)).__enter__()
+    if kind == "a folder":
+        place.rmdir()
+    place.write_bytes(data)
+    part = folder / "blobs" / f".{place.name}.01234567.bdn-part"
+    part.write_bytes(b"half")
+    with opened_run(config(4), RunFolder.open(folder), participants=idle(4)) as run:
+        run.complete()
+    assert not part.exists()
+    assert verify_run(folder / "ledger.sqlite") > 0
+
+
+def test_only_blobs_are_removed_when_a_run_is_replaced(half: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(half, tmp_path / "run"))
+    before = {blob.name for blob in (place / "blobs").iterdir()}
+    (place / "blobs" / "notes.txt").write_text("a user's")
+    again = config(4, seed=2)
+    with opened_run(again, RunFolder.create(place, again, force=True), participants=idle(4)):
+        assert [left.name for left in (place / "blobs").iterdir()] == ["notes.txt"]
+    assert len(before) == 6

@@ -23,6 +23,7 @@ from bdn.chain import (
     sign_transaction,
     unpack_blob,
 )
+from bdn.chain.blob_files import blobs_of
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.lab.attackers import Adversary, Outsider, submission, submitted, wrapped
 from bdn.experiments.lab.experiment import Experiment
@@ -334,7 +335,7 @@ TARGETS = {
     "a device's update transaction": ("transactions", "envelope", "height = 4 AND position = 0"),
     "Tx_co": ("transactions", "envelope", "height = 4 ORDER BY position DESC"),
     "a receipt": ("transactions", "receipt", "height = 4 AND position = 0"),
-    "a sealed update's blob": ("blobs", "data", "LENGTH(data) > 100000"),
+    "a sealed update's blob": ("blobs", "", "size > 100000"),
     "a cell of contract state": ("state", "value", "height = 4 AND LENGTH(value) > 8"),
     "the last block's header": ("blocks", "header", "1 ORDER BY height DESC"),
 }
@@ -372,18 +373,36 @@ def tampered_ledger(key_bits: int) -> Finding:
 def _verdict(path: Path, copy: Path, table: str, column: str, where: str) -> str:
     """What recomputing says of a copy of ``path`` with one byte flipped; "" for nothing."""
     shutil.copy(path, copy)
+    shutil.rmtree(blobs_of(copy), ignore_errors=True)
+    shutil.copytree(blobs_of(path), blobs_of(copy))
     with closing(sqlite3.connect(copy)) as database, database:
-        keys = {"blocks": "height", "transactions": "height, position", "blobs": "root",
+        if table == "blobs":  # a file, called by its root
+            (root,) = database.execute(
+                f"SELECT root FROM blobs WHERE {where} LIMIT 1").fetchone()  # noqa: S608 - from the table above
+            blob = blobs_of(copy) / root.hex()
+            blob.write_bytes(_flipped(blob.read_bytes()))
+            return _recomputed(copy)
+        keys = {"blocks": "height", "transactions": "height, position",
                 "state": "contract, key, height"}[table].split(", ")
         query = f"SELECT {', '.join(keys)}, {column} FROM {table} WHERE {where} LIMIT 1"  # noqa: S608 - from the table above
         *name, value = database.execute(query).fetchone()
-        changed = bytearray(value)
-        changed[len(changed) // 2] ^= 1
         here = " AND ".join(f"{key} = ?" for key in keys)
         database.execute(f"UPDATE {table} SET {column} = ? WHERE {here}",  # noqa: S608 - as above
-                         (bytes(changed), *name))
+                         (_flipped(value), *name))
+    return _recomputed(copy)
+
+
+def _flipped(value: bytes) -> bytes:
+    """``value`` with a bit of its middle byte flipped."""
+    changed = bytearray(value)
+    changed[len(changed) // 2] ^= 1
+    return bytes(changed)
+
+
+def _recomputed(ledger: Path) -> str:
+    """What recomputing ``ledger`` complains of; "" for nothing."""
     try:
-        verify_run(copy)
+        verify_run(ledger)
     except LedgerError as error:
         return str(error)
     return ""

@@ -242,7 +242,10 @@ class LedgerApplication:
         with self._trace.span("propose", node=self.name, height=sequence):
             make = self._aggregate if due == "updates" else self._auxiliary
             candidate = make(envelopes)
-        return encode_block(candidate.block) if candidate is not None else None
+        if candidate is None:
+            return None
+        self.ledger.store.keep_blobs()  # a proposal is a vote
+        return encode_block(candidate.block)
 
     def _auxiliary(self, envelopes: Sequence[Envelope]) -> Candidate | None:
         others = [e for e in envelopes if not isinstance(e.payload, UpdateTransaction)]
@@ -347,6 +350,7 @@ class LedgerApplication:
             except MissingBlobsError as error:
                 self._want(block, error.roots)
                 raise NotYet(str(error)) from error
+        self.ledger.store.keep_blobs()  # whoever votes for a block can go on with it after a crash
         self._missing, self.admission.wanted = (), {}
 
     def _want(self, block: Block, roots: Sequence[bytes]) -> None:
