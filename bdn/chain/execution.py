@@ -95,7 +95,7 @@ def verify_successor(header: Header, parent: Header, genesis: Genesis) -> None:
 def verify_body(block: Block) -> None:
     """Raise `BlockError` unless the body has the form that the header's kind asks for."""
     header, aggregate = block.header, block.aggregate
-    if len(block.envelopes) > MAX_TRANSACTIONS:
+    if header.kind != GENESIS and len(block.envelopes) > MAX_TRANSACTIONS:
         raise BlockError(f"more than {MAX_TRANSACTIONS} transactions")
     if any(is_aggregate(envelope) for envelope in block.transactions):
         raise BlockError("an aggregate stands among the other transactions")

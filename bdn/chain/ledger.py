@@ -241,21 +241,24 @@ class Ledger:
     # --- transitions ----------------------------------------------------------------------------
 
     def select(
-        self, envelopes: Sequence[Envelope]
+        self, envelopes: Sequence[Envelope], room: int | None = None
     ) -> tuple[tuple[Envelope, ...], list[tuple[Envelope, str]]]:
         """Which of ``envelopes``, in this order, the next block may hold; the others with reasons.
 
-        Looks at chain, signature, payload, gas limit and nonce, and executes nothing.
+        Looks at chain, signature, payload, gas limit and nonce, and executes nothing. Those that
+        come after ``room`` good ones (as many as a block holds, where it is None) are in neither
+        list: they can go into a later block.
         """
+        room = MAX_TRANSACTIONS if room is None else room
         accepted: list[Envelope] = []
         refused = []
         offsets: dict[bytes, int] = {}
         for envelope in envelopes:
+            if len(accepted) == room:
+                break
             try:
                 verify_envelope(envelope, self.chain)
                 verify_admissible(envelope)
-                if len(accepted) == MAX_TRANSACTIONS:
-                    raise TransactionError("the block is full; it can go into the next one")
                 earlier = offsets.get(envelope.address, 0)
                 verify_place(self.state, envelope, self.genesis.gas_limit, earlier)
             except TransactionError as error:

@@ -41,12 +41,19 @@ from bdn.chain.merkle import MAX_BLOB_BYTES, unpack_blob
 from bdn.chain.merkle import root as merkle_root
 from bdn.chain.seals import BlockSeal, decode_seal, encode_seal
 from bdn.chain.state import LedgerState, Writes
-from bdn.chain.transactions import MAX_TRANSACTIONS, decode_envelope, encode_envelope
+from bdn.chain.transactions import (
+    MAX_DEVICES,
+    MAX_TRANSACTIONS,
+    decode_envelope,
+    encode_envelope,
+)
 from bdn.errors import BdnError, EncodingError, shown
 
 FORMAT = b"bdn ledger 1"
 MEMORY = ":memory:"
 BUSY_SECONDS = 10.0
+MAX_CONTRACTS = 1024
+"""Deployments in a genesis block, beside the devices' statements."""
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -526,9 +533,10 @@ class Store:
     def _transactions(self, height: int) -> list[tuple[bytes, bytes]]:
         query = ("SELECT envelope, receipt FROM transactions WHERE height = ? ORDER BY position "
                  "LIMIT ?")
-        rows = list(self._rows(query, height, MAX_TRANSACTIONS + 1))
-        if len(rows) > MAX_TRANSACTIONS:
-            raise LedgerError(f"block {height}", f"more than {MAX_TRANSACTIONS} transactions")
+        most = MAX_TRANSACTIONS if height else MAX_DEVICES + MAX_CONTRACTS
+        rows = list(self._rows(query, height, most + 1))
+        if len(rows) > most:
+            raise LedgerError(f"block {height}", f"more than {most} transactions")
         return rows
 
     def _meta(self, name: str) -> bytes:

@@ -7,7 +7,7 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-from bdn.chain import MAX_TRANSACTIONS, PBFT, PROOF_OF_WORK
+from bdn.chain import MAX_DEVICES, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
 from bdn.learning import MODELS, RULES
 from bdn.learning.models.factory import PAPER_CNN
@@ -195,7 +195,7 @@ objects: give them with ``--data voc:DIR``; without, the embedded digits take th
 """
 
 BOUNDS: dict[str, tuple[float, float]] = {
-    "devices": (2, MAX_TRANSACTIONS - 2), "edges": (1, 1_000), "threshold": (1, 1_000_000),
+    "devices": (2, MAX_DEVICES), "edges": (1, 1_000), "threshold": (1, 1_000_000),
     "key_holders": (1, 1_000_000), "epochs": (1, 1_000_000), "iterations": (1, 10**9),
     "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
     "participation": (1e-9, 1),
@@ -206,8 +206,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "deadline_seconds": (0.001, 1e7), "minimum_contributors": (1, 1_000_000),
 }
 """The least and the largest value of each number: beyond them a run would not end in a lifetime, or
-its numbers would leave the formats that carry them. The genesis block holds each device's ownership
-statement beside the deployment of the two contracts, and that of an epoch each device's update."""
+its numbers would leave the formats that carry them."""
 
 
 def _option(name: str) -> str:

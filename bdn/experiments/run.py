@@ -124,6 +124,7 @@ class Run:
             executor=None if config.executor == "serial" else self.executor,
             start_ms=start_ms, trace=self.trace, work=self.work,
         )
+        opening.callback(self.runner.close)
         self._asked = 0
         self._last_height = -1
         self._last_progress_ms = self.runner.now_ms

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bdn.errors import BdnError
+from bdn.experiments.spool import Slip, Spool
 from bdn.learning import Executor, FutureResult
 from bdn.nodes.events import (
     CancelTimer,
@@ -57,6 +58,14 @@ LOOKAHEAD = 0.5
 """Work is expected to last at least so much of the shortest that was seen of its kind."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """A message on its way."""
+
+    source: str
+    slip: Slip
+
+
 class _Wake:
     """A machine that was busy looks into its inbox."""
 
@@ -69,7 +78,7 @@ class _Entry:
     at_ms: float
     order: int
     target: str
-    what: Event | Compute | _Wake
+    what: Event | Compute | _Mail | _Wake
     incarnation: int
     pending: FutureResult | None = None
     """Work that an executor does."""
@@ -129,6 +138,7 @@ class Runner:
         self._work = work
         self._least: dict[tuple[str, str], float] = {}
         """The fewest seconds that work of a kind took, by (kind, phase)."""
+        self._spool = Spool()
         self._scheduled: list[tuple[float, int, Callable[[], None]]] = []
         self.now_ms: float = start_ms
         for node in nodes:
@@ -151,6 +161,8 @@ class Runner:
         machine = self._machines[name]
         machine.node = None
         machine.timers.clear()
+        for entry in machine.inbox:
+            self._lose(entry)
         machine.inbox.clear()
         machine.incarnation += 1
 
@@ -192,7 +204,8 @@ class Runner:
     def _handle(self, entry: _Entry) -> None:
         machine = self._machines[entry.target]
         if machine.node is None or machine.incarnation != entry.incarnation:
-            return  # lost in the crash
+            self._lose(entry)
+            return
         if isinstance(entry.what, Compute):
             self._compute(entry, entry.what)
             return
@@ -208,17 +221,29 @@ class Runner:
         else:
             self._take(machine, entry, entry.at_ms)
 
+    def _lose(self, entry: _Entry) -> None:
+        """What was on its way to a machine that crashed is lost."""
+        if isinstance(entry.what, _Mail):
+            self._spool.take(entry.what.slip)
+
+    def close(self) -> None:
+        """Forget what is on its way."""
+        self._spool.close()
+
     def _take(self, machine: _Machine, entry: _Entry, at_ms: float) -> None:
         """Let a free machine take an event."""
         assert not isinstance(entry.what, (Compute, _Wake))
+        event = entry.what
+        if isinstance(event, _Mail):
+            event = Received(event.source, self._spool.take(event.slip))
         if isinstance(entry.what, TimedOut):
             if not self._is_running(machine, entry):
                 return  # cancelled or set anew
             del machine.timers[entry.what.name]
         self.now_ms = max(self.now_ms, at_ms)
-        if isinstance(entry.what, Received):
-            machine.received_bytes += len(entry.what.data)
-        self._step(machine, entry.what)
+        if isinstance(event, Received):
+            machine.received_bytes += len(event.data)
+        self._step(machine, event)
 
     @staticmethod
     def _is_running(machine: _Machine, entry: _Entry) -> bool:
@@ -256,7 +281,7 @@ class Runner:
                           kind=message_kind(data), lost=delay is None,
                           virtual_ms=round(at_ms, 3))
         if delay is not None and target in self._machines:
-            self._push(at_ms + delay, target, Received(source, data))
+            self._push(at_ms + delay, target, _Mail(source, self._spool.put(data)))
 
     # --- work -----------------------------------------------------------------------------------
 
@@ -326,7 +351,7 @@ class Runner:
         return seconds * 1000 if self._measured else 0.0
 
     def _push(
-        self, at_ms: float, target: str, what: Event | Compute | _Wake,
+        self, at_ms: float, target: str, what: Event | Compute | _Mail | _Wake,
         pending: FutureResult | None = None,
     ) -> int:
         order = next(self._order)

@@ -5,11 +5,11 @@ A contract cannot compute with ciphertexts of megabytes itself. It calls `verify
 that the updates' records state. The vectors themselves lie in blobs, outside the contract's memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
-from bdn.chain import MAX_TRANSACTIONS, UpdateTransaction, merkle, pack_blob, unpack_blob
+from bdn.chain import MAX_DEVICES, UpdateTransaction, merkle, pack_blob, unpack_blob
 from bdn.chain.contracts import Value
 from bdn.chain.contracts.gas import GasTable
 from bdn.encoding import digest
@@ -119,7 +119,7 @@ class VectorHost:
         self, cipher: VectorCipher, updates: Sequence[UpdateRecord]
     ) -> tuple[bytes, bytes, int]:
         """Return blob, root and chunks of the sealed sum."""
-        sealed = [self._sealed(cipher, update) for update in updates]
+        sealed = _Stored(lambda update: self._sealed(cipher, update), updates)
         leaves = cipher.weighted_sum(sealed, [update.samples for update in updates]).leaves()
         return pack_blob(leaves), merkle.root(leaves), len(leaves)
 
@@ -135,6 +135,30 @@ class VectorHost:
                 del self._parsed[next(iter(self._parsed))]
             self._parsed[root] = cipher.sealed_from_leaves(leaves)
         return self._parsed[root]
+
+
+class _Stored(Sequence[SealedVector]):
+    """The sealed vectors of updates, read from their blobs whenever they are asked for."""
+
+    def __init__(
+        self, load: Callable[[UpdateRecord], SealedVector], updates: Sequence[UpdateRecord]
+    ) -> None:
+        self._load = load
+        self._updates = updates
+
+    def __len__(self) -> int:
+        return len(self._updates)
+
+    @overload
+    def __getitem__(self, place: int) -> SealedVector: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[SealedVector]: ...
+
+    def __getitem__(self, place: int | slice) -> SealedVector | list[SealedVector]:
+        if isinstance(place, slice):
+            return [self._load(update) for update in self._updates[place]]
+        return self._load(self._updates[place])
 
 
 class _VerifyUpdate:
@@ -173,12 +197,12 @@ class _WeightedSum:
 
     @staticmethod
     def _records(updates: Value) -> list[UpdateRecord]:
-        """Return the records in ``updates``; raise `UsageError` for more than a block can hold."""
+        """Return the records in ``updates``; raise `UsageError` for more than there can be."""
         if not isinstance(updates, list):
             raise UsageError("the updates to add up are a list")
-        if len(updates) > MAX_TRANSACTIONS:
-            raise UsageError(f"{len(updates)} updates to add up; a block holds at most "
-                             f"{MAX_TRANSACTIONS}")
+        if len(updates) > MAX_DEVICES:
+            raise UsageError(f"{len(updates)} updates to add up; a chain has at most "
+                             f"{MAX_DEVICES} devices")
         return [UpdateRecord.read(update) for update in updates]
 
 

@@ -31,7 +31,8 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     [
         (["run", "--devices", "3", "--threshold", "3"], "threshold + 1"),
         (["run", "--devices", "1"], "--devices must lie between 2"),
-        (["run", "--devices", "16383"], "--devices must lie between 2 and 16,382, not 16383"),
+        (["run", "--devices", "1048577"],
+         "--devices must lie between 2 and 1,048,576, not 1048577"),
         (["run", "--threshold", "9"], "impossible"),
         (["run", "--data", "mnist"], "digits, scenes"),
         (["run", "--step-size", "-1"], "--step-size must lie"),

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bdn.chain.execution
+import bdn.chain.ledger
+import bdn.chain.store
+import bdn.nodes.edge.application
 from bdn.chain import Store
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
@@ -125,3 +129,34 @@ def test_only_blobs_are_removed_when_a_run_is_replaced(half: Path, tmp_path: Pat
     with opened_run(again, RunFolder.create(place, again, force=True), participants=idle(4)):
         assert [left.name for left in (place / "blobs").iterdir()] == ["notes.txt"]
     assert len(before) == 6
+
+
+# --- blocks -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Blocks of four transactions at most."""
+    for module in (bdn.chain.execution, bdn.chain.ledger, bdn.chain.store,
+                   bdn.nodes.edge.application):
+        monkeypatch.setattr(module, "MAX_TRANSACTIONS", 4)
+    return 4
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("rule", ["sgd", "svrg"])
+def test_registrations_and_updates_that_fit_no_block_are_spread_over_several(
+    rule: str, tmp_path: Path
+) -> None:
+    """Nine devices, and room for four transactions; the model is that of large blocks."""
+    options = config(9, rule=rule)
+    folder = RunFolder.create(tmp_path / "run", options)
+    with opened_run(options, folder, participants=idle(9)) as run:
+        history = run.complete()
+        model = run.reference.progress.w
+    assert all(block["transactions"] <= 4 for block in history["blocks"])
+    assert len(history["blocks"]) > 12
+    assert [len(epoch["contributors"]) for epoch in history["epochs"]] == [9, 9]
+    assert not history["refused"]
+    assert verify_run(tmp_path / "run" / "ledger.sqlite") == len(history["blocks"])
+    assert model.tolist() == pytest.approx([0.125] * 5, abs=1e-4)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.chain import (
+    MAX_DEVICES,
     AggregateTransaction,
     BlockError,
     CallTransaction,
@@ -124,13 +125,13 @@ def test_a_registration_takes_as_much_work_however_many_stand_before_it(mini: Mi
     assert chain.call("awaited")["who"] == [device.address for device in chain.devices]
 
 
-def test_no_more_updates_are_added_up_than_a_block_holds(mini: Mini) -> None:
+def test_no_more_updates_are_added_up_than_there_can_be_devices(mini: Mini) -> None:
     chain = mini()
     record = {"root": bytes(32), "chunks": 0, "size": 0, "samples": 1}
     product = chain.host.functions()["weighted_sum"]
     for call in (product, lambda arguments: product.price(arguments, gas_table(LATEST))):
-        with pytest.raises(UsageError, match="16385 updates"):
-            call([[b"", b""], 1, WEIGHTS, [record] * 16_385])
+        with pytest.raises(UsageError, match="1048577 updates"):
+            call([[b"", b""], 1, WEIGHTS, [record] * (MAX_DEVICES + 1)])
 
 
 def test_what_a_device_reads_of_tx_co_takes_one_bit_per_device(mini: Mini) -> None:

@@ -58,6 +58,17 @@ def aggregate(cipher, vectors, weights, parties=(0, 2), session=b"epoch 1"):
     return sealed, total, shares
 
 
+@both
+def test_a_sum_is_the_same_however_many_vectors_are_added_at_once(name, monkeypatch):
+    cipher = make(name, 5)
+    rng = SeededRandomness(3)
+    sealed = [cipher.seal(np.full(5, k / 10), 2, rng.substream(str(k))) for k in range(5)]
+    whole = cipher.weighted_sum(sealed, [2] * 5)
+    for group in (1, 2, 4):
+        monkeypatch.setattr("bdn.paillier.vector.cipher.ADDED_AT_ONCE", group)
+        assert cipher.weighted_sum(sealed, [2] * 5) == whole
+
+
 def exact_sum(cipher, vectors, weights):
     """The oracle: Σ s_k q_k in Python integers."""
     levels = [cipher.quantise(vector).tolist() for vector in vectors]

@@ -15,6 +15,7 @@ from typing import Literal
 from bdn.chain import (
     AUXILIARY,
     CANDIDATE,
+    MAX_TRANSACTIONS,
     AggregateTransaction,
     Block,
     BlockError,
@@ -40,7 +41,7 @@ from bdn.errors import PeerError
 from bdn.identity import Identity
 from bdn.nodes.edge.admission import Admission
 from bdn.nodes.requests import Request
-from bdn.nodes.settings import WEIGHTS, Settings
+from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 from bdn.nodes.vector_host import UpdateRecord, VectorHost
 from bdn.pbft.application import NotYet
 from bdn.trace import DISCARD, Trace
@@ -66,11 +67,13 @@ class Awaited:
         what: in a word or two.
         who: addresses of the devices that have not sent it yet.
         needed: from how many of them it is needed.
+        there: how many stand in blocks already: updates that fit no block are spread over several.
     """
 
     what: str
     who: tuple[bytes, ...]
     needed: int
+    there: int = 0
 
 
 class LedgerApplication:
@@ -146,7 +149,8 @@ class LedgerApplication:
         """What the learning contract waits for after the last block."""
         if self._awaited is None or self._awaited[0] != self.ledger.height:
             plain = self.ledger.call("learning", "awaited")
-            value = Awaited(plain["what"], tuple(plain["who"]), plain["needed"])
+            value = Awaited(plain["what"], tuple(plain["who"]), plain["needed"],
+                            plain.get("there", 0))
             self._awaited = (self.ledger.height, value)
         return self._awaited[1]
 
@@ -215,7 +219,7 @@ class LedgerApplication:
         if awaited.what == UPDATES:
             answered = {e.address for e in updates} | refused
             complete = answered.issuperset(awaited.who)
-            enough = len(updates) >= self.settings.minimum_contributors
+            enough = awaited.there + len(updates) >= self.settings.minimum_contributors
             if enough and (complete or self.deadline_passed):
                 return "updates"
             # a late share waits: one of the first t was false, and without it nobody goes on
@@ -256,18 +260,29 @@ class LedgerApplication:
         return self._make(AUXILIARY, self.ledger.head.epoch, accepted, None)
 
     def _aggregate(self, envelopes: Sequence[Envelope]) -> Candidate | None:
-        """The block with this phase's updates and Tx_co."""
+        """The block with this phase's updates and Tx_co; where they do not fit it, a block of as
+        many updates as it holds: Tx_co follows with the last of them."""
         epoch, phase = self._most_wanted(envelopes)
         mine = [e for e in envelopes if not isinstance(e.payload, UpdateTransaction)
                 or (e.payload.epoch, e.payload.phase) == (epoch, phase)]
-        accepted, refused = self.ledger.select(self._ordered(mine))
+        accepted, refused = self.ledger.select(self._ordered(mine), MAX_TRANSACTIONS - 1)
         self._tell_refused(refused)
+        if len(accepted) + len(refused) < len(mine):
+            return self._make(AUXILIARY, self.ledger.head.epoch, accepted, None)
         trial = self._make(AUXILIARY, epoch, accepted, None)
-        good = _good(trial)
-        if len(good) < self.settings.minimum_contributors:
-            self._trace.event("too-few", node=self.name, epoch=epoch, phase=phase, good=len(good))
+        named = {**self._sent(epoch, phase), **dict(_named(_good(trial)))}
+        if len(named) < self.settings.minimum_contributors:
+            self._trace.event("too-few", node=self.name, epoch=epoch, phase=phase, good=len(named))
             return None
-        return self._make(_kind(phase), epoch, accepted, self._tx_co(epoch, phase, _named(good)))
+        updates = sorted(named.items(), key=lambda item: item[0])
+        return self._make(_kind(phase), epoch, accepted, self._tx_co(epoch, phase, updates))
+
+    def _sent(self, epoch: int, phase: str) -> dict[bytes, UpdateRecord]:
+        """The updates of (epoch, phase) that stand in earlier blocks, by device."""
+        if self.awaited.what != UPDATES or not self.awaited.there:
+            return {}
+        return {device: UpdateRecord.read(record)
+                for device, record in self.ledger.call("learning", "sent", epoch, phase)}
 
     def make_aggregate(self, updates: Sequence[Envelope]) -> Candidate:
         """A trial block of just these updates, all of one epoch and phase, and their Tx_co.
@@ -287,7 +302,16 @@ class LedgerApplication:
             if isinstance(envelope.payload, UpdateTransaction):
                 at = (envelope.payload.epoch, envelope.payload.phase)
                 counts[at] = counts.get(at, 0) + 1
+        if not counts:  # all of them stand in blocks: that of the last one
+            return self._step_sent()
         return max(counts, key=lambda at: (counts[at], at))
+
+    def _step_sent(self) -> tuple[int, str]:
+        """The epoch and phase whose updates stand in blocks and wait for their Tx_co."""
+        last, phase = self.ledger.call("learning", "current")
+        steps = [(last, WEIGHTS)] if phase == GRADIENT else [
+            (last + 1, self.settings.phases[0]), (last, LOSS)]
+        return max(steps, key=lambda step: len(self._sent(*step)))
 
     def _tx_co(self, epoch: int, phase: str, updates: Named) -> Envelope:
         """Tx_co: the weighted product of Eq. (5), under this server's signature."""
@@ -367,6 +391,8 @@ class LedgerApplication:
                     if isinstance(e.payload, UpdateTransaction)}
         if block.aggregate is None and not included:
             return
+        if block.aggregate is None and len(block.transactions) >= MAX_TRANSACTIONS - 1:
+            return  # it is full, and the others come with the next one
         held = set(self.awaited.who) - self.admission.refused
         withheld = held.intersection(self.admission.with_updates()) - included
         if withheld:
@@ -386,20 +412,32 @@ class LedgerApplication:
             return
         numbers = {number: device for device, number in self.device_numbers.items()}
         contributors = [numbers.get(number, b"") for number in device_numbers(own.contributors)]
+        named = {**self._sent(own.epoch, own.phase), **named}
         if any(device not in named for device in contributors):
-            raise BlockError("Tx_co names a contributor whose update is not in the block")
+            raise BlockError("Tx_co names a contributor whose update is in no block")
         updates = sorted((device, named[device]) for device in contributors)
         if self._product(own.epoch, own.phase, updates) != (own.root, own.chunks, own.size):
             raise BlockError("Tx_co is not the weighted product of the updates (Eq. 5)")
 
     def _check_contributors(self, candidate: Candidate) -> None:
-        """Tx_co adds every good update of its block: a proposer leaves none of them out."""
+        """Tx_co adds every good update of its block, and of those before it since the last one.
+
+        A proposer leaves none of them out. In a block without Tx_co, each of them must verify, or
+        no later Tx_co could add them up.
+        """
         block = candidate.block
+        good = dict(_named(_good(candidate)))
         own = block.aggregate.payload if block.aggregate is not None else None
-        if not isinstance(own, AggregateTransaction):
+        if isinstance(own, AggregateTransaction):
+            if self._bits({**self._sent(own.epoch, own.phase), **good}) != own.contributors:
+                raise BlockError("Tx_co leaves out an update that stands in a block")
             return
-        if self._bits(device for device, _ in _named(_good(candidate))) != own.contributors:
-            raise BlockError("Tx_co leaves out an update that stands in its block")
+        if good:
+            terms = self.ledger.call("learning", "sealing_terms")
+            for envelope in _good(candidate):
+                if isinstance(update := envelope.payload, UpdateTransaction):
+                    self.host.verify(terms, update.epoch, update.phase, envelope.address,
+                                     UpdateRecord.of(update))
 
     def _demand_blobs(self, roots: Sequence[bytes]) -> None:
         store = self.ledger.store

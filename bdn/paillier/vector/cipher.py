@@ -22,6 +22,7 @@ from bdn.paillier.batch import (
     most_proof_bytes,
     prove_plaintexts,
     verify_plaintexts,
+    weighted_product,
 )
 from bdn.paillier.errors import (
     NormBoundError,
@@ -83,6 +84,10 @@ class SealingProof:
 
     plaintexts: PlaintextProof
     norm: NormProof | None
+
+
+ADDED_AT_ONCE = 128
+"""Sealed vectors, of megabytes each, that are in memory while a sum is computed."""
 
 
 class VectorCipher(ABC):
@@ -272,18 +277,30 @@ class VectorCipher(ABC):
     def weighted_sum(self, sealed: Sequence[SealedVector], weights: Sequence[int]) -> SealedSum:
         """Return Eq. (5): the sealed Σ s_k·vector_k of vectors that `verify` has passed.
 
-        Deterministic: equal inputs give equal bytes. Raises `ParameterError` where the weights
-        exceed the declared total, `SealedFormError` where a vector carries another weight.
+        Deterministic: equal inputs give equal bytes. ``sealed`` is read once, `ADDED_AT_ONCE`
+        vectors at a time, so that a sequence which loads them on demand need not hold them all.
+        Raises `ParameterError` where the weights exceed the declared total, `SealedFormError` where
+        a vector carries another weight.
         """
-        if not sealed or len(sealed) != len(weights):
+        if not len(sealed) or len(sealed) != len(weights):
             raise ParameterError(f"{len(sealed)} sealed vectors and {len(weights)} weights")
         total_weight = self.code.check_weights(weights)
-        for item in sealed:
-            self._check_sealed(item)
-        ciphertexts = self._add_ciphertexts(sealed, weights)
+        ciphertexts: list[mpz] = []
+        rings = b""
+        for start in range(0, len(sealed), ADDED_AT_ONCE):
+            group = sealed[start:start + ADDED_AT_ONCE]
+            group_weights = weights[start:start + ADDED_AT_ONCE]
+            for k, (item, weight) in enumerate(zip(group, group_weights, strict=True)):
+                self._check_addend(start + k, item, weight)
+            added = self._add_ciphertexts(group, group_weights)
+            chunks = self._add_rings([item.ring for item in group])
+            if start:
+                added = weighted_product(self.public_key, [ciphertexts, added], [1, 1])
+                chunks = self._add_rings([rings, chunks])
+            ciphertexts, rings = added, chunks
         return SealedSum(
             self.name, self.length, total_weight, len(sealed), self.ciphertext_bytes,
-            self.chunk_bytes, self._joined(ciphertexts), self._add_rings(sealed),
+            self.chunk_bytes, self._joined(ciphertexts), rings,
         )
 
     def partially_decrypt(
@@ -439,9 +456,13 @@ class VectorCipher(ABC):
     ) -> list[mpz]:
         """The Paillier part of the weighted sum."""
 
-    def _add_rings(self, sealed: Sequence[SealedVector]) -> bytes:  # noqa: ARG002 - none here
-        """The ring part of the weighted sum."""
+    def _add_rings(self, rings: Sequence[bytes]) -> bytes:  # noqa: ARG002 - none here
+        """The sum of ring parts, of vectors or of such sums."""
         return b""
+
+    def _check_addend(self, position: int, item: SealedVector, weight: int) -> None:  # noqa: ARG002 - where the sum applies the weight, any will do
+        """Raise unless ``item`` may be added with ``weight``; ``position`` is for the message."""
+        self._check_sealed(item)
 
     @abstractmethod
     def _sums(self, total: SealedSum, plaintexts: Sequence[int]) -> Integers:

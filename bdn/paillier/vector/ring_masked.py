@@ -419,13 +419,15 @@ class RingMaskedCipher(VectorCipher):
                 f"{len(sealed)} contributors; the noise budget is for "
                 f"{self.parameters.contributors}"
             )
-        for position, (item, weight) in enumerate(zip(sealed, weights, strict=False)):
-            check_type(item, SealedVector, "a sealed vector")
-            if item.weight != weight:
-                raise SealedFormError(
-                    f"vector {position} was sealed with weight {item.weight}, not {weight}"
-                )
         return super().weighted_sum(sealed, weights)
+
+    def _check_addend(self, position: int, item: SealedVector, weight: int) -> None:
+        check_type(item, SealedVector, "a sealed vector")
+        if item.weight != weight:
+            raise SealedFormError(
+                f"vector {position} was sealed with weight {item.weight}, not {weight}"
+            )
+        self._check_sealed(item)
 
     def _add_ciphertexts(
         self, sealed: Sequence[SealedVector], weights: Sequence[int]
@@ -433,11 +435,11 @@ class RingMaskedCipher(VectorCipher):
         vectors = [self._ciphertexts(item) for item in sealed]
         return weighted_product(self.public_key, vectors, [1] * len(weights))
 
-    def _add_rings(self, sealed: Sequence[SealedVector]) -> bytes:
+    def _add_rings(self, rings: Sequence[bytes]) -> bytes:
         width = self.parameters.value_bytes
         total = np.zeros(self.length, dtype=np.uint64)
-        for item in sealed:
-            total += ring.from_bytes(item.ring, width)
+        for part in rings:
+            total += ring.from_bytes(part, width)
             total &= self._q_mask()
         return ring.to_bytes(total, width)
 
