@@ -21,6 +21,8 @@ from bdn.experiments.processes.run import ProcessRun, check_playable, opened_pro
 from bdn.experiments.run import Run, opened_run
 from bdn.learning import MODELS, RULES
 from bdn.learning.executors import AUTO, check_executor, choose_executor
+from bdn.learning.schedules import USAGE
+from bdn.learning.server import SERVER_RULES
 from bdn.nodes.settings import CIPHERS, Bounds, bounds_from_text, bounds_to_text
 from bdn.report import write_report
 from bdn.runfolder.files import finite
@@ -42,6 +44,12 @@ HELP = {
     "batch_size": "Samples in a local step.",
     "rule": "Local update rule.",
     "tolerance": "Stop when ‖w^(p) − w^(p-1)‖₂ is at most this, ε.",
+    "schedule": f"How λ changes from epoch to epoch: {USAGE}.",
+    "patience": "Stop when the opened loss F(w) has not fallen for so many epochs.",
+    "server_rule": "What becomes of the opened mean: Eq. (4), FedAvgM or FedAdam.",
+    "server_step_size": "The server-side step size η  [default: " + ", ".join(
+        f"{rule.step_size:g} for {name}" for name, rule in SERVER_RULES.items()) + "]",
+    "server_momentum": "The server-side momentum β₁.",
     "participation": "Part of the devices that is drawn for each epoch, from the digest of the "
                      "block before.",
     "data": "digits, scenes, npz:FILE, csv:FILE, images:DIR, idx:DIR, voc:DIR, voc+background:DIR "
@@ -71,8 +79,8 @@ HELP = {
     "minimum_contributors": "Fewest updates in an aggregate  [default: threshold + 1]",
 }
 
-CHOICES = {"rule": tuple(RULES), "split": SPLITS, "cipher": CIPHERS, "key": KEYS,
-           "consensus": ("pbft", "pow")}
+CHOICES = {"rule": tuple(RULES), "server_rule": tuple(SERVER_RULES), "split": SPLITS,
+           "cipher": CIPHERS, "key": KEYS, "consensus": ("pbft", "pow")}
 
 
 class NormBoundOption(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks

@@ -11,6 +11,8 @@ from bdn.chain import MAX_DEVICES, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
 from bdn.learning import MODELS, RULES
 from bdn.learning.models.factory import PAPER_CNN
+from bdn.learning.schedules import CONSTANT, scheduled
+from bdn.learning.server import MEAN, SERVER_RULES
 from bdn.nodes.settings import CIPHERS, GRADIENT_NORM_BOUND, MOST_BOUNDS, NORM_BOUND, Bounds
 
 SPLITS = ("iid", "size", "dirichlet", "class")
@@ -26,6 +28,10 @@ class RunConfig:
         threshold: t, shares that open an aggregate.
         key_holders: ℓ; all devices where it is None.
         epochs, iterations, batch_size, rule, tolerance: Algorithm 1's P, T, b, local rule and ε.
+        schedule: how λ changes from epoch to epoch (`bdn.learning.schedules`).
+        patience: the run stops when F has not fallen for so many epochs; never where it is None.
+        server_rule, server_step_size, server_momentum: what becomes of the opened mean
+            (`bdn.learning.server`); where the step size is None, the rule's own.
         participation: the part of the devices that is drawn to take part in an epoch.
         step_size: λ; where it is None, the rule's own.
         data: one of `bdn.learning.SOURCES`.
@@ -69,6 +75,11 @@ class RunConfig:
     batch_size: int = 64
     rule: str = "sgd"
     tolerance: float = 0.0
+    schedule: str = CONSTANT
+    patience: int | None = None
+    server_rule: str = MEAN
+    server_step_size: float | None = None
+    server_momentum: float = 0.9
     participation: float = 1.0
     data: str = "digits"
     model: str = PAPER_CNN
@@ -115,6 +126,11 @@ class RunConfig:
                 f"--clients give no gradients, which --rule {self.rule} needs: leave it out")
         _demand(self.clients is None or self.model not in MODELS or self.model == PAPER_CNN,
                 f"--clients bring their own model: leave out --model {self.model}")
+        _one_of("server_rule", self.server_rule, tuple(SERVER_RULES))
+        try:
+            scheduled(self.rate, self.schedule, 1)
+        except UsageError as error:
+            raise UsageError(f"--schedule: {error}") from error
         _one_of("cipher", self.cipher, CIPHERS)
         _one_of("key", self.key, KEYS)
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))
@@ -198,7 +214,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "devices": (2, MAX_DEVICES), "edges": (1, 1_000), "threshold": (1, 1_000_000),
     "key_holders": (1, 1_000_000), "epochs": (1, 1_000_000), "iterations": (1, 10**9),
     "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
-    "participation": (1e-9, 1),
+    "participation": (1e-9, 1), "patience": (1, 1_000_000), "server_step_size": (1e-12, 1e12),
+    "server_momentum": (0, 0.999_999),
     "alpha": (1e-6, 1e6), "samples": (1, 10**12), "pictures": (0, 10**9), "value_bits": (2, 32),
     "weight_clip": (1e-12, 1e12), "gradient_clip": (1e-12, 1e12), "loss_clip": (1e-12, 1e12),
     "norm_bound": (1e-12, 1e12), "gradient_norm_bound": (1e-12, 1e12),

@@ -29,6 +29,7 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.participants import Participants
 from bdn.identity import Identity, address_of
+from bdn.learning.server import SERVER_RULES
 from bdn.nodes.device.work import model_digest
 from bdn.nodes.settings import Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
@@ -167,7 +168,11 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         data_reward=DATA_REWARD, processing_reward=total * DATA_REWARD + PROCESSING_FEE,
         confirmations=config.confirmations, difficulty=FIRST_DIFFICULTY,
         model=config.clients or config.model, initial_model=model_digest(participants.w),
-        drawn=config.drawn if config.drawn < config.devices else 0,
+        server_rule=config.server_rule,
+        server_step_size=(SERVER_RULES[config.server_rule].step_size
+                          if config.server_step_size is None else config.server_step_size),
+        server_momentum=config.server_momentum, schedule=config.schedule,
+        patience=config.patience or 0, drawn=config.drawn if config.drawn < config.devices else 0,
     )
 
 

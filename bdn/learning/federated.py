@@ -29,6 +29,8 @@ from bdn.learning.executors import Executor, Serial
 from bdn.learning.learners import CnnLearner, Failure, Learner, guarded
 from bdn.learning.local import RULES, LocalResult, TrainingRules, check_rule
 from bdn.learning.models.classifier import Model
+from bdn.learning.schedules import CONSTANT
+from bdn.learning.server import MEAN, NO_MOMENTS, Moments, server_update
 from bdn.learning.types import Doubles, Floats
 from bdn.randomness import Randomness, SeededRandomness, numpy_generator
 from bdn.trace import DISCARD, Trace
@@ -44,7 +46,8 @@ Devices = Sequence[Dataset | Learner] | Mapping[str, Dataset | Learner]
 class TrainingSettings:
     """The defaults reach about 0.975 on the digits with 5 devices within seconds.
 
-    Attributes: rule, epochs P, iterations T, step_size λ, batch_size b, tolerance ε.
+    Attributes: rule, epochs P, iterations T, step_size λ, batch_size b, tolerance ε, the schedule
+    of λ (`bdn.learning.schedules`), and the server-side rule with η and β₁ (`bdn.learning.server`).
     """
 
     rule: str = "sgd"
@@ -53,6 +56,10 @@ class TrainingSettings:
     step_size: float = 0.1
     batch_size: int = 64
     tolerance: float = 0.0
+    schedule: str = CONSTANT
+    server_rule: str = MEAN
+    server_step_size: float = 1.0
+    server_momentum: float = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +99,7 @@ class _Run:
     executor: Executor
     post_process: PostProcess
     minimum: int
+    moments: Moments = NO_MOMENTS
     refused: dict[str, str] = field(default_factory=dict)
 
     def ask(
@@ -229,7 +237,9 @@ def _epoch(run: _Run, w_global: Floats, p: int) -> tuple[Floats, tuple[str, ...]
     )
     δ = [run.post_process(name, p, "weights", r.w - w_global) for name, r in results.items()]
     weights = run.weights(results)
-    return apply_update(w_global, weighted_sum(δ, weights), sum(weights)), tuple(results)
+    updated, run.moments = server_update(rules, w_global, weighted_sum(δ, weights), sum(weights),
+                                         run.moments)
+    return updated, tuple(results)
 
 
 def device_generator(rng: Randomness, device: str, epoch: int) -> np.random.Generator:

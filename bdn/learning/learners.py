@@ -27,6 +27,7 @@ from bdn.learning.local import (
 )
 from bdn.learning.models.classifier import Model
 from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.schedules import scheduled
 from bdn.learning.types import Floats
 from bdn.randomness import SeededRandomness, numpy_generator
 
@@ -92,12 +93,13 @@ class CnnLearner:
         return local_gradient(self.cnn, w, self.dataset)
 
     def update(
-        self, w: Floats, rules: TrainingRules, epoch: int, rng: np.random.Generator,  # noqa: ARG002 - Learner's signature; our rules are the same in every epoch
+        self, w: Floats, rules: TrainingRules, epoch: int, rng: np.random.Generator,
         global_gradient: Floats | None,
     ) -> LocalResult:  # fmt: skip
         """`bdn.learning.local.local_update` with these rules."""
         return local_update(self.cnn, w, self.dataset, rules.rule, rules.iterations,
-                            rules.step_size, rules.batch_size, rng, global_gradient)
+                            scheduled(rules.step_size, rules.schedule, epoch), rules.batch_size,
+                            rng, global_gradient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,8 @@ class ClientLearner:
 
 def _config(rules: TrainingRules, epoch: int, rng: np.random.Generator) -> dict[str, Any]:
     """What ``fit`` is told."""
-    return {"epoch": epoch, "iterations": rules.iterations, "step_size": rules.step_size,
+    return {"epoch": epoch, "iterations": rules.iterations,
+            "step_size": scheduled(rules.step_size, rules.schedule, epoch),
             "batch_size": rules.batch_size, "seed": int(rng.integers(2**31))}
 
 

@@ -69,6 +69,22 @@ class TrainingRules(Protocol):
         """b."""
 
     @property
+    def schedule(self) -> str:
+        """How λ changes from epoch to epoch (`bdn.learning.schedules`)."""
+
+    @property
+    def server_rule(self) -> str:
+        """What becomes of the mean (`bdn.learning.server`)."""
+
+    @property
+    def server_step_size(self) -> float:
+        """η."""
+
+    @property
+    def server_momentum(self) -> float:
+        """β₁."""
+
+    @property
     def tolerance(self) -> float:
         """ε."""
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from bdn.errors import UsageError
 from bdn.learning import RULES
+from bdn.learning.schedules import CONSTANT, scheduled
+from bdn.learning.server import MEAN, SERVER_RULES
 
 GRADIENT, WEIGHTS, LOSS = "gradient", "weights", "loss"
 """The phases of an epoch; LOSS closes the run, so that w^(P) is scored too."""
@@ -87,6 +89,10 @@ class Settings:
             "module:function" of clients.
         initial_model: SHA-256 of w^(0) in hexadecimal, with which every device begins; "" leaves
             it open.
+        server_rule: what becomes of the opened mean, one of `bdn.learning.SERVER_RULES`.
+        server_step_size, server_momentum: its η and β₁.
+        schedule: how λ changes from epoch to epoch (`bdn.learning.schedules`).
+        patience: the run stops when F has not fallen for so many epochs; 0: never.
         drawn: how many devices are drawn to take part in each epoch; 0 where all do.
     """
 
@@ -120,6 +126,11 @@ class Settings:
     gradient_norm_bound: Bounds = ()
     model: str = "paper-cnn"
     initial_model: str = ""
+    server_rule: str = MEAN
+    server_step_size: float = 1.0
+    server_momentum: float = 0.9
+    schedule: str = CONSTANT
+    patience: int = 0
     drawn: int = 0
 
     def __post_init__(self) -> None:
@@ -132,6 +143,12 @@ class Settings:
             _demand(all(0 < bound < math.inf for bound in bounds),
                     "a norm bound must be positive and finite, or none")
         _demand(self.rule in RULES, f"rule must be one of {', '.join(RULES)}, not {self.rule!r}")
+        _demand(self.server_rule in SERVER_RULES,
+                f"server rule must be one of {', '.join(SERVER_RULES)}, not {self.server_rule!r}")
+        _demand(self.server_step_size > 0 and 0 <= self.server_momentum < 1,
+                "the server step size must be positive, and its momentum in [0, 1)")
+        _demand(self.patience >= 0, "the patience must not be negative")
+        scheduled(self.step_size, self.schedule, 1)
         _demand(self.cipher in CIPHERS, f"cipher must be one of {', '.join(CIPHERS)}")
         _demand(self.iterations >= 1, "an epoch needs at least one local iteration")
         _demand(self.epochs >= 1, "a run needs at least one epoch")

@@ -14,6 +14,7 @@ import numpy as np
 
 from bdn.chain import DeviceBits, RegisterKey
 from bdn.encoding import at_most, decode_union, encode_union
+from bdn.learning.server import Moments
 from bdn.nodes.device.progress import EpochRecord, Progress
 from bdn.nodes.settings import Settings
 
@@ -57,7 +58,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class KeptProgress:
-    """Where the device stood after an opened phase. Vectors are little-endian float32."""
+    """Where the device stood after an opened phase.
+
+    Vectors are little-endian float32, and the server-side rule's moments m and v float64.
+    """
 
     epoch: int
     phase: str
@@ -68,6 +72,8 @@ class KeptProgress:
     best: bytes
     best_epoch: int
     best_loss: Annotated[str, at_most(64)]
+    m: bytes
+    v: bytes
     history: tuple[HistoryEntry, ...]
     read_height: int
     anchor: bytes
@@ -97,7 +103,9 @@ def progress_record(
     return KeptProgress(
         progress.epoch, progress.phase, progress.epochs, progress.finished, _floats(progress.w),
         b"" if gradient is None else _floats(gradient), _floats(progress.best),
-        progress.best_epoch, repr(progress.best_loss), history, read_height, anchor, nonce,
+        progress.best_epoch, repr(progress.best_loss),
+        progress.moments.m.astype("<f8").tobytes(), progress.moments.v.astype("<f8").tobytes(),
+        history, read_height, anchor, nonce,
     )
 
 
@@ -114,6 +122,8 @@ def restore_progress(progress: Progress, kept: KeptProgress) -> None:
     progress.gradient = _vector(kept.gradient) if kept.gradient else None
     progress.best, progress.best_epoch = _vector(kept.best), kept.best_epoch
     progress.best_loss = float(kept.best_loss)
+    progress.moments = Moments(*(np.frombuffer(moment, "<f8").astype(np.float64)
+                                 for moment in (kept.m, kept.v)))
     progress.history = [
         EpochRecord(e.epoch, float(e.loss) if e.loss else None, float(e.norm), e.contributors,
                     e.total_samples, e.spoiled, e.closing)

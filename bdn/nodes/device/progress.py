@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bdn.errors import PeerError
-from bdn.learning import apply_update
+from bdn.learning.schedules import stagnates
+from bdn.learning.server import NO_MOMENTS, Moments, server_update
 from bdn.nodes.device.work import Floats, Vector
 from bdn.nodes.settings import GRADIENT, LOSS, WEIGHTS, Settings
 
@@ -58,6 +59,7 @@ class Progress:
         history: one record for each opened weight phase, and one for the closing loss phase.
         best, best_loss, best_epoch: w^f, F(w^f), and the epoch that made w^f (0: the start).
         finished: whether the closing loss phase has been opened.
+        moments: of the server-side rule.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class Progress:
     best_epoch: int = 0
     finished: bool = False
     epochs: int = 0
+    moments: Moments = NO_MOMENTS
 
     def __post_init__(self) -> None:
         self.epochs = self.epochs or self.settings.epochs
@@ -86,8 +89,8 @@ class Progress:
     def apply(self, opened: Floats, total: int, contributors: bytes) -> None:
         """Take the opened sum Σ s_k x_k of this epoch and phase, and go on to the next.
 
-        Eq. (4): w^(p) = w^(p-1) + Σ s_k δ_k / s. Raises `PeerError` for a sum that is not finite,
-        leaving everything as it was.
+        Eq. (4): w^(p) = w^(p-1) + Σ s_k δ_k / s, unless the run has another server-side rule.
+        Raises `PeerError` for a sum that is not finite, leaving everything as it was.
         """
         if not np.isfinite(opened).all():
             raise PeerError("the opened aggregate holds a value that is not finite")
@@ -132,12 +135,23 @@ class Progress:
 
     def _apply_weights(self, opened: Floats, total: int, contributors: bytes) -> None:
         loss = float(opened[-1]) / total
-        updated = apply_update(self.w, opened[:-1], total)
+        updated, moments = server_update(self.settings, self.w, opened[:-1], total, self.moments)
         norm = float(np.linalg.norm(updated.astype(np.float64) - self.w))
         lost = self.lacks_gradient
         self._score(EpochRecord(self.epoch, loss, norm, contributors, total, spoiled=lost), loss)
-        self.w = updated
-        self._go_on(converged=norm <= self.settings.tolerance and not lost)
+        self.w, self.moments = updated, moments
+        converged = norm <= self.settings.tolerance and not lost
+        self._go_on(converged or stagnates(self._losses(), self.settings.patience))
+
+    def _losses(self) -> list[float]:
+        """F of each model since the run was last extended, as far as it was opened."""
+        losses: list[float] = []
+        for record in self.history:
+            if record.closing:
+                losses.clear()
+            elif record.loss is not None:
+                losses.append(record.loss)
+        return losses
 
     def _go_on(self, converged: bool) -> None:
         """To the next epoch, or to the closing phase."""

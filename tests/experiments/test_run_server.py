@@ -1,0 +1,76 @@
+"""Server-side rules, schedules and early stopping over the ledger, against plaintext."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdn.cli import invoke
+from bdn.experiments.config import RunConfig
+from bdn.experiments.folder import RunFolder
+from bdn.experiments.run import opened_run
+from bdn.learning import federated
+from bdn.nodes.ciphers import clips
+from bdn.paillier.vector.fixedpoint import FixedPoint
+from bdn.randomness import SeededRandomness
+
+SMALL = RunConfig(model="softmax", devices=3, edges=1, threshold=2, epochs=3, iterations=2,
+                  batch_size=4, samples=8, key_bits=512, deterministic=True, seed=3,
+                  norm_bound=None)
+
+
+@pytest.mark.parametrize("options", [
+    {"server_rule": "fedadam", "schedule": "exponential:0.5"},
+    {"server_rule": "fedavgm", "server_step_size": 0.5, "server_momentum": 0.5}])
+def test_the_model_is_the_plaintext_algorithms_and_survives_a_restart(
+    options: dict[str, object], tmp_path: Path
+) -> None:
+    """The run stops after an epoch and goes on: the moments come from the journal."""
+    config = replace(SMALL, **options)  # type: ignore[arg-type]
+    folder = RunFolder.create(tmp_path / "run", config)
+    with opened_run(config, folder) as run:
+        run.runner.run(lambda: run.devices[0].progress.done == 1)
+    with opened_run(config, RunFolder.open(folder.path)) as run:
+        run.complete()
+        people, settings = run.material.participants, run.material.settings
+        w = run.devices[0].progress.w
+        assert all(np.array_equal(device.progress.w, w) for device in run.devices)
+        named = dict(zip(run.material.device_names, people.learners, strict=True))
+
+    def rounded(_device: str, _epoch: int, phase: str, vector: np.ndarray) -> np.ndarray:
+        code = FixedPoint(len(vector), clips(settings, phase)[: len(vector)], settings.value_bits,
+                          settings.total_weight)
+        return code.to_values(code.quantise(vector.astype(np.float64)))
+
+    oracle = list(federated(people.model, named, settings, w=people.w, post_process=rounded,
+                            rng=SeededRandomness(config.seed)))
+    np.testing.assert_allclose(w, oracle[-1].w, rtol=0, atol=1e-6)
+    plain = list(federated(people.model, named, replace(settings, server_rule="mean"), w=people.w,
+                           post_process=rounded, rng=SeededRandomness(config.seed)))
+    assert np.abs(w - plain[-1].w).max() > 1e-3, "the rule matters"
+
+
+def test_a_run_whose_loss_no_longer_falls_stops_and_all_devices_agree() -> None:
+    """A step size that makes F rise: the run closes after the patience, long before its end."""
+    with opened_run(replace(SMALL, epochs=9, step_size=60.0, weight_clip=50.0, loss_clip=1e4,
+                            patience=2)) as run:
+        history = run.complete()
+        lengths = {len(device.progress.history) for device in run.devices}
+    losses = [row["loss_before"] for row in history["epochs"]]
+    assert len(lengths) == 1
+    assert history["epochs"][-1]["closing"]
+    trained = losses[:-1]
+    assert len(trained) < 9
+    assert min(trained[-2:]) >= min(trained[:-2])
+
+
+def test_bad_options_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, says in ((["--schedule", "linear"], "--schedule: a schedule is"),
+                            (["--server-rule", "adam"], "--server-rule"),
+                            (["--server-momentum", "1"], "--server-momentum must lie"),
+                            (["--patience", "0"], "--patience must lie")):
+        assert invoke(["run", *arguments]) == 2
+        captured = capsys.readouterr()
+        assert says in captured.err
+        assert captured.err.count("\n") == 1
