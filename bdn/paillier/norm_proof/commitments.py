@@ -42,8 +42,8 @@ class CommitmentKey:
     ∏ G_l^{w_l} is computed by Pippenger's buckets: exponents are written in signed digits, the
     bases are multiplied into one bucket per digit, and ∏ bucket_d^d takes two products per bucket.
     A table of the powers G_l^(2^(width·k)), k < `PLACES`, lets as many places share their buckets,
-    which can then be more. It saves a quarter of the time of a long commitment, and takes about as
-    long to make as one or two of them.
+    which can then be more. It saves a fifth of the time of a proof's commitments, and takes as long
+    to make as one or two of them ("bases s" of ``python benchmarks/norm_proof.py``).
     """
 
     def __init__(self, N: int, seed: bytes, count: int) -> None:
