@@ -6,17 +6,18 @@ from pathlib import Path
 import click
 
 from bdn.cli.options import NamedPath
-from bdn.cli.run import drive, print_outcome_of
+from bdn.cli.run import WORTHWHILE_BITS, drive, print_outcome_of
 from bdn.errors import UsageError
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import rebuild_history
+from bdn.learning.executors import choose_executor
 from bdn.runfolder import HISTORY
 
 
 @click.command()
 @click.argument("folder", metavar="RUN", type=NamedPath())
 @click.option("--executor", metavar="WHERE",
-              help="Work elsewhere than before: serial, processes[:COUNT] or dask:ADDRESS.")
+              help="Work elsewhere than before: serial, processes[:COUNT], dask:ADDRESS or auto.")
 @click.option("--epochs", type=click.IntRange(min=1), metavar="P",
               help="Go on to P epochs in all, after the end too. The devices ask for them on the "
                    "ledger.")
@@ -34,7 +35,9 @@ def resume(folder: Path, executor: str | None, epochs: int | None, as_json: bool
             opened.extend(epochs)
         marker, config = opened.marker(), opened.config
     if executor is not None:
-        config = dataclasses.replace(config, executor=executor)
+        several = not marker["processes"] and config.clients is None
+        config = dataclasses.replace(config, executor=choose_executor(
+            executor, worthwhile=several and config.key_bits >= WORTHWHILE_BITS))
     if not marker["ended"]:
         drive(config, opened, as_json, processes=marker["processes"])
         return

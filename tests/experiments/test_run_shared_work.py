@@ -4,6 +4,8 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from bdn.experiments.config import RunConfig
 from bdn.experiments.run import Run, opened_run
 
@@ -66,3 +68,17 @@ def test_the_ledger_is_the_same_with_worker_processes_though_one_of_them_is_kill
     updates = config.devices * (config.epochs + 1)
     assert len(ahead) == updates  # each was verified where it was sealed, and nowhere else
     assert history["shared_work"]["verify-update"]["computed"] == updates
+
+
+@pytest.mark.slow
+def test_the_ledger_is_the_same_where_a_dask_cluster_trains_and_seals(
+    finished: Run, tiny: Tiny
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="extra dask is not installed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+        host="127.0.0.1",
+    ) as cluster:
+        config = tiny(executor=f"dask:{cluster.scheduler_address}", baseline=False)
+        on_cluster, _ = outcome(config)
+    assert on_cluster == head(finished, 0)
