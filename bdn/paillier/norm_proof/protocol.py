@@ -21,9 +21,9 @@ end of its range draws new masks. What is sent is then *exactly* uniform, whatev
 with aborts (Lyubashevsky, Asiacrypt 2009). One attempt in some hundreds is thrown away.
 
 **Threads.** `prove`, `verify` and `verify_together` may run in several threads at once. They gain
-nothing there: two thirds of their time are products of big integers, which hold the interpreter's
-lock, and the array work between them waits for it. Use processes to make or verify proofs on
-several cores.
+nothing there: half of their time are products of big integers, which hold the interpreter's lock.
+The other half is array work in pieces of a tenth of a millisecond, and each waits for that lock
+again. Use processes to make or verify proofs on several cores.
 """
 
 import hashlib
