@@ -20,6 +20,7 @@ from bdn.experiments.participants import Participants, absolute_data
 from bdn.experiments.processes.run import ProcessRun, check_playable, opened_processes
 from bdn.experiments.run import Run, opened_run
 from bdn.learning import MODELS, RULES
+from bdn.learning.datasets.sources import TABLE as DATA_SOURCES
 from bdn.learning.executors import AUTO, check_executor, choose_executor
 from bdn.learning.schedules import USAGE
 from bdn.learning.server import SERVER_RULES
@@ -52,8 +53,7 @@ HELP = {
     "server_momentum": "The server-side momentum β₁.",
     "participation": "Part of the devices that is drawn for each epoch, from the digest of the "
                      "block before.",
-    "data": "digits, scenes, npz:FILE, csv:FILE, images:DIR, idx:DIR, voc:DIR, voc+background:DIR "
-            "or module:function.",
+    "data": ", ".join(source.usage for source in DATA_SOURCES.values()) + " or module:function.",
     "model": ", ".join(MODELS) + " or module:factory.",
     "init": "Begin with this model: a run's folder or a .npz of it.",
     "clients": "module:function, whose NumPyClients train by their own code, or a Flower app's "

@@ -10,6 +10,7 @@ from typing import Any
 from bdn.chain import MAX_DEVICES, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
 from bdn.learning import MODELS, RULES
+from bdn.learning.datasets.sources import BY_NAME
 from bdn.learning.models.factory import PAPER_CNN
 from bdn.learning.schedules import CONSTANT, scheduled
 from bdn.learning.server import MEAN, SERVER_RULES
@@ -135,8 +136,8 @@ class RunConfig:
         _one_of("key", self.key, KEYS)
         _one_of("consensus", self.consensus, (PBFT, PROOF_OF_WORK))
         _demand(self.key_bits % 2 == 0, f"--key-bits must be even, not {self.key_bits}")
-        _demand(self.data in ("digits", "scenes") or bool(self.data.partition(":")[2]),
-                "--data must be digits, scenes, SOURCE:PATH or module:function, not "
+        _demand(self.data in BY_NAME or bool(self.data.partition(":")[2]),
+                f"--data must be {', '.join(BY_NAME)}, SOURCE:PATH or module:function, not "
                 f"{_shown(self.data)}")
         _demand(self.model in MODELS or (":" in self.model and len(self.model) < 200),
                 f"--model must be {', '.join(MODELS)} or module:factory, not {_shown(self.model)}")

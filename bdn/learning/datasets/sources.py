@@ -62,6 +62,9 @@ TABLE: dict[str, Source] = {
 }
 """What `load` understands, by the word before the colon. A new source is one line here."""
 
+BY_NAME = tuple(name for name, source in TABLE.items() if ":" not in source.usage)
+"""Sources that are written by their name alone."""
+
 SOURCES = "\n".join(f"{source.usage:<20}{source.help}" for source in TABLE.values()) + (
     f"\n{'MODULE:FUNCTION':<20}a Python function that returns a bdn.learning.Data")
 """The table, for people."""
