@@ -19,6 +19,7 @@
   from its own optimum; μ is `PROXIMAL`.
 - ``momentum``, the heavy ball (Polyak 1964): v ← β v + ∇f_b(w), w ← w − λ v, with v = 0 at the
   start of each epoch; β is `MOMENTUM`.
+- ``nesterov`` (Nesterov 1983, as PyTorch has it): v ← β v + ∇f_b(w), w ← w − λ (∇f_b(w) + β v).
 
 A step over b samples moves by λ b / s_k, so that one pass over the device's data moves by λ in all,
 whatever b is. Batches are consecutive pieces of random permutations: a pass sees each sample once.
@@ -311,11 +312,25 @@ def _momentum(work: LocalWork) -> Floats:
     return w
 
 
+def _nesterov(work: LocalWork) -> Floats:
+    w, step = work.start.copy(), np.empty_like(work.start)
+    v = np.zeros_like(w)
+    for X, y in work.steps():
+        work.model.training_gradient(w, X, y, step)
+        v *= np.float32(MOMENTUM)
+        v += step
+        step += np.float32(MOMENTUM) * v
+        step *= np.float32(work.step_size)
+        w -= step
+    return w
+
+
 RULES: dict[str, LocalRule] = {
     "sgd": LocalRule(0.1, False, _sgd),
     "svrg": LocalRule(1.0, True, _svrg),
     "svrg-literal": LocalRule(0.5, True, _svrg_literal),  # λ is the paper's
     "fedprox": LocalRule(0.1, False, _fedprox),
     "momentum": LocalRule(0.02, False, _momentum),
+    "nesterov": LocalRule(0.02, False, _nesterov),
 }
 """Every local rule by its name. A new rule is a function above and a line here."""

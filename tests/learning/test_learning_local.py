@@ -177,15 +177,16 @@ def test_a_rule_follows_its_recurrence(own: Dataset, rule: str) -> None:
     assert abs(result.w - plain.w).max() > 1e-4
 
 
-def test_momentum_is_pytorchs(own: Dataset) -> None:
+@pytest.mark.parametrize("rule", ["momentum", "nesterov"])
+def test_momentum_is_pytorchs(own: Dataset, rule: str) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle (extra: oracles)")
     w = torch.nn.Parameter(torch.from_numpy(CNN.parameters()))
-    optimiser = torch.optim.SGD([w], lr=0.05, momentum=MOMENTUM)
+    optimiser = torch.optim.SGD([w], lr=0.05, momentum=MOMENTUM, nesterov=rule == "nesterov")
     for _ in range(5):
         now = w.detach().numpy()
         w.grad = torch.from_numpy(CNN.loss_and_gradient(now, own.images, own.labels)[1])
         optimiser.step()
-    ours = local_update(CNN, CNN.parameters(), own, "momentum", 5, 0.05, len(own), rng())
+    ours = local_update(CNN, CNN.parameters(), own, rule, 5, 0.05, len(own), rng())
     np.testing.assert_allclose(ours.w, w.detach().numpy(), atol=1e-6)
 
 
