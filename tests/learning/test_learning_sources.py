@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.errors import UsageError
-from bdn.learning import Data, DataError, load
+from bdn.learning import Data, DataError, SoftmaxRegression, TrainingSettings, load, train
 from bdn.learning.datasets.sources import TABLE
 
 
@@ -218,3 +218,18 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HOME", str(tmp_path))
     np.savez(tmp_path / "d.npz", x=np.eye(10), y=np.arange(10) % 2)
     assert len(load("npz:~/d.npz").train) == 8
+
+
+def test_clouds_are_told_apart_by_a_line_as_well_as_they_can_be() -> None:
+    """Softmax regression reaches what the rule of the nearest centre does, which is the best."""
+    data = load("clouds")
+    assert (len(data.train), len(data.test)) == (480, 120)
+    assert data.class_names == ("east", "north-west", "south-west")
+    model = SoftmaxRegression((2,), 3)
+    w = train(model, [data.train], TrainingSettings(epochs=5, step_size=0.5))[-1].w
+    right = (model.predict(w, data.test.images) == data.test.labels).mean()
+    angle = 2 * np.pi * np.arange(3) / 3
+    centres = np.column_stack([np.cos(angle), np.sin(angle)])
+    distances = np.linalg.norm(data.test.images[:, None] - centres, axis=2)
+    best = (distances.argmin(axis=1) == data.test.labels).mean()
+    assert right > best - 0.04

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bdn.errors import UsageError
-from bdn.learning.datasets.arrays import load_csv, load_npz
+from bdn.learning.datasets.arrays import assemble, load_csv, load_npz
 from bdn.learning.datasets.dataset import Data
 from bdn.learning.datasets.digits import load_digits
 from bdn.learning.datasets.folder import load_folder, parse_options
@@ -38,6 +40,16 @@ def _images(text: str) -> Data:
     return load_folder(_path(folder), parse_options(options))
 
 
+def _clouds(count: int = 600, spread: float = 0.6) -> Data:
+    """Three Gaussian clouds around the corners of a triangle: a lesson that takes a second."""
+    rng = np.random.default_rng(0)
+    corner = np.arange(count) % 3
+    angle = 2 * np.pi * corner / 3
+    points = np.column_stack([np.cos(angle), np.sin(angle)]) + spread * rng.normal(size=(count, 2))
+    names = np.array(["east", "north-west", "south-west"])
+    return assemble("clouds", "clouds", [(points.astype(np.float32), names[corner])])
+
+
 def _path(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -57,6 +69,8 @@ TABLE: dict[str, Source] = {
     "voc+background": Source(
         "voc+background:DIR", "the same with a class for background, which a detector needs",
         lambda text: load_voc(_path(text), background=VOC_BACKGROUNDS)),
+    "clouds": Source("clouds", "made points of the plane in three clouds; for softmax and mlp",
+                     lambda _: _clouds()),
     "scenes": Source("scenes", "made scenes of digits, cropped, with background",
                      lambda _: load_scenes()),
 }
