@@ -29,7 +29,8 @@ from bdn.nodes.ciphers import update_context
 
 def measure(report: harness.Report, cipher: str, devices: int, key_bits: int) -> None:
     """One row: block execution over bare operations."""
-    config = RunConfig(cipher=cipher, devices=devices, key_bits=key_bits, epochs=1, iterations=1)
+    config = RunConfig(cipher=cipher, devices=devices, threshold=3, key_bits=key_bits, epochs=1,
+                       iterations=1)
     with opened_run(config) as run:
         edge = run.edges[0]
         ledger, host = edge.ledger, edge.application.host

@@ -36,10 +36,12 @@ WORTHWHILE_BITS = 2048
 HELP = {
     "devices": "IoT devices, n.",
     "edges": "Edge servers (3f + 1 withstand f faulty ones).",
-    "threshold": "Devices whose shares open an aggregate, t.",
+    "threshold": "Devices whose shares open an aggregate, t  [default: a majority of the key "
+                 "holders]",
     "key_holders": "Devices that hold a part of the key  [default: all]",
     "epochs": "Epochs, P.",
     "iterations": "Local iterations in an epoch, T.",
+    "local_epochs": "Passes over a device's own samples in an epoch, in the place of --iterations.",
     "step_size": "Step size, λ  [default: " + ", ".join(
         f"{rule.step_size:g} for {name}" for name, rule in RULES.items()) + "]",
     "batch_size": "Samples in a local step.",
@@ -63,6 +65,8 @@ HELP = {
     "samples": "At most so many samples a device.",
     "pictures": "Held-out pictures on which boxes are judged (mAP), for data that have any.",
     "cipher": "How updates are sealed.",
+    "value_bits": "Bits of a sealed fixed-point value.",
+    "loss_clip": "Largest loss in nats that an update can hold.",
     "weight_clip": "Largest change of a parameter that an update can hold; larger updates are "
                    "scaled down.",
     "gradient_clip": "The same for the gradients of svrg.",
@@ -102,6 +106,8 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if field.name not in HELP:
             continue
         default = AUTO if field.name == "executor" else getattr(DEFAULTS, field.name)
+        if field.name == "threshold":
+            default = None
         kind: Any = next((kind for kind in (float, int, str) if kind.__name__ in str(field.type)),
                          None)
         if isinstance(default, tuple):
@@ -150,6 +156,11 @@ def run(
     sum together. The run folder holds the ledger, the history, the model, the trace.
     """
     values = {**options, **_preset(context, preset)}
+    values["threshold"] = values["threshold"] or 0
+    if options["local_epochs"] is not None:
+        given = context.get_parameter_source("iterations")
+        if given is not click.core.ParameterSource.DEFAULT:
+            raise UsageError("--local-epochs and --iterations contradict each other: give one")
     several = not processes and values["clients"] is None  # clients may live in this process only
     values["executor"] = choose_executor(
         values["executor"], worthwhile=several and values["key_bits"] >= WORTHWHILE_BITS)

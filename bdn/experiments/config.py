@@ -26,9 +26,12 @@ class RunConfig:
     Attributes:
         devices: n.
         edges: n_e = 3f + 1 edge servers.
-        threshold: t, shares that open an aggregate.
+        threshold: t, shares that open an aggregate. 0 stands for what follows from the others: a
+            majority of the key holders, and few enough that t + 1 devices contribute.
         key_holders: ℓ; all devices where it is None.
         epochs, iterations, batch_size, rule, tolerance: Algorithm 1's P, T, b, local rule and ε.
+        local_epochs: passes of each device over its own samples in an epoch, in the place of
+            ``iterations``, which count where it is None.
         schedule: how λ changes from epoch to epoch (`bdn.learning.schedules`).
         patience: the run stops when F has not fallen for so many epochs; never where it is None.
         server_rule, server_step_size, server_momentum: what becomes of the opened mean
@@ -68,10 +71,11 @@ class RunConfig:
 
     devices: int = 5
     edges: int = 4
-    threshold: int = 3
+    threshold: int = 0
     key_holders: int | None = None
     epochs: int = 10
     iterations: int = 20
+    local_epochs: int | None = None
     step_size: float | None = None
     batch_size: int = 64
     rule: str = "sgd"
@@ -119,6 +123,9 @@ class RunConfig:
                 _demand(not isinstance(number, (int, float)) or low <= number <= high,
                         f"{_option(field.name)} must lie between {low:,} and {high:,}, not "
                         f"{_shown(number)}")
+        if self.threshold == 0:
+            most = (self.minimum_contributors or self.drawn) - 1
+            object.__setattr__(self, "threshold", max(1, min(self.holders // 2 + 1, most)))
         _one_of("split", self.split, SPLITS)
         _one_of("rule", self.rule, tuple(RULES))
         _demand(self.clients is None or (":" in self.clients and len(self.clients) < 200),
@@ -212,8 +219,9 @@ objects: give them with ``--data voc:DIR``; without, the embedded digits take th
 """
 
 BOUNDS: dict[str, tuple[float, float]] = {
-    "devices": (2, MAX_DEVICES), "edges": (1, 1_000), "threshold": (1, 1_000_000),
+    "devices": (2, MAX_DEVICES), "edges": (1, 1_000), "threshold": (0, 1_000_000),
     "key_holders": (1, 1_000_000), "epochs": (1, 1_000_000), "iterations": (1, 10**9),
+    "local_epochs": (1, 10**6),
     "step_size": (1e-12, 1e12), "batch_size": (1, 10**9), "tolerance": (0, 1e12),
     "participation": (1e-9, 1), "patience": (1, 1_000_000), "server_step_size": (1e-12, 1e12),
     "server_momentum": (0, 0.999_999),

@@ -172,6 +172,7 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         server_step_size=(SERVER_RULES[config.server_rule].step_size
                           if config.server_step_size is None else config.server_step_size),
         server_momentum=config.server_momentum, schedule=config.schedule,
+        local_epochs=config.local_epochs or 0,
         patience=config.patience or 0, drawn=config.drawn if config.drawn < config.devices else 0,
     )
 

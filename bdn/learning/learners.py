@@ -22,6 +22,7 @@ from bdn.learning.local import (
     LocalResult,
     TrainingRules,
     local_gradient,
+    local_iterations,
     local_loss,
     local_update,
 )
@@ -97,7 +98,8 @@ class CnnLearner:
         global_gradient: Floats | None,
     ) -> LocalResult:  # fmt: skip
         """`bdn.learning.local.local_update` with these rules."""
-        return local_update(self.cnn, w, self.dataset, rules.rule, rules.iterations,
+        return local_update(self.cnn, w, self.dataset, rules.rule,
+                            local_iterations(rules, self.sample_count),
                             scheduled(rules.step_size, rules.schedule, epoch), rules.batch_size,
                             rng, global_gradient)
 
@@ -195,7 +197,8 @@ class ClientLearner:
         anything but (parameters of the given shapes, `sample_count`, figures).
         """
         before = self.loss(w)
-        fitted, samples, _figures = self._ask("fit", w, _config(rules, epoch, rng))
+        config = _config(rules, epoch, rng, self.sample_count)
+        fitted, samples, _figures = self._ask("fit", w, config)
         local = self._flat(fitted)
         if _number(samples) != self.sample_count:
             said = samples if _number(samples) is not None else _kind(samples)
@@ -208,7 +211,7 @@ class ClientLearner:
 
         Raises `DeviceError` as `update` does, and for a count that is no positive integer.
         """
-        fitted, samples, _figures = self._ask("fit", w, _config(rules, 0, rng))
+        fitted, samples, _figures = self._ask("fit", w, _config(rules, 0, rng, 0))
         self._flat(fitted)
         count = _number(samples)
         if count is None or count < 1 or count != int(count):
@@ -249,9 +252,12 @@ class ClientLearner:
                           f"it was given {shapes[at]}")
 
 
-def _config(rules: TrainingRules, epoch: int, rng: np.random.Generator) -> dict[str, Any]:
+def _config(
+    rules: TrainingRules, epoch: int, rng: np.random.Generator, samples: int
+) -> dict[str, Any]:  # fmt: skip
     """What ``fit`` is told."""
-    return {"epoch": epoch, "iterations": rules.iterations,
+    passes = {"local_epochs": rules.local_epochs} if rules.local_epochs else {}
+    return {"epoch": epoch, **passes, "iterations": local_iterations(rules, samples),
             "step_size": scheduled(rules.step_size, rules.schedule, epoch),
             "batch_size": rules.batch_size, "seed": int(rng.integers(2**31))}
 

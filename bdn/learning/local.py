@@ -70,6 +70,10 @@ class TrainingRules(Protocol):
         """b."""
 
     @property
+    def local_epochs(self) -> int | None:
+        """Passes over a device's samples in the place of T; None or 0 where T counts."""
+
+    @property
     def schedule(self) -> str:
         """How λ changes from epoch to epoch (`bdn.learning.schedules`)."""
 
@@ -146,6 +150,14 @@ def local_update(
         w_local = chosen.iterate(work)
         reason = why_diverged(model, w_local, dataset)
     return LocalResult(w_local, loss, len(dataset), bool(reason), reason)
+
+
+def local_iterations(rules: TrainingRules, samples: int) -> int:
+    """Return T for a device with ``samples`` samples: as asked for, or E passes, ⌈E s_k / b⌉."""
+    if not rules.local_epochs:
+        return rules.iterations
+    batch = samples if RULES[rules.rule].full_batch else min(rules.batch_size, samples)
+    return -(-rules.local_epochs * samples // batch)
 
 
 def local_loss(model: Model, w: Floats, dataset: Dataset) -> float:
@@ -246,11 +258,13 @@ class LocalRule:
         step_size: λ where none is asked for: what trains the digits well.
         needs_gradient: whether the devices must first learn ∇F(w^(p-1)) together.
         iterate: w_k^(p) from a `LocalWork`.
+        full_batch: whether an iteration is a pass over all samples, whatever b is.
     """
 
     step_size: float
     needs_gradient: bool
     iterate: Callable[[LocalWork], Floats]
+    full_batch: bool = False
 
 
 def _sgd(work: LocalWork) -> Floats:
@@ -328,7 +342,7 @@ def _nesterov(work: LocalWork) -> Floats:
 RULES: dict[str, LocalRule] = {
     "sgd": LocalRule(0.1, False, _sgd),
     "svrg": LocalRule(1.0, True, _svrg),
-    "svrg-literal": LocalRule(0.5, True, _svrg_literal),  # λ is the paper's
+    "svrg-literal": LocalRule(0.5, True, _svrg_literal, full_batch=True),  # λ is the paper's
     "fedprox": LocalRule(0.1, False, _fedprox),
     "momentum": LocalRule(0.02, False, _momentum),
     "nesterov": LocalRule(0.02, False, _nesterov),

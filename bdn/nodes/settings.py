@@ -91,6 +91,7 @@ class Settings:
             it open.
         server_rule: what becomes of the opened mean, one of `bdn.learning.SERVER_RULES`.
         server_step_size, server_momentum: its η and β₁.
+        local_epochs: passes over a device's samples in the place of ``iterations``; 0: none.
         schedule: how λ changes from epoch to epoch (`bdn.learning.schedules`).
         patience: the run stops when F has not fallen for so many epochs; 0: never.
         drawn: how many devices are drawn to take part in each epoch; 0 where all do.
@@ -129,6 +130,7 @@ class Settings:
     server_rule: str = MEAN
     server_step_size: float = 1.0
     server_momentum: float = 0.9
+    local_epochs: int = 0
     schedule: str = CONSTANT
     patience: int = 0
     drawn: int = 0
@@ -147,6 +149,7 @@ class Settings:
                 f"server rule must be one of {', '.join(SERVER_RULES)}, not {self.server_rule!r}")
         _demand(self.server_step_size > 0 and 0 <= self.server_momentum < 1,
                 "the server step size must be positive, and its momentum in [0, 1)")
+        _demand(self.local_epochs >= 0, "local epochs must not be negative")
         _demand(self.patience >= 0, "the patience must not be negative")
         scheduled(self.step_size, self.schedule, 1)
         _demand(self.cipher in CIPHERS, f"cipher must be one of {', '.join(CIPHERS)}")

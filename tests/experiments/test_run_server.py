@@ -10,7 +10,9 @@ from bdn.cli import invoke
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import opened_run
-from bdn.learning import federated
+from bdn.learning import TrainingSettings, federated, local_update
+from bdn.learning.federated import device_generator
+from bdn.learning.local import local_iterations
 from bdn.nodes.ciphers import clips
 from bdn.paillier.vector.fixedpoint import FixedPoint
 from bdn.randomness import SeededRandomness
@@ -74,3 +76,46 @@ def test_bad_options_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         captured = capsys.readouterr()
         assert says in captured.err
         assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("options", "threshold"), [
+    ({}, 3), ({"devices": 2}, 1), ({"devices": 3}, 2), ({"devices": 4}, 3), ({"devices": 10}, 6),
+    ({"devices": 1000, "key_holders": 16}, 9), ({"devices": 10, "participation": 0.4}, 3),
+    ({"devices": 10, "minimum_contributors": 4}, 3), ({"devices": 10, "threshold": 2}, 2)])
+def test_the_threshold_follows_the_devices_where_it_is_not_given(
+    options: dict[str, int], threshold: int
+) -> None:
+    config = RunConfig(**options)  # type: ignore[arg-type]
+    assert config.threshold == threshold
+    assert config.threshold < config.minimum <= config.drawn
+    assert RunConfig.from_json(config.to_json()) == config
+
+
+def test_local_epochs_are_passes_over_each_devices_samples() -> None:
+    """Devices with 1, 2 and 3 parts of the samples take as many steps more, as by hand."""
+    config = replace(SMALL, split="size", samples=None, epochs=1, local_epochs=2, batch_size=50)
+    with opened_run(config) as run:
+        run.complete()
+        people, w = run.material.participants, run.devices[0].progress.w
+        names = run.material.device_names
+    total, weights = np.zeros(len(w)), 0
+    for name, learner in zip(names, people.learners, strict=True):
+        count = learner.sample_count
+        local = local_update(
+            people.model, people.w, learner.dataset, "sgd", -(-2 * count // 50), 0.1, 50,
+            device_generator(SeededRandomness(config.seed), name, 1))
+        total += count * (local.w.astype(np.float64) - people.w)
+        weights += count
+    np.testing.assert_allclose(w, people.w + total / weights, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize(("rule", "iterations"), [("sgd", 6), ("svrg-literal", 3)])
+def test_a_full_batch_rule_takes_one_iteration_per_pass(rule: str, iterations: int) -> None:
+    rules = TrainingSettings(rule=rule, local_epochs=3, batch_size=5)
+    assert local_iterations(rules, 10) == iterations
+    assert local_iterations(TrainingSettings(rule=rule, iterations=7), 10) == 7
+
+
+def test_local_epochs_beside_iterations_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "--local-epochs", "2", "--iterations", "5"]) == 2
+    assert "contradict each other" in capsys.readouterr().err
