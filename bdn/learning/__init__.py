@@ -35,7 +35,7 @@ left out of the average.
 model joins as it is; `CnnClient` is our device for a Flower server.
 
 **Other models** (`SoftmaxRegression`, `MultilayerPerceptron`, any `Classifier`) take the CNN's
-place.
+place, and so does a PyTorch module (`bdn.learning.torch`); `make_model` makes one by its name.
 
 **Data** (`load`): embedded digits, MNIST-like IDX files, arrays, tables, folders of pictures, a
 VOCdevkit, made scenes, or a Python function. `split` spreads
