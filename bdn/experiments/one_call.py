@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,7 @@ def run(
             raise UsageError("processes=True needs a folder: add out=PATH")
     folder = None if out is None else RunFolder.create(Path(out), config, force)
     people = _people(config, model, data, clients)
+    _demand_sendable(config, people)
     if processes:
         assert folder is not None
         with opened_processes(config, folder, listen=listen, participants=people) as many:
@@ -154,6 +156,18 @@ def _completed(
 ) -> CompletedRun:  # fmt: skip
     return CompletedRun(config, history, progress.best, progress.w, people.model,
                         people.class_names, folder.path if folder is not None else None)
+
+
+def _demand_sendable(config: RunConfig, people: Participants) -> None:
+    """Raise `UsageError` where workers are asked for that cannot be given the devices' work."""
+    if config.executor == "serial":
+        return
+    try:
+        pickle.dumps(people.learners[0])
+    except Exception as error:
+        raise UsageError(f"executor {config.executor[:40]} cannot send the devices' work to its "
+                         f"workers ({str(error)[:200]}): name model and clients as "
+                         "module:function, or leave out executor") from error
 
 
 def _labels(model: Any, data: Any, clients: Any) -> dict[str, Any]:

@@ -107,6 +107,17 @@ def test_processes_are_an_option_as_on_the_command_line(tmp_path: Path) -> None:
     np.testing.assert_array_equal(here.w, there.w)
 
 
+class Unsendable(Client):
+    """Holds something that cannot be pickled, as many clients do."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.transform = lambda x: x
+
+
+LOCAL = Unsendable()
+
+
 @pytest.mark.parametrize(("options", "says"), [
     ({"epoch": 3}, "no option 'epoch'; did you mean epochs?"),
     ({"devices": 1}, "--devices must lie"),
@@ -118,6 +129,7 @@ def test_processes_are_an_option_as_on_the_command_line(tmp_path: Path) -> None:
     ({"data": (np.zeros((9, 2)), np.zeros(8))}, "9 samples, but labels"),
     ({"data": (np.zeros((9, 2)), np.arange(9) % 2), "model": "paper-cnn"}, "samples of shape"),
     ({"processes": True}, "add out=PATH"),
+    ({"clients": [LOCAL] * 3, "model": [np.zeros(2)], "executor": "processes:1"}, "cannot send"),
     ({"clients": [Client(0)], "model": [np.zeros(2)]}, "1 clients for 3 devices"),
     ({"clients": [1, 2, 3], "model": [np.zeros(2)]}, "has no fit and evaluate"),
     ({"clients": [Client(0)] * 3}, "no client says what its parameters are"),
