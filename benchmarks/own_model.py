@@ -88,9 +88,8 @@ def measure(report: harness.Report) -> None:
     import torch
 
     torch.set_num_threads(1)
-    config = RunConfig(devices=10, threshold=3, epochs=report.options.epochs, model="python:network",
-                       data="python:images")
-                       data="python:images")
+    config = RunConfig(devices=10, threshold=3, epochs=report.options.epochs,
+                       model="python:network", data="python:images")
     source = evaluation.SHARED / evaluation.FASHION
     data = load(f"idx:{source}") if source.is_dir() and not report.quick else made_images(
         1200 if report.quick else IMAGES)
