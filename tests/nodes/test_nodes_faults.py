@@ -42,7 +42,8 @@ from bdn.nodes.messages import (
 from bdn.trace import Recorder
 
 CONFIG = RunConfig(norm_bound=None, devices=4, threshold=2, epochs=1, iterations=1, batch_size=8,
-                   samples=12, model="softmax", key_bits=512, deterministic=True, seed=5)
+                   samples=12, model="softmax", key_bits=512, deterministic=True, seed=5,
+                   shared_work=False)  # so that each node reads what others send by itself
 
 SITES = (
     "edge.server.decode_message", "edge.admission.decode_request", "edge.admission.decode_envelope",
