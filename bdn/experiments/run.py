@@ -126,6 +126,8 @@ class Run:
         )
         opening.callback(self.runner.close)
         self._asked = 0
+        self._unfinished = list(range(config.devices))
+        """Numbers of devices, from the last on, that were not found finished yet."""
         self._last_height = -1
         self._last_progress_ms = self.runner.now_ms
 
@@ -173,9 +175,23 @@ class Run:
         self._asked += 1
         if self._asked % LOOKS_BETWEEN_CHECKS == 0:
             self._check_stall()
-        return device.stage is Stage.FINISHED and all(
-            other.stage is Stage.FINISHED for other in reversed(self.devices)  # the last is last
-            if self.runner.is_up(other.name))
+        return device.stage is Stage.FINISHED and self._all_finished()
+
+    def _all_finished(self) -> bool:
+        """Whether every device that is still there has finished.
+
+        It is asked after each event, so a device that has been found finished is not asked again
+        until all have: one that was restarted may have lost its last step.
+        """
+        while self._unfinished:
+            if not self._is_finished(self.devices[self._unfinished[-1]]):
+                return False
+            self._unfinished.pop()
+        self._unfinished = list(range(len(self.devices)))
+        return all(map(self._is_finished, self.devices))
+
+    def _is_finished(self, device: Device) -> bool:
+        return device.stage is Stage.FINISHED or not self.runner.is_up(device.name)
 
     def _check_stall(self) -> None:
         height = max(edge.ledger.height for edge in self.edges)

@@ -57,7 +57,7 @@ from bdn.seal import Seal, fault_bound
 from bdn.trace import Trace
 
 REQUEST_TIMEOUT_MS = 30_000
-VIEW_TIMEOUT_MS = 60_000
+REQUEST_TIMEOUT_MS_PER_DEVICE = 300
 STATUS_MS = 10_000
 """In virtual time: patient enough for the slowest cipher, and free when nothing waits."""
 
@@ -261,11 +261,12 @@ def _restore_ledger(
 
 def make_cluster(common: Common) -> Cluster:
     """The consensus parameters of the run's edge servers."""
+    patience = max(REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_PER_DEVICE * common.settings.devices)
     return Cluster(
         instance=common.chain,
         public_keys=common.edges,
         checkpoint_interval=4, window=16, sequential=True,
-        request_timeout_ms=REQUEST_TIMEOUT_MS, view_timeout_ms=VIEW_TIMEOUT_MS,
+        request_timeout_ms=patience, view_timeout_ms=2 * patience,
         status_ms=STATUS_MS,
     )
 

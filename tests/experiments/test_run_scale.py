@@ -1,7 +1,7 @@
 """What a run costs each device, and what it keeps, as the devices become more."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.participants import Participants
 from bdn.experiments.run import opened_run
+from bdn.experiments.setup import make_cluster, make_device
 from bdn.experiments.verification import verify_run
 from bdn.learning import Evaluation, LocalResult
+from bdn.trace import DISCARD
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,3 +162,23 @@ def test_registrations_and_updates_that_fit_no_block_are_spread_over_several(
     assert not history["refused"]
     assert verify_run(tmp_path / "run" / "ledger.sqlite") == len(history["blocks"])
     assert model.tolist() == pytest.approx([0.125] * 5, abs=1e-4)
+
+
+# --- patience -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("devices", "answer", "submission"), [(3, 5_000, 30_000),
+                                                               (1_000, 50_000, 300_000)])
+def test_a_devices_patience_grows_with_the_work_of_its_edge_server(
+    devices: int, answer: int, submission: int
+) -> None:
+    """Else a thousand devices would send everything again while the last are being checked."""
+    options = config(3)
+    with opened_run(options, participants=idle(3)) as run:
+        common = run.material.common
+        settings = replace(common.settings, devices=devices)
+        object.__setattr__(common, "settings", settings)
+        device = make_device(run.material, 0, run.store, DISCARD)
+        assert device._interface._answer_ms == answer
+        assert device._interface._submission_ms == submission
+        assert make_cluster(common).request_timeout_ms == max(30_000, 300 * devices)

@@ -35,7 +35,13 @@ from bdn.errors import BdnError, IntegrityError, PeerError, UsageError
 from bdn.identity import Identity
 from bdn.nodes.ciphers import Ciphers, clips, share_session, update_context
 from bdn.nodes.device import extension, journal, keyring
-from bdn.nodes.device.interface import ContractInterface
+from bdn.nodes.device.interface import (
+    ANSWER_MS,
+    ANSWER_MS_PER_DEVICE,
+    SUBMISSION_MS,
+    SUBMISSION_MS_PER_DEVICE,
+    ContractInterface,
+)
 from bdn.nodes.device.light_node import LightNode
 from bdn.nodes.device.opening import (
     HeldShare,
@@ -163,7 +169,11 @@ class Device:
         self._rng = rng
         self._nominal_ms = nominal_ms
         self._trace = trace
-        self._interface = ContractInterface(name, identity, light, edges, gas_limit, trace=trace)
+        self._interface = ContractInterface(
+            name, identity, light, edges, gas_limit,
+            answer_ms=max(ANSWER_MS, ANSWER_MS_PER_DEVICE * settings.devices),
+            submission_ms=max(SUBMISSION_MS, SUBMISSION_MS_PER_DEVICE * settings.devices),
+            trace=trace)
         self._guard = Guard(name, trace)
         self._reader = Reader(
             name, identity.address, light, self._interface, self._guard, settings.deadline_ms,

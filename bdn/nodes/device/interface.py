@@ -35,6 +35,13 @@ FIRST_PAUSE_MS = 1_000
 MAX_DOUBLINGS = 6
 """Patience grows to 64 times what it was, and no further."""
 
+ANSWER_MS, SUBMISSION_MS = 5_000, 30_000
+"""How long an answer, and a block with a transaction, may take at least."""
+
+ANSWER_MS_PER_DEVICE, SUBMISSION_MS_PER_DEVICE = 50, 300
+"""How much of that each device of the run may take: an edge server serves and checks them all, and
+devices that ask again while it does make it slower."""
+
 READ_KINDS = ("RegisterKey", "AggregateTransaction", "ShareTransaction")
 """Payload classes that a device reads in every block, besides its own transactions."""
 
@@ -55,7 +62,7 @@ class ContractInterface:
 
     def __init__(
         self, name: str, identity: Identity, light: LightNode, edges: Sequence[str],
-        gas_limit: int, answer_ms: int = 5_000, submission_ms: int = 30_000,
+        gas_limit: int, answer_ms: int = ANSWER_MS, submission_ms: int = SUBMISSION_MS,
         trace: Trace = DISCARD,
     ) -> None:
         self.name = name
