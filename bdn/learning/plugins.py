@@ -28,8 +28,12 @@ def call_function(name: str, option: str, **arguments: Any) -> Any:
     that begins with ``option`` where the module or the function is not as it should be.
     """
     function = find_function(name, option)
+    taken, lacking = _taken(function, arguments)
+    if lacking:
+        raise UsageError(f"{option} {name}: needs {', '.join(lacking)[:80]}, and is called with "
+                         + (", ".join(arguments) or "no arguments"))
     try:
-        return function(**_taken(function, arguments))
+        return function(**taken)
     except BdnError:
         raise
     except Exception as error:
@@ -37,17 +41,22 @@ def call_function(name: str, option: str, **arguments: Any) -> Any:
                          f"{str(error)[:300]}") from error
 
 
-def _taken(function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that ``function`` takes by name."""
+def _taken(
+    function: Callable[..., Any], arguments: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the arguments that ``function`` takes by name, and what it needs besides."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a built-in function that does not tell
-        return arguments
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
-        return arguments
+        return arguments, []
     by_name = {each.name for each in parameters
                if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
-    return {key: value for key, value in arguments.items() if key in by_name}
+    lacking = [each.name for each in parameters if each.default is each.empty
+               and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+               and not (each.name in by_name and each.name in arguments)]
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return arguments, lacking
+    return {key: value for key, value in arguments.items() if key in by_name}, lacking
 
 
 def find_function(name: str, option: str) -> Callable[..., Any]:

@@ -118,6 +118,9 @@ def wrong(device):
 
 def number():
     return 5
+
+def of_context(context):
+    return 5
 '''
 
 OPTIONS: dict[str, Any] = {
@@ -236,7 +239,9 @@ def test_the_command_line_records_the_clients_and_resume_finds_them(my_clients: 
     ({"clients": "my_clients:client", "model": "paper-cnn"}, "add --model module:factory"),
     ({"clients": "my_clients:wrong"}, "device-1: --clients my_clients:wrong: returned a int"),
     ({"clients": "my_clients:absent"}, "no function absent"),
-    ({"clients": "my_clients:client", "model": "my_clients:wrong"}, "TypeError"),
+    ({"clients": "my_clients:client", "model": "my_clients:wrong"},
+     "needs device, and is called with seed"),
+    ({"clients": "my_clients:of_context"}, "needs context, and is called with device, devices"),
     ({"clients": "my_clients:client", "model": "my_clients:number"}, "a int; clients start"),
     ({"clients": "my_clients:last_fails", "devices": 3}, "2 of 3 clients work, and 3 must"),
     ({"clients": "my_clients"}, "--clients must be module:function"),
