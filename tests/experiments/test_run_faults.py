@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bdn.chain import decode_envelope, encode_envelope, sign_transaction
+from bdn.chain import decode_envelope, device_numbers, encode_envelope, sign_transaction
 from bdn.encoding import encode_union
 from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
@@ -104,7 +104,7 @@ def test_a_primary_that_leaves_a_contributor_out_of_its_sum_is_replaced(
         run.listen(lambda record: reasons.add(record.get("reason", "")))
         run.runner.run(run.is_over)
         history = run.devices[0].progress.history
-        assert all(len(record.contributors) == 4 for record in history)
+        assert all(len(device_numbers(record.contributors)) == 4 for record in history)
         assert np.array_equal(run.devices[0].progress.w, undisturbed)
         assert max(edge.view for edge in run.edges[1:]) >= 1
     assert any("leaves out an update" in reason for reason in reasons)
@@ -144,9 +144,10 @@ def tampered_run(config: RunConfig, tamper: Callable[[Run, Submit], Submit | Non
 
         run.listen(hear)
         run.runner.run(run.is_over)
+        addresses = [identity.address for identity in run.material.devices]
         run.contributors = {  # type: ignore[attr-defined]
-            address for record in run.devices[0].progress.history
-            for address in record.contributors}
+            addresses[number] for record in run.devices[0].progress.history
+            for number in device_numbers(record.contributors)}
         return run
 
 
@@ -266,7 +267,7 @@ def test_a_device_that_vanishes_costs_its_update_only(tiny: Tiny) -> None:
         run.listen(vanish)
         run.runner.run(run.is_over)
         history = run.devices[0].progress.history
-        assert [len(record.contributors) for record in history] == [4, 3, 3]
+        assert [len(device_numbers(record.contributors)) for record in history] == [4, 3, 3]
 
 
 def test_sample_counts_that_would_show_one_device_are_refused_before_the_run(tiny: Tiny) -> None:
