@@ -34,7 +34,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["run", "--devices", "1048577"],
          "--devices must lie between 2 and 1,048,576, not 1048577"),
         (["run", "--threshold", "9"], "impossible"),
-        (["run", "--data", "mnist"], "digits, scenes"),
+        (["run", "--data", "mnist"], "--data must be digits"),
         (["run", "--step-size", "-1"], "--step-size must lie"),
         (["run", "--step-size", "nan"], "finite"),
         (["run", "--rule", "adam"], "adam"),
