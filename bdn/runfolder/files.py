@@ -79,8 +79,9 @@ def writable(path: Path) -> Path:
     if not target.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {target.parent}; make it first")
     if target.exists() and not target.is_file():
-        raise UsageError(f"cannot write {path}: it is {kind_of(target)}; remove it "
-                         "or name a file")
+        kind = kind_of(target)
+        remedy = "name a file" if kind == "a device" else "remove it or name a file"
+        raise UsageError(f"cannot write {path}: it is {kind}; {remedy}")
     return target
 
 

@@ -148,7 +148,7 @@ def test_the_page_goes_into_files_alone_and_links_stay_links(
     assert link.is_symlink()
     assert real.read_text().startswith("<!")
     for target, says in ((tmp_path, "a folder"), (Path(), "a folder"),
-                         (Path("/dev/null"), "a device"),
+                         (Path("/dev/null"), "a device; name a file"),
                          (tmp_path / "none" / "page.html", "there is no folder")):
         capsys.readouterr()
         assert invoke(["report", str(run_folder), "--out", str(target)]) == 2
