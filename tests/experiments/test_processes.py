@@ -371,7 +371,7 @@ def test_the_central_trainer_trains_on_everybodys_data_and_tells_all(
 
 def test_a_central_run_in_processes_is_central_training(tiny: Callable[..., RunConfig]) -> None:
     """The same figures as in one process: n·T iterations an epoch on the pooled data."""
-    config = tiny(**REAL)
+    config = tiny(**REAL, model="paper-cnn")
     heard: list[dict[str, Any]] = []
     run = CentralRun(config, heard.append)
     w = run.complete()
