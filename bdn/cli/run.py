@@ -69,6 +69,8 @@ HELP = {
     "loss_clip": "Largest loss in nats that an update can hold.",
     "weight_clip": "Largest change of a parameter that an update can hold; larger updates are "
                    "scaled down.",
+    "layer_clips": "A clip for each array of the model, such as 0.5,1, in the place of "
+                   "--weight-clip.",
     "gradient_clip": "The same for the gradients of svrg.",
     "norm_bound": "What each device proves its update's norm to be at most: one number, or one for "
                   "each epoch, of which the last holds from then on; none: no proofs.",

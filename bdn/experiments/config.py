@@ -52,6 +52,8 @@ class RunConfig:
         cipher: vector cipher, one of `bdn.nodes.settings.CIPHERS`.
         value_bits: bits of a fixed-point value.
         weight_clip, gradient_clip, loss_clip: largest |entry| that can be sealed.
+        layer_clips: "0.5,1,…", a clip for each array of the model in the place of ``weight_clip``;
+            only without a norm bound, which is over all of them.
         norm_bound, gradient_norm_bound: what each device proves ‖δ_k‖₂ and its gradient's norm to
             be at most: a number for each epoch, of which the last holds for all later ones, too, or
             one number for all. None or () for no bound and no proof; without a ``norm_bound``
@@ -98,6 +100,7 @@ class RunConfig:
     cipher: str = "ring-masked"
     value_bits: int = 16
     weight_clip: float = 1.0
+    layer_clips: str | None = None
     gradient_clip: float = 1.0
     loss_clip: float = 16.0
     norm_bound: Bounds = NORM_BOUND
@@ -134,6 +137,8 @@ class RunConfig:
                 f"--clients give no gradients, which --rule {self.rule} needs: leave it out")
         _demand(self.clients is None or self.model not in MODELS or self.model == PAPER_CNN,
                 f"--clients bring their own model: leave out --model {self.model}")
+        _demand(self.layer_clips is None or not self.norm_bound,
+                "--layer-clips need --norm-bound none: the proof is over entries with one clip")
         _one_of("server_rule", self.server_rule, tuple(SERVER_RULES))
         try:
             scheduled(self.rate, self.schedule, 1)

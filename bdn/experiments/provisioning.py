@@ -7,6 +7,7 @@ run can be repeated, and resumed, with fresh keys.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
@@ -29,9 +30,10 @@ from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import NodeStore
 from bdn.experiments.participants import Participants
 from bdn.identity import Identity, address_of
+from bdn.learning import Classifier
 from bdn.learning.server import SERVER_RULES
 from bdn.nodes.device.work import model_digest
-from bdn.nodes.settings import Settings
+from bdn.nodes.settings import MOST_LAYERS, LayerClips, Settings
 from bdn.paillier import KeyShare, PublicKey, deal, generate_jointly
 from bdn.paillier.keys import Response
 from bdn.randomness import Randomness, SeededRandomness, SystemRandomness
@@ -172,9 +174,30 @@ def make_settings(config: RunConfig, participants: Participants) -> Settings:
         server_step_size=(SERVER_RULES[config.server_rule].step_size
                           if config.server_step_size is None else config.server_step_size),
         server_momentum=config.server_momentum, schedule=config.schedule,
-        local_epochs=config.local_epochs or 0,
+        local_epochs=config.local_epochs or 0, layer_clips=layer_clips(config, participants),
         patience=config.patience or 0, drawn=config.drawn if config.drawn < config.devices else 0,
     )
+
+
+def layer_clips(config: RunConfig, participants: Participants) -> LayerClips:
+    """The clip of each array of the model, where the config gives them.
+
+    Raises `UsageError` where they are not as many positive numbers as the model has arrays.
+    """
+    if config.layer_clips is None:
+        return ()
+    model = participants.model
+    if not isinstance(model, Classifier):
+        raise UsageError("--layer-clips need a model whose arrays are known (--model)")
+    try:
+        clips = tuple(map(float, config.layer_clips.split(",", MOST_LAYERS)))
+    except ValueError:
+        clips = ()
+    if len(clips) != len(model.shapes) or not all(1e-12 <= clip <= 1e12 for clip in clips):
+        raise UsageError(f"--layer-clips must be {len(model.shapes)} positive numbers for "
+                         f"{', '.join(model.shapes)[:200]}, not {config.layer_clips[:40]!r}")
+    return tuple((math.prod(shape), clip)
+                 for shape, clip in zip(model.shapes.values(), clips, strict=True))
 
 
 def provision(

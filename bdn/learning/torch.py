@@ -118,6 +118,11 @@ class TorchModel(Classifier):
         """Length of ``w``."""
         return self._entries[-1].end if self._entries else 0
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape of the tensors in ``w``, in order."""
+        return {entry.name: entry.shape for entry in self._entries}
+
     def parameters(self) -> Floats:
         """Return the module's own values as w^(0)."""
         state = self._module.state_dict()

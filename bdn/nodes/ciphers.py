@@ -39,7 +39,9 @@ def clips(settings: Settings, phase: str) -> NDArray[np.float64]:
     elif phase == LOSS:
         bounds = np.array([settings.loss_clip])
     else:
-        bounds = np.append(np.full(settings.model_size, settings.weight_clip), settings.loss_clip)
+        layers = settings.layer_clips or ((settings.model_size, settings.weight_clip),)
+        bounds = np.concatenate([*(np.full(entries, clip) for entries, clip in layers),
+                                 [settings.loss_clip]])
     bounds.flags.writeable = False
     return bounds
 

@@ -38,6 +38,23 @@ MOST_BOUNDS = 1000
 """Epochs for which genesis may give a norm bound of their own."""
 
 
+LayerClips = tuple[tuple[int, float], ...]
+"""(entries, clip) of each array of a model, in its order."""
+
+MOST_LAYERS = 10_000
+
+
+def layer_clips_to_text(clips: LayerClips) -> str:
+    """Return ``clips`` as genesis writes them, such as "7840:0.5,10:1.0"; "" for none."""
+    return ",".join(f"{entries}:{clip!r}" for entries, clip in clips)
+
+
+def layer_clips_from_text(text: str) -> LayerClips:
+    """Return what `layer_clips_to_text` wrote; raise `ValueError` for anything else."""
+    pairs = [item.split(":") for item in text.split(",", MOST_LAYERS)] if text else []
+    return tuple((int(entries), float(clip)) for entries, clip in pairs)
+
+
 def bounds_to_text(bounds: Bounds) -> str:
     """Return ``bounds`` as genesis and ``--norm-bound`` write them: "2.0,1.2,0.8", or "none"."""
     return ",".join(map(repr, bounds)) or NO_BOUND
@@ -91,6 +108,8 @@ class Settings:
             it open.
         server_rule: what becomes of the opened mean, one of `bdn.learning.SERVER_RULES`.
         server_step_size, server_momentum: its η and β₁.
+        layer_clips: (entries, clip) of each array of the model, in the place of ``weight_clip``;
+            empty where that holds for all.
         local_epochs: passes over a device's samples in the place of ``iterations``; 0: none.
         schedule: how λ changes from epoch to epoch (`bdn.learning.schedules`).
         patience: the run stops when F has not fallen for so many epochs; 0: never.
@@ -130,6 +149,7 @@ class Settings:
     server_rule: str = MEAN
     server_step_size: float = 1.0
     server_momentum: float = 0.9
+    layer_clips: LayerClips = ()
     local_epochs: int = 0
     schedule: str = CONSTANT
     patience: int = 0
@@ -149,6 +169,12 @@ class Settings:
                 f"server rule must be one of {', '.join(SERVER_RULES)}, not {self.server_rule!r}")
         _demand(self.server_step_size > 0 and 0 <= self.server_momentum < 1,
                 "the server step size must be positive, and its momentum in [0, 1)")
+        if self.layer_clips:
+            _demand(sum(entries for entries, _ in self.layer_clips) == self.model_size,
+                    "the clips of the layers are for another model")
+            _demand(all(entries > 0 and 0 < clip < math.inf for entries, clip in self.layer_clips),
+                    "a layer's clip must be positive and finite")
+            _demand(not self.norm_bound, "a norm bound needs one clip for all layers")
         _demand(self.local_epochs >= 0, "local epochs must not be negative")
         _demand(self.patience >= 0, "the patience must not be negative")
         scheduled(self.step_size, self.schedule, 1)
@@ -199,6 +225,7 @@ class Settings:
         """
         values = dataclasses.asdict(self)
         plain = {key: repr(value) if isinstance(value, float)
+                 else layer_clips_to_text(value) if key == "layer_clips"
                  else bounds_to_text(value) if isinstance(value, tuple) else value
                  for key, value in values.items()}
         return plain | {GRADIENT_PHASE: GRADIENT in self.phases}
@@ -212,7 +239,8 @@ class Settings:
             raise UsageError("genesis was written by another version: its settings differ in "
                              + ", ".join(sorted(plain.keys() ^ known)))
         try:
-            read: dict[Any, Callable[[str], Any]] = {float: float, Bounds: bounds_from_text}
+            read: dict[Any, Callable[[str], Any]] = {
+                float: float, Bounds: bounds_from_text, LayerClips: layer_clips_from_text}
             values: dict[str, Any] = {
                 name: read[kind](plain[name]) if kind in read else plain[name]
                 for name, kind in fields.items()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bdn.cli import invoke
+from bdn.errors import UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
 from bdn.experiments.run import opened_run
@@ -14,6 +15,7 @@ from bdn.learning import TrainingSettings, federated, local_update
 from bdn.learning.federated import device_generator
 from bdn.learning.local import local_iterations
 from bdn.nodes.ciphers import clips
+from bdn.nodes.settings import Settings
 from bdn.paillier.vector.fixedpoint import FixedPoint
 from bdn.randomness import SeededRandomness
 
@@ -119,3 +121,26 @@ def test_a_full_batch_rule_takes_one_iteration_per_pass(rule: str, iterations: i
 def test_local_epochs_beside_iterations_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["run", "--local-epochs", "2", "--iterations", "5"]) == 2
     assert "contradict each other" in capsys.readouterr().err
+
+
+def test_each_layer_has_a_clip_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Values are sealed in steps of their own layer's clip; the opened model is on that grid."""
+    config = replace(SMALL, model="mlp", epochs=1, value_bits=8, layer_clips="0.5,0.25,1,2")
+    with opened_run(config) as run:
+        run.complete()
+        people, settings = run.material.participants, run.material.settings
+        moved = run.devices[0].progress.w.astype(np.float64) - people.w
+    assert Settings.from_plain(settings.to_plain()) == settings
+    start, counts = 0, [learner.sample_count for learner in people.learners]
+    for shape, clip in zip(people.model.shapes.values(), (0.5, 0.25, 1.0, 2.0), strict=True):
+        size = int(np.prod(shape))
+        step = FixedPoint(1, np.array([clip]), 8, sum(counts)).step
+        levels = moved[start:start + size] * sum(counts) / np.broadcast_to(step, (1,))[0]
+        assert np.abs(levels - np.rint(levels)).max() < 1e-2
+        start += size
+    for wrong, says in (("0.5,1", "must be 4 positive numbers for W1, b1, W2, b2"),
+                        ("1,1,1,x", "4 positive numbers"), ("1,1,1,-1", "4 positive numbers")):
+        with pytest.raises(UsageError, match=says), opened_run(replace(config, layer_clips=wrong)):
+            pass
+    assert invoke(["run", "--layer-clips", "1,1"]) == 2
+    assert "--norm-bound none" in capsys.readouterr().err

@@ -94,6 +94,11 @@ class Classifier(ABC):
     ) -> tuple[float, Floats]:
         """`loss_and_gradient` of a batch that fits."""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape of the arrays in ``w``, in order; one of all values where none are named."""
+        return {"w": (self.size,)}
+
     def describe(self) -> str:
         """Return what tells this model from another of the same size, for a run's resumption."""
         return type(self).__qualname__

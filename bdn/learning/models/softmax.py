@@ -47,9 +47,13 @@ class SoftmaxRegression(Classifier):
         """Return w^(0) = 0: the loss is convex, and every start leads to the same minimum."""
         return np.zeros(self.size, np.float32)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name → shape of the two arrays, in the order of ``w``."""
+        return {"W": (math.prod(self.sample_shape), self.classes), "b": (self.classes,)}
+
     def _layers(self, w: Floats) -> list[Floats]:
-        shapes = {"W": (math.prod(self.sample_shape), self.classes), "b": (self.classes,)}
-        return split_vector(w, shapes, "this softmax regression")
+        return split_vector(w, self.shapes, "this softmax regression")
 
     def _scores(self, w: Floats, X: Floats) -> Floats:
         W, b = self._layers(w)
