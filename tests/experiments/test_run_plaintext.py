@@ -39,6 +39,7 @@ def lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["small_net:Net", "softmax"])
 def test_the_chains_model_is_plaintext_federated_averaging_bit_for_bit(
     lesson: Path, model: str, capsys: pytest.CaptureFixture[str]
