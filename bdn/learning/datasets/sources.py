@@ -69,10 +69,10 @@ TABLE: dict[str, Source] = {
     "voc+background": Source(
         "voc+background:DIR", "the same with a class for background, which a detector needs",
         lambda text: load_voc(_path(text), background=VOC_BACKGROUNDS)),
-    "clouds": Source("clouds", "made points of the plane in three clouds; for softmax and mlp",
-                     lambda _: _clouds()),
     "scenes": Source("scenes", "made scenes of digits, cropped, with background",
                      lambda _: load_scenes()),
+    "clouds": Source("clouds", "made points of the plane in three clouds; for softmax and mlp",
+                     lambda _: _clouds()),
 }
 """What `load` understands, by the word before the colon. A new source is one line here."""
 
