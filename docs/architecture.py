@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("parts that do not know each other",
      ("paillier", "pbft", "chain", "learning", "runfolder")),
     ("ground",
-     ("encoding", "identity", "seal", "randomness", "trace", "errors", "arguments")),
+     ("encoding", "identity", "seal", "randomness", "trace", "errors", "arguments", "json_text")),
 )
 """The floors of the house, the highest first; a package imports only from floors below its own."""
 

@@ -11,8 +11,8 @@ import bdn
 ROOT = Path(bdn.__file__).parent
 
 FLOORS = {
-    "errors": 0, "arguments": 0, "encoding": 0, "identity": 0, "seal": 0, "randomness": 0,
-    "trace": 0,
+    "errors": 0, "arguments": 0, "json_text": 0, "encoding": 0, "identity": 0, "seal": 0,
+    "randomness": 0, "trace": 0,
     "paillier": 1, "pbft": 1, "chain": 1, "learning": 1,
     "runfolder": 1,
     "nodes": 2, "flower": 2,

@@ -9,6 +9,7 @@ from typing import Any
 
 from bdn.chain import MAX_DEVICES, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
+from bdn.json_text import parse_json
 from bdn.learning import MODELS, RULES
 from bdn.learning.datasets.sources import BY_NAME
 from bdn.learning.models.factory import PAPER_CNN
@@ -202,7 +203,7 @@ class RunConfig:
     def from_json(cls, text: str) -> "RunConfig":
         """Read back what `to_json` wrote; raises `UsageError` for anything else."""
         try:
-            values: dict[str, Any] = json.loads(text)
+            values: dict[str, Any] = parse_json(text)
             return cls(**values)
         except UsageError:
             raise

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bdn.errors import UsageError
+from bdn.json_text import parse_json
 
 TEMPORARY = ".bdn-part"
 """How the names of files end that are being written."""
@@ -143,7 +144,7 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 def read_json(path: Path, shape: Shape, most: int = MAX_BYTES) -> Any:
     """The JSON value in ``path``, checked against ``shape``; `UsageError` naming the place."""
     try:
-        value = json.loads(read_text(path, most))
+        value = parse_json(read_text(path, most))
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is damaged: line {error.lineno}, column {error.colno}: "
                          f"{error.msg}") from error
@@ -263,6 +264,6 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         while line := stream.readline(MAX_LINE):
             number += 1
             try:
-                yield number, json.loads(line.decode("utf-8-sig"))
+                yield number, parse_json(line.decode("utf-8-sig"))
             except (ValueError, RecursionError):
                 yield number, None

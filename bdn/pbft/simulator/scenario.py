@@ -17,6 +17,7 @@ from typing import Any
 
 from bdn.arguments import read_bounded
 from bdn.errors import UsageError, did_you_mean
+from bdn.json_text import parse_json
 
 MICROS = 1000
 """Virtual time is counted in whole microseconds, so that no rounding depends on the machine."""
@@ -178,7 +179,7 @@ def read_json(data: str) -> Any:
         raise ScenarioError(f"{name} is no JSON number")
 
     try:
-        return json.loads(data, object_pairs_hook=pairs, parse_constant=constant)
+        return parse_json(data, object_pairs_hook=pairs, parse_constant=constant)
     except json.JSONDecodeError as error:
         raise ScenarioError(f"not JSON: {error}") from error
     except (RecursionError, ValueError) as error:
