@@ -1,7 +1,7 @@
 """JSON from outside, whose nesting is bounded before Python's parser sees it.
 
-The parser's own bound is Python's recursion limit. Libraries raise that limit (py-evm does), and text
-nested deeper than the stack then ends the process.
+The parser's own bound is Python's recursion limit. Libraries raise that limit (py-evm does), and
+text nested deeper than the stack then ends the process.
 """
 
 import json
