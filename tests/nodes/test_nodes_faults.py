@@ -220,8 +220,8 @@ def test_failures_of_this_machine_are_raised_and_a_peers_are_told() -> None:
 def test_work_that_fails_in_an_unforeseen_way_comes_back_as_a_value() -> None:
     """A share's bytes may make a library raise what it likes."""
     task = Task("open", 1, "weights")
-    _, error, _ = do_work(Compute(task, int, ("no number",)))
-    assert isinstance(error, ValueError)
+    done = do_work(Compute(task, int, ("no number",)))
+    assert isinstance(done.error, ValueError)
     with pytest.raises(OSError, match="no such"):
         do_work(Compute(task, _no_disk, ()))
 
