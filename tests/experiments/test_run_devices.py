@@ -160,6 +160,6 @@ def test_two_seals_at_one_height_end_a_devices_trust(tiny: Tiny) -> None:
 
 def test_a_run_whose_devices_diverge_says_so_when_it_stalls(tiny: Tiny) -> None:
     """Not that they were gone: who raises λ too far should read what to lower."""
-    with (opened_run(tiny(epochs=2, step_size=1e4)) as run,
+    with (opened_run(tiny(epochs=2, step_size=1e4, model="paper-cnn")) as run,
           pytest.raises(StalledError, match="diverged")):
         run.runner.run(run.is_over)

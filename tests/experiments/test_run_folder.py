@@ -29,7 +29,8 @@ from bdn.pbft.replica import Replica
 
 Tiny = Callable[..., RunConfig]
 OPTIONS = ["--devices", "4", "--threshold", "2", "--epochs", "3", "--iterations", "3",
-           "--batch-size", "16", "--samples", "40", "--key-bits", "512", "--seed", "3"]
+           "--batch-size", "16", "--samples", "40", "--key-bits", "512", "--seed", "3",
+           "--model", "softmax"]
 
 
 def dump(path: Path) -> str:

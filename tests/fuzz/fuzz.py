@@ -254,7 +254,7 @@ class Materials:
 
 
 TINY = {"devices": 4, "threshold": 2, "epochs": 1, "iterations": 1, "batch_size": 16,
-        "samples": 20, "model": "softmax", "key_bits": 512, "deterministic": True, "seed": 3}
+        "samples": 20, "key_bits": 512, "deterministic": True, "seed": 3}
 
 
 @contextlib.contextmanager
