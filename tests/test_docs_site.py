@@ -17,7 +17,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html",
          str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr[-2000:]
-    for page in ("index", "tour", "glossary", "api", "how-to/run"):
+    for page in ("index", "tour", "glossary", "api", "guides/run"):
         assert (tmp_path / f"{page}.html").is_file()
 
 
@@ -28,4 +28,4 @@ def test_every_page_is_in_the_index() -> None:
     pages = {path.relative_to(docs).with_suffix("").as_posix() for path in docs.rglob("*.md")}
     for page in sorted(pages - {"README", "index", "api"}):
         assert f"({page}.md)" in readable, page
-        assert page in contents or page.startswith("how-to/"), page
+        assert page in contents or page.startswith("guides/"), page
