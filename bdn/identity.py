@@ -5,6 +5,7 @@ An address p_k is the first 20 bytes of the SHA-256 of the public key. Every sig
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated
 
 from cryptography.exceptions import InvalidSignature
@@ -65,7 +66,43 @@ def address_of(public_key: bytes) -> bytes:
 def verify_signature(public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
     """Raise `SignatureError` unless ``signature`` is ``public_key``'s on (domain, message)."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(public_key)
-        key.verify(signature, transcript(domain, message))
-    except (InvalidSignature, ValueError) as error:
+        verify_ed25519(public_key, transcript(domain, message), signature)
+    except SignatureError as error:
         raise SignatureError(f"the {domain} signature does not verify") from error
+
+
+# --- which signatures are valid -----------------------------------------------------------------
+
+P = (1 << 255) - 19
+"""The field of Curve25519."""
+
+_ORDER_8 = int.from_bytes(
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little")
+_SMALL_ORDER = frozenset((0, 1, P - 1, _ORDER_8, P - _ORDER_8))
+"""y-coordinates of the eight points whose order divides 8."""
+
+
+def verify_ed25519(public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Raise `SignatureError` unless the Ed25519 ``signature`` of ``message`` is valid.
+
+    RFC 8032 leaves choices, on which libraries differ. This is the rule of every ledger, and the
+    only place that checks it (Chalkias, Garillot, Nikolaenko, "Taming the Many EdDSAs", 2020):
+
+    - the public key A is a canonical encoding (y < p) of a point whose order does not divide 8;
+    - S < L;
+    - the equation has no cofactor: the encoding of [S]B − [k]A, with k reduced modulo L, equals the
+      first 32 bytes of the signature, so a non-canonical R is refused.
+    """
+    try:
+        _parsed(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureError("the signature does not verify") from error
+
+
+@lru_cache(maxsize=1024)
+def _parsed(public_key: bytes) -> Ed25519PublicKey:
+    """Return the key; raise `ValueError` for one that the rule refuses."""
+    y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
+    if y >= P or y in _SMALL_ORDER:
+        raise ValueError("not a canonical encoding, or a point of small order")
+    return Ed25519PublicKey.from_public_bytes(public_key)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
 
-from bdn.encoding import Digest, at_most, transcript
+from bdn.encoding import Digest, at_most
 from bdn.errors import PeerError, SignatureError, UsageError
 from bdn.identity import Identity, verify_signature
 
@@ -61,9 +61,11 @@ class Seal:
 
 @lru_cache(maxsize=256)  # a quorum of COMMITs says the same
 def commit_statement(instance: bytes, view: int, sequence: int, digest: bytes) -> bytes:
-    """The bytes that a COMMIT signs; ``instance`` names the chain or cluster."""
-    numbers = (view.to_bytes(8, "big"), sequence.to_bytes(8, "big"))
-    return transcript(COMMIT_DOMAIN, instance, *numbers, digest)
+    """Return what a COMMIT signs under `COMMIT_DOMAIN`; ``instance`` names the chain or cluster.
+
+    All parts after ``instance`` have fixed widths, so no two statements are the same bytes.
+    """
+    return instance + view.to_bytes(8, "big") + sequence.to_bytes(8, "big") + digest
 
 
 def sign_commit(

@@ -48,7 +48,7 @@ from bdn.chain.seals import Seal
 from bdn.encoding import transcript
 from bdn.identity import Identity
 from bdn.randomness import SeededRandomness
-from bdn.seal import commit_statement, quorum, sign_commit
+from bdn.seal import COMMIT_DOMAIN, commit_statement, quorum, sign_commit
 
 CONTRACT = '''
 notes: map[bytes, bytes]
@@ -145,7 +145,7 @@ class Floor:
             kept = store.seal(height)
             if isinstance(kept, Seal):
                 statement = transcript(
-                    "bdn/commit", commit_statement(chain, kept.view, height, kept.digest))
+                    COMMIT_DOMAIN, commit_statement(chain, kept.view, height, kept.digest))
                 signed += [(edges[i], signature, statement) for i, signature in kept.signatures]
             hashed += [raw.header, *(data for row in raw.transactions for data in row)]
         hashed += [store.blob(root) for root in store.blob_roots()]

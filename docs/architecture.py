@@ -16,7 +16,7 @@ CHARTS = ROOT / "docs" / "charts"
 
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("what a user types", ("cli",)),
-    ("whole runs, and what becomes of them", ("experiments", "report", "ethereum")),
+    ("whole runs, and what becomes of them", ("experiments", "report", "ethereum", "vectors")),
     ("devices and edge servers, and Flower's apps as devices", ("nodes", "flower")),
     ("parts that do not know each other",
      ("paillier", "pbft", "chain", "learning", "runfolder")),

@@ -81,7 +81,7 @@ def test_a_row_twice_is_a_gap(checker: ModuleType) -> None:
 def test_contracts_and_methods_are_found(checker: ModuleType) -> None:
     for name in ("mining.contract:aggregate", "mining.contract:TREASURY", "benchmarks/sealing.py",
                  "bdn.nodes.device.device.Device._open",
-                 "bdn.chain.UpdateTransaction.local_seconds"):
+                 "bdn.chain.UpdateTransaction.local_ms"):
         assert checker.code_exists(name), name
 
 

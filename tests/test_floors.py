@@ -16,7 +16,7 @@ FLOORS = {
     "paillier": 1, "pbft": 1, "chain": 1, "learning": 1,
     "runfolder": 1,
     "nodes": 2, "flower": 2,
-    "experiments": 3, "report": 3, "ethereum": 3,
+    "experiments": 3, "report": 3, "ethereum": 3, "vectors": 3,
     "cli": 4,
     "__main__": 5,
 }  # fmt: skip

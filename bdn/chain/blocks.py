@@ -63,6 +63,9 @@ one transaction of a hostile ledger could keep `bdn verify` busy for years."""
 
 MAX_ACCOUNT_BYTES = 32
 
+CHAIN_FORMAT = 2
+"""Version of everything in docs/format.md, which genesis names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Genesis:
@@ -82,6 +85,7 @@ class Genesis:
         time: milliseconds, the genesis block's time.
         settings: the run's own settings (no floats), which the contracts get as they are deployed.
             Under proof of work, ``"difficulty"`` is the first block's.
+        format: `CHAIN_FORMAT`.
     """
 
     name: Name
@@ -96,8 +100,12 @@ class Genesis:
     generation_rate: Number
     time: Number
     settings: dict[str, Any] = field(default_factory=dict)
+    format: Number = CHAIN_FORMAT
 
     def __post_init__(self) -> None:
+        if self.format != CHAIN_FORMAT:
+            raise ValueError(f"the chain has format {shown(self.format)}; this version of bdn "
+                             f"reads format {CHAIN_FORMAT}")
         if self.consensus not in (PBFT, PROOF_OF_WORK):
             raise ValueError(f"{shown(self.consensus)} is no consensus; choose pbft or pow")
         if not self.edges or any(len(key) != PUBLIC_KEY_BYTES for key in self.edges):

@@ -38,7 +38,14 @@ from bdn.chain.execution import (
     verify_place,
 )
 from bdn.chain.light import BlockProofs, InclusionProof
-from bdn.chain.seals import BlockSeal, decode_seal, encode_seal, first_difficulty, verify_block_seal
+from bdn.chain.seals import (
+    BlockSeal,
+    decode_seal,
+    encode_seal,
+    expected_difficulty,
+    first_difficulty,
+    verify_block_seal,
+)
 from bdn.chain.state import LedgerState, Overlay, StateProof
 from bdn.chain.store import MEMORY, Store
 from bdn.chain.transactions import (
@@ -300,13 +307,26 @@ class Ledger:
         self._check_blobs(block)
         return self._remember(check_block(self.machine, self.head, self.state, block))
 
+    def next_difficulty(self) -> int:
+        """Return the difficulty of the block after the head, under proof of work."""
+        return expected_difficulty(
+            self.head, self.store.seal(self.height), self._grandparent(), self.genesis)
+
+    def verify_next_seal(self, header: Header, seal: BlockSeal) -> None:
+        """Raise `SealError` or `WorkError` unless ``seal`` seals ``header`` on top of the head."""
+        verify_block_seal(seal, header, self.head, self.store.seal(self.height),
+                          self._grandparent(), self.genesis)
+
+    def _grandparent(self) -> Header | None:
+        """The head's parent: of the next block, the grandparent."""
+        return self.store.header(self.height - 1) if self.height else None
+
     def commit(self, block: Block, seal: BlockSeal) -> Candidate:
         """Store a sealed block and move the head. Raises `BlockError`, `SealError`, `StoreError`.
 
         Whatever it raises, store and head are as before.
         """
-        parent_seal = self.store.seal(self.height)
-        verify_block_seal(seal, block.header, self.head, parent_seal, self.genesis)
+        self.verify_next_seal(block.header, seal)
         candidate = self.check(block)
         self._check_blobs(block)
         self.store.append(block, seal, candidate.receipts, candidate.writes)
@@ -423,8 +443,7 @@ def apply_sealed_block(
         if ledger.store.header(block.header.height) == block.header:
             return None
         raise BlockError(f"block {block.header.height} differs from the one that is held")
-    parent_seal = ledger.store.seal(ledger.height)
-    verify_block_seal(seal, block.header, ledger.head, parent_seal, ledger.genesis)
+    ledger.verify_next_seal(block.header, seal)
     wanted = set(ledger.missing_blobs(block))
     for blob in blobs:
         if wanted:

@@ -269,7 +269,7 @@ class LightClient:
         if header.time > now + self.drift:
             raise LightClientError(
                 f"header {header.height} is {header.time - now} ms in the future")
-        self._verify(header, seal, self.head, self.seals[-1])
+        self._verify(header, seal, self.height)
         self.headers.append(header)
         self.seals.append(seal)
 
@@ -311,12 +311,12 @@ class LightClient:
             raise LightClientError(f"no header {height} was accepted; the last is {self.height}")
         return self.headers[height]
 
-    def _verify(
-        self, header: Header, seal: BlockSeal, parent: Header, parent_seal: BlockSeal | None
-    ) -> None:
+    def _verify(self, header: Header, seal: BlockSeal, below: int) -> None:
+        """Raise `LightClientError` unless ``header`` follows the accepted one at ``below``."""
+        parent, grandparent = self.headers[below], self.headers[below - 1] if below else None
         try:
             verify_successor(header, parent, self.genesis)
-            verify_block_seal(seal, header, parent, parent_seal, self.genesis)
+            verify_block_seal(seal, header, parent, self.seals[below], grandparent, self.genesis)
         except (BlockError, SealError, WorkError) as error:
             raise LightClientError(f"header {header.height}: {error}") from error
 
@@ -325,8 +325,7 @@ class LightClient:
         known, known_seal = self.headers[header.height], self.seals[header.height]
         if header_digest(header) == header_digest(known):
             if header.height:
-                self._verify(header, seal, self.headers[header.height - 1],
-                             self.seals[header.height - 1])
+                self._verify(header, seal, header.height - 1)
             return
         if isinstance(known_seal, Seal) and isinstance(seal, Seal):
             evidence = EquivocationEvidence(known, known_seal, header, seal)

@@ -72,7 +72,7 @@ def target_interval(generation_rate: int) -> int:
 
 
 def next_difficulty(difficulty: int, interval: int, generation_rate: int) -> int:
-    """The difficulty after a block that came ``interval`` milliseconds after its parent.
+    """Return the difficulty after a block that came ``interval`` milliseconds after its parent.
 
     d' = d + d · (1/β − interval) / (8/β), the interval capped at 4/β: up by at most an eighth, down
     by at most three eighths, unchanged when blocks come at the rate β. All in integers.
@@ -91,12 +91,16 @@ def first_difficulty(genesis: Genesis) -> int:
 
 
 def expected_difficulty(
-    header: Header, parent: Header, parent_seal: BlockSeal | None, genesis: Genesis
+    parent: Header, parent_seal: BlockSeal | None, grandparent: Header | None, genesis: Genesis
 ) -> int:
-    """What ``header`` must be mined with, given its parent."""
-    if not isinstance(parent_seal, ProofOfWork):
+    """Return the difficulty of the block after ``parent``.
+
+    Block 1 has the first difficulty. From then on the parent's difficulty is moved by the time
+    between the two blocks before, so that no block's own time can lower its own difficulty.
+    """
+    if not isinstance(parent_seal, ProofOfWork) or grandparent is None:
         return first_difficulty(genesis)
-    interval = header.time - parent.time
+    interval = parent.time - grandparent.time
     return next_difficulty(parent_seal.difficulty, interval, genesis.generation_rate)
 
 
@@ -126,11 +130,12 @@ def verify_work(seal: ProofOfWork, difficulty: int) -> None:
 
 def verify_block_seal(
     seal: BlockSeal, header: Header, parent: Header, parent_seal: BlockSeal | None,
-    genesis: Genesis,
+    grandparent: Header | None, genesis: Genesis,
 ) -> None:
     """Raise `SealError` or `WorkError` unless ``seal`` seals ``header`` by the chain's consensus.
 
-    ``parent_seal`` matters to proof of work only, whose difficulty follows from the parent's.
+    ``parent_seal`` and ``grandparent`` (None for blocks 0 and 1) matter to proof of work only,
+    whose difficulty follows from them.
     """
     name = header_digest(header)
     if seal.digest != name:
@@ -144,7 +149,7 @@ def verify_block_seal(
         return
     if not isinstance(seal, ProofOfWork):
         raise SealError("the chain is sealed by work, not by signatures")
-    verify_work(seal, expected_difficulty(header, parent, parent_seal, genesis))
+    verify_work(seal, expected_difficulty(parent, parent_seal, grandparent, genesis))
 
 
 BATCH = 20_000

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from bdn.chain.blob_files import BlobFiles, BlobMemory, Blobs, blobs_of
 from bdn.chain.blocks import (
+    CHAIN_FORMAT,
     Block,
     Genesis,
     Header,
@@ -49,7 +50,7 @@ from bdn.chain.transactions import (
 )
 from bdn.errors import BdnError, EncodingError, shown
 
-FORMAT = b"bdn ledger 1"
+FORMAT = f"bdn ledger {CHAIN_FORMAT}".encode()
 MEMORY = ":memory:"
 BUSY_SECONDS = 10.0
 MAX_CONTRACTS = 1024
@@ -319,7 +320,8 @@ class Store:
         if len(names) > 2:
             raise LedgerError("table meta", "it has rows that no ledger has")
         if self._meta("format") != FORMAT:
-            raise LedgerError("format record", "the ledger was written by another version of bdn")
+            raise LedgerError("format record", f"the ledger was written by another version of bdn; "
+                              f"this one reads format {CHAIN_FORMAT} (docs/format.md)")
 
     # --- reading --------------------------------------------------------------------------------
 

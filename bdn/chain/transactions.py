@@ -109,21 +109,21 @@ class UpdateTransaction:
         epoch: p.
         phase: which vector of the epoch, such as ``"gradient"``, ``"weights"`` or ``"loss"``.
         sample_count: s_k.
-        local_seconds: T_local,dk in whole milliseconds (a ledger holds no floats).
+        local_ms: T_local,dk in whole milliseconds (a ledger holds no floats).
         root, chunks, size: the sealed vector's blob.
     """
 
     epoch: Number
     phase: Name
     sample_count: Number
-    local_seconds: Number
+    local_ms: Number
     root: Digest
     chunks: Number
     size: Number
 
     def __post_init__(self) -> None:
         _check_counts(epoch=self.epoch, sample_count=self.sample_count,
-                      local_seconds=self.local_seconds)
+                      local_ms=self.local_ms)
         _check_blob(self.root, self.chunks, self.size)
 
 
@@ -274,7 +274,7 @@ def _register_key(p: RegisterKey, _: bytes) -> tuple[Any, ...]:
 
 
 def _upload(p: UpdateTransaction, _: bytes) -> tuple[Any, ...]:
-    return p.epoch, p.phase, p.sample_count, p.local_seconds, p.root, p.chunks, p.size
+    return p.epoch, p.phase, p.sample_count, p.local_ms, p.root, p.chunks, p.size
 
 
 def _aggregate(p: AggregateTransaction, _: bytes) -> tuple[Any, ...]:

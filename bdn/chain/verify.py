@@ -128,6 +128,7 @@ class _Walk:
         self.machine = machine
         self.parent: Header | None = None
         self.parent_seal: BlockSeal | None = None
+        self.grandparent: Header | None = None
         self.state = LedgerState()
         self.kept = kept
         self.nodes = NodeFile(2 * kept)
@@ -148,7 +149,8 @@ class _Walk:
         execution = self._execute(header, envelopes, place)
         _verify_receipts(raw, header, execution.receipts, place)
         self._verify_state(header, execution, place)
-        self.parent, self.parent_seal, self.state = header, seal, execution.state
+        self.grandparent, self.parent, self.parent_seal = self.parent, header, seal
+        self.state = execution.state
         if self.slots > self.kept:  # at least as many as there are live entries
             self.state = self.nodes.spill(self.state)
         return header
@@ -160,7 +162,8 @@ class _Walk:
             return None
         seal: BlockSeal = decoded(decode_seal, raw.seal, f"{place}, seal")
         try:
-            verify_block_seal(seal, header, self.parent, self.parent_seal, self.machine.genesis)
+            verify_block_seal(seal, header, self.parent, self.parent_seal, self.grandparent,
+                              self.machine.genesis)
         except (SealError, WorkError, BlockError) as error:
             if seal.digest != header_digest(header) and self._is_whole(seal):
                 field = self._damaged_field(header, raw)

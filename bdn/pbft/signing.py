@@ -10,17 +10,14 @@ schedules can be explored (`HashSigning`) and so that the protocol's own cost ca
 
 import hashlib
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from operator import attrgetter
 from struct import Struct
 from typing import Any, Protocol, TypeVar
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from bdn.encoding import transcript
 from bdn.errors import SignatureError
-from bdn.identity import Identity
+from bdn.identity import Identity, verify_signature
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.messages import (
     TYPE_NAMES,
@@ -123,7 +120,7 @@ _eights = Struct(">QQ").pack
 
 
 class Ed25519Signing:
-    """RFC 8032 signatures, equal to `Identity.sign`; parsed keys are remembered."""
+    """RFC 8032 signatures, equal to `Identity.sign`."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -134,15 +131,7 @@ class Ed25519Signing:
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
         """Do as `bdn.identity.verify_signature`."""
-        try:
-            _parsed(public_key).verify(signature, transcript(domain, message))
-        except (InvalidSignature, ValueError) as error:
-            raise SignatureError(f"the {domain} signature does not verify") from error
-
-
-@lru_cache(maxsize=256)
-def _parsed(public_key: bytes) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(public_key)
+        verify_signature(public_key, domain, message, signature)
 
 
 class CachedSigning:

@@ -39,7 +39,7 @@ from bdn.report.gas_profile import GasByLine, gas_by_line
 PROOF_BUDGET = 900_000
 """Characters of base64 that a page spends on leaves and paths; later blocks go without."""
 
-_LABELS = {"local_seconds": "T_local, ms", "sample_count": "samples s_k", "root": "blob root",
+_LABELS = {"local_ms": "T_local, ms", "sample_count": "samples s_k", "root": "blob root",
            "chunks": "blob leaves", "size": "blob bytes", "source": "source digest"}
 
 Names = Mapping[bytes, str]

@@ -25,7 +25,6 @@ from bdn.chain import (
     build_genesis,
     chain_id,
     device_bits,
-    expected_difficulty,
     mine,
     pack_blob,
     sign_transaction,
@@ -179,10 +178,7 @@ class SmallChain:
     ) -> BlockSeal:
         """Signatures of a quorum (or of ``signers``), or the proof of work."""
         if self.genesis.consensus == "pow":
-            parent_seal = self.ledger.store.seal(self.ledger.height)
-            difficulty = expected_difficulty(block.header, self.ledger.head, parent_seal,
-                                             self.genesis)
-            return mine(block.header, difficulty)
+            return mine(block.header, self.ledger.next_difficulty())
         return self.sign_seal(block.digest, block.header.height, signers, view)
 
     def sign_seal(

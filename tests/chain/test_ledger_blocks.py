@@ -71,7 +71,7 @@ PAYLOAD = st.one_of(
     st.builds(RegisterDevice, name=TEXT, statement=TEXT, edge=COUNT),
     st.builds(RegisterKey, generation=COUNT, modulus_bits=COUNT, threshold=COUNT, parties=COUNT,
               **BLOB),
-    st.builds(UpdateTransaction, epoch=COUNT, phase=TEXT, sample_count=COUNT, local_seconds=COUNT,
+    st.builds(UpdateTransaction, epoch=COUNT, phase=TEXT, sample_count=COUNT, local_ms=COUNT,
               **BLOB),
     st.builds(AggregateTransaction, epoch=COUNT, phase=TEXT, total_samples=COUNT,
               contributors=st.sets(st.integers(0, 99), max_size=3).map(device_bits), **BLOB),
@@ -166,12 +166,12 @@ def test_a_signature_counts_only_as_a_transaction() -> None:
 
 
 @pytest.mark.parametrize("fields", [
-    {"sample_count": -1}, {"epoch": 1 << 63}, {"root": b"short"}, {"local_seconds": -5},
+    {"sample_count": -1}, {"epoch": 1 << 63}, {"root": b"short"}, {"local_ms": -5},
     {"size": -1}, {"chunks": 1 << 64},
 ], ids=repr)
 def test_payloads_out_of_range_are_refused(fields: dict[str, Any]) -> None:
     """STYLE: limits on everything, at construction and so at decoding."""
-    good = {"epoch": 1, "phase": "weights", "sample_count": 3, "local_seconds": 4,
+    good = {"epoch": 1, "phase": "weights", "sample_count": 3, "local_ms": 4,
             "root": bytes(32), "chunks": 1, "size": 2}
     UpdateTransaction(**good)
     with pytest.raises(ValueError, match=r"outside|bytes"):

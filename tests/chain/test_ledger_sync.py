@@ -196,10 +196,17 @@ def test_a_full_node_goes_over_to_the_longer_chain(make_chain: Callable[..., Any
 
 
 def test_expected_difficulty_follows_from_headers(make_chain: Callable[..., Any]) -> None:
-    """A light node can tell which difficulty was due."""
+    """A light node can tell which difficulty is due, and a block's own time cannot change it."""
     chain = make_chain(consensus="pow")
+    assert chain.ledger.next_difficulty() == 64
     chain.add()
     store = chain.ledger.store
-    header = replace(store.header(1), height=2, time=store.header(1).time + 10)
-    expected = next_difficulty(64, 10, chain.genesis.generation_rate)
-    assert expected_difficulty(header, store.header(1), store.seal(1), chain.genesis) == expected
+    first, second = store.header(0), store.header(1)
+    expected = next_difficulty(64, second.time - first.time, chain.genesis.generation_rate)
+    assert chain.ledger.next_difficulty() == expected
+    assert expected_difficulty(second, store.seal(1), first, chain.genesis) == expected
+    chain.time += 1_000_000  # the miner claims that its block comes late
+    late = chain.propose()
+    with pytest.raises(WorkError, match="difficulty"):
+        chain.ledger.commit(late.block, mine(late.block.header, expected // 2))
+    chain.ledger.commit(late.block, mine(late.block.header, expected))

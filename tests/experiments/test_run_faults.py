@@ -180,7 +180,7 @@ def replayed_nonce(run: Run, message: Submit) -> Submit:
 
 def implausible_samples(run: Run, message: Submit) -> Submit:
     """A sample count beyond what T_local allows; the ring-masked weight is inside the message."""
-    return Submit(resigned(run, message, run.material.devices[3], local_seconds=0),
+    return Submit(resigned(run, message, run.material.devices[3], local_ms=0),
                   message.blobs)
 
 

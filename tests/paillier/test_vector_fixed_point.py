@@ -1,6 +1,7 @@
 """Fixed point and slots: exact at the edge of the budget, loud beyond it."""
 
 import math
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bdn.encoding import digest, encode
 from bdn.errors import PeerError, UsageError
 from bdn.paillier.errors import (
     OutOfRangeError,
@@ -268,3 +270,14 @@ def test_counts_of_another_type_are_refused_where_they_are_given(wrong):
         assert len(str(caught.value)) < 200
     for kind in (np.int8, np.uint64):
         assert FixedPoint(kind(2), 1.0, kind(16), kind(9)).fingerprint() == code.fingerprint()
+
+
+def test_the_fingerprint_hashes_the_clip_by_segments() -> None:
+    """One number and as many equal entries are one code; docs/format.md states the bytes."""
+    expected = digest("bdn/fixed-point", encode([5, 12, 9]),
+                      (3).to_bytes(8, "big") + struct.pack(">d", 0.5)
+                      + (2).to_bytes(8, "big") + struct.pack(">d", 8.0))
+    assert FixedPoint(5, [0.5, 0.5, 0.5, 8.0, 8.0], 12, 9).fingerprint() == expected
+    assert FixedPoint(5, 0.5, 12, 9).fingerprint() == FixedPoint(5, [0.5] * 5, 12, 9).fingerprint()
+    for other in ([0.5, 0.5, 8.0, 8.0, 8.0], [8.0, 8.0, 0.5, 0.5, 0.5], [0.5, 8.0, 0.5, 8.0, 8.0]):
+        assert FixedPoint(5, other, 12, 9).fingerprint() != expected

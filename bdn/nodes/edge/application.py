@@ -34,7 +34,6 @@ from bdn.chain import (
     device_numbers,
     encode_block,
     sign_transaction,
-    verify_block_seal,
 )
 from bdn.chain.blocks import compute_transactions_root
 from bdn.errors import PeerError
@@ -501,9 +500,7 @@ class LedgerApplication:
         block = decode_block(sealed.block)
         if block.header.height != self.ledger.height + 1:
             return
-        ledger = self.ledger
-        verify_block_seal(decode_seal(sealed.seal), block.header, ledger.head,
-                          ledger.store.seal(ledger.height), ledger.genesis)
+        self.ledger.verify_next_seal(block.header, decode_seal(sealed.seal))
         self.admission.demand_blobs(block)
         self._check_product(block)
 

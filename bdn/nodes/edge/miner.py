@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bdn.chain import AUXILIARY, Ledger, ProofOfWork, decode_block, encode_block, mine
-from bdn.chain.seals import expected_difficulty
 from bdn.errors import BdnError
 from bdn.nodes.edge.application import LedgerApplication
 from bdn.nodes.requests import Request, decode_request
@@ -96,10 +95,7 @@ class Miner:
 
     def _mine(self, payload: bytes) -> None:
         header = decode_block(payload).header
-        store = self._ledger.store
-        parent_seal = store.seal(self._ledger.height)
-        difficulty = expected_difficulty(header, self._ledger.head, parent_seal,
-                                         self._ledger.genesis)
+        difficulty = self._ledger.next_difficulty()
         with self._trace.span("mine", node=self._application.name, difficulty=difficulty):
             seal: ProofOfWork = mine(header, difficulty)
         self._application.execute(header.height, payload, seal)

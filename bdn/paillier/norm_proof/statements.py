@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gmpy2 import mpz
 
-from bdn.encoding import digest
+from bdn.encoding import digest, encode
 from bdn.paillier.errors import NormBoundError, ParameterError
 from bdn.paillier.keys import PublicKey, pack_values
 from bdn.paillier.norm_proof.projection import (
@@ -105,8 +105,8 @@ class NormBound:
                 raise NormBoundError(f"an entry is {level} levels; at most ±{most} is proven")
 
     def to_bytes(self) -> bytes:
-        """For hashing."""
-        return f"{self.entries},{self.norm},{self.singles}".encode()
+        """Return [entries, norm, [single, …]], for hashing."""
+        return encode([self.entries, self.norm, list(self.singles)])
 
 
 def rows_bound2(beta: int) -> int:
@@ -195,10 +195,10 @@ class RingStatement(Statement):
         self.blocks = tuple(block for block in blocks if block.name != "rows" or bound.entries)
         mask = np.uint64((1 << p.q_bits) - 1)
         self._masked = (masked - np.uint64((weight * offset << p.D_bits) % (1 << 64))) & mask
-        numbers = (p.N, p.q_bits, p.D_bits, p.sigma, p.contributors, weight, offset)
         self._root = digest(
-            "bdn/norm-proof/ring", public_key.digest, context, seed, repr(numbers).encode(),
-            bound.to_bytes(), masked.astype("<u8").tobytes(), pack_values(public_key, ciphertexts),
+            "bdn/norm-proof/ring", public_key.digest, context, seed, p.to_bytes(),
+            encode([weight, offset]), bound.to_bytes(), masked.astype("<u8").tobytes(),
+            pack_values(public_key, ciphertexts),
         )
 
     def root(self) -> bytes:
@@ -308,7 +308,7 @@ class PackedStatement(Statement):
                                 for most in bound.singles))
         self._root = digest(
             "bdn/norm-proof/packed", public_key.digest, context,
-            repr((slot_bits, offset)).encode(), bound.to_bytes(),
+            encode([slot_bits, offset]), bound.to_bytes(),
             pack_values(public_key, ciphertexts),
         )
 

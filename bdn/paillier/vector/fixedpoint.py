@@ -13,7 +13,6 @@ neighbour, and Σ s_k q_k = Σ s_k m_k − S·2^(v−1), with the weights *actua
 clamped: an entry beyond its clip raises, and so does a sum that honest vectors cannot give.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from gmpy2 import mpz
 from numpy.typing import ArrayLike, NDArray
 
 from bdn.arguments import as_integer
-from bdn.encoding import transcript
+from bdn.encoding import digest, encode
 from bdn.errors import shown
 from bdn.paillier.errors import (
     OutOfRangeError,
@@ -81,10 +80,19 @@ class FixedPoint:
         self.step: Floats = self.clip / self.max_level
 
     def fingerprint(self) -> bytes:
-        """Return 32 bytes that depend on everything in this code, for proofs to bind."""
-        numbers = ",".join(map(str, (self.length, self.value_bits, self.total_weight)))
-        clip = self.clip.astype("<f8").tobytes()
-        return hashlib.sha256(transcript("bdn/fixed-point", numbers.encode(), clip)).digest()
+        """Return 32 bytes that depend on everything in this code, for proofs to bind.
+
+        The clip is hashed by *segments*, runs of entries with one clip: the number of entries in
+        eight bytes, and the clip as a binary64 (IEEE 754), both big-endian. A model's vector has
+        one or two segments.
+        """
+        numbers = encode([self.length, self.value_bits, self.total_weight])
+        clip = np.broadcast_to(self.clip, (self.length,))
+        starts = np.flatnonzero(np.diff(clip, prepend=np.nan) != 0)
+        ends = np.append(starts[1:], self.length)
+        segments = np.stack([(ends - starts).astype(">i8").view(">f8"),
+                             clip[starts].astype(">f8")], axis=-1)
+        return digest("bdn/fixed-point", numbers, segments.tobytes())
 
     def quantise(self, vector: ArrayLike) -> Integers:
         """Return the nearest levels q, int64 of shape (length,); ties go to the even level.

@@ -89,7 +89,7 @@ from gmpy2 import mpz
 from numpy.typing import ArrayLike
 
 from bdn.arguments import as_bytes, as_integer, check_type
-from bdn.encoding import transcript
+from bdn.encoding import encode, transcript
 from bdn.errors import shown
 from bdn.paillier.batch import encrypt_many, weighted_product
 from bdn.paillier.errors import (
@@ -176,6 +176,11 @@ class RingParameters:
     def value_bytes(self) -> int:
         """Bytes of a masked value on the wire: 5 for q = 2^40."""
         return (self.q_bits + 7) // 8
+
+    def to_bytes(self) -> bytes:
+        """Return [N, log₂ q, log₂ D, σ's numerator, σ's denominator, contributors], for hashing."""
+        return encode([self.N, self.q_bits, self.D_bits, *self.sigma.as_integer_ratio(),
+                       self.contributors])
 
     def check_budget(self, code: FixedPoint, bound: NormBound | None = None) -> None:
         """Raise `ParameterError` unless every sum of ``code`` fits, and ``bound`` can be proven."""
@@ -391,11 +396,10 @@ class RingMaskedCipher(VectorCipher):
         return np.uint64((1 << self.parameters.q_bits) - 1)
 
     def _phase(self) -> bytes:
-        p = self.parameters
-        numbers = f"{p.N},{p.q_bits},{p.D_bits},{p.sigma!r},{p.contributors}".encode()
         return transcript(
-            "bdn/ring-masked/phase", self.public_key.digest, self.code.fingerprint(), numbers,
-            self.seed, b"" if self.bound is None else self.bound.to_bytes(),
+            "bdn/ring-masked/phase", self.public_key.digest, self.code.fingerprint(),
+            self.parameters.to_bytes(), self.seed,
+            b"" if self.bound is None else self.bound.to_bytes(),
         )
 
     def _bound(self, chunks: bytes, weight: int, context: bytes) -> bytes:
