@@ -9,10 +9,12 @@ from pathlib import Path
 import bdn
 from bdn.chain.contracts.gas import TABLES
 from bdn.chain.contracts.receipt import SENTENCES
+from bdn.identity import Identity, verify_ed25519
 from bdn.nodes import messages as device_messages
 from bdn.nodes.settings import CIPHERS
 from bdn.pbft.messages import TYPE_NAMES
 from bdn.pbft.signing import DOMAINS
+from bdn.seal import sign_commit
 
 ROOT = Path(bdn.__file__).parent
 DOCS = ROOT.parent / "docs"
@@ -104,3 +106,13 @@ def test_every_message_is_in_the_protocol_with_all_its_fields() -> None:
             continue
         for field in dataclasses.fields(cls):
             assert re.search(rf"\b{field.name}\b", told), f"{cls.__name__}.{field.name}"
+
+
+def test_the_commit_statement_has_its_domain_once() -> None:
+    """What Ed25519 signs, byte for byte (section 7)."""
+    identity = Identity.from_secret(bytes(range(32)))
+    signature = sign_commit(identity, b"i" * 32, 3, 9, b"d" * 32)
+    statement = b"i" * 32 + (3).to_bytes(8, "big") + (9).to_bytes(8, "big") + b"d" * 32
+    signed = ((10).to_bytes(8, "big") + b"bdn/commit" + len(statement).to_bytes(8, "big")
+              + statement)
+    verify_ed25519(identity.public_key, signed, signature)

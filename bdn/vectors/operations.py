@@ -7,6 +7,7 @@ docs/format.md and no code.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from gmpy2 import mpz
 
 from bdn.chain import (
@@ -47,12 +48,10 @@ from bdn.encoding import (
     decode_record,
     digest,
     encode,
-    encode_as,
-    encode_record,
     transcript,
 )
 from bdn.errors import EncodingError, UsageError
-from bdn.identity import Identity, address_of, verify_ed25519, verify_signature
+from bdn.identity import Identity, verify_ed25519, verify_signature
 from bdn.nodes.ciphers import Ciphers, key_in, share_session, update_context
 from bdn.nodes.device.keyring import wrap_context
 from bdn.nodes.device.opening import holder_context
@@ -79,8 +78,6 @@ from bdn.pbft.wire import decode_as as decode_pbft
 from bdn.randomness import ByteStream
 from bdn.seal import Seal, commit_statement, quorum, verify_seal
 from bdn.vectors.vector_set import number
-
-import numpy as np  # isort: skip
 
 raw = bytes.fromhex
 
@@ -391,7 +388,7 @@ def contract_call(
     [contract, key, value] entries, with an encoded list of contract values as arguments; others are
     contracts by name. The sender is twenty bytes 01, the context's fields are 0 or empty.
     Output: ok, status, gas_used, result (encoded), events [[contract, name, encoded fields]],
-    reason [code, arguments, contract, line] or null, and the state's root afterwards (section 8)."""
+    reason [code, arguments, contract, line] or null, and the state's root afterwards."""
     texts = {"main": "\n".join(source) + "\n", **{
         name: "\n".join(lines) + "\n" for name, lines in (others or {}).items()}}
     compiled = {name: compile_contract(text, name) for name, text in texts.items()}
@@ -492,7 +489,7 @@ def open_parts(key: str, ciphertexts: str, session: str, parts: Sequence[str]) -
 
 def joint_base(modulus: str, coins: str) -> Any:
     """Return v and the seed of a joint key of modulus N, hashed from 32 bytes of common coins."""
-    v, seed = v_and_seed(mpz(modulus), raw(coins))  # type: ignore[arg-type]  # an mpz is an int here
+    v, seed = v_and_seed(mpz(modulus), raw(coins))
     return {"v": str(v), "seed": seed.hex()}
 
 
@@ -628,5 +625,3 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "open_share": open_share,
 }
 """By the name that stands in the files."""
-
-__all__ = ["OPERATIONS", "GivenBytes", "encode_as", "encode_record", "typed", "untyped"]

@@ -71,6 +71,14 @@ class CaseFile:
         self.cases.append({"name": name, "operation": operation, "input": given, "output": output})
         return output
 
+    def refuse(
+        self, name: str, operation: str, given: Mapping[str, Any],
+        variants: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Add a case for each variant of ``given``, all of which must be refused."""
+        for what, other in variants.items():
+            self.add(f"{name}: {what}", operation, valid=False, **{**given, **other})
+
     def answer(self, operation: str, given: Mapping[str, Any]) -> Any:
         """Return the output of ``operation``, or `REFUSED`."""
         try:

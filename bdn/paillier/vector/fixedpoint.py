@@ -90,8 +90,8 @@ class FixedPoint:
         clip = np.broadcast_to(self.clip, (self.length,))
         starts = np.flatnonzero(np.diff(clip, prepend=np.nan) != 0)
         ends = np.append(starts[1:], self.length)
-        segments = np.stack([(ends - starts).astype(">i8").view(">f8"),
-                             clip[starts].astype(">f8")], axis=-1)
+        segments = np.empty((len(starts), 2), dtype=">u8")
+        segments[:, 0], segments[:, 1] = ends - starts, clip[starts].view(np.uint64)
         return digest("bdn/fixed-point", numbers, segments.tobytes())
 
     def quantise(self, vector: ArrayLike) -> Integers:
