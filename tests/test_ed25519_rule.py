@@ -1,7 +1,7 @@
 """Which Ed25519 signatures count (docs/format.md): one rule, on published edge cases.
 
 The twelve cases are those of Chalkias, Garillot and Nikolaenko, "Taming the Many EdDSAs" (2020), as
-published in https://github.com/novifinancial/ed25519-speccheck (cases.txt).
+published in the repository novifinancial/ed25519-speccheck on GitHub (cases.txt).
 """
 
 import pytest

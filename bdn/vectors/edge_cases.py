@@ -1,8 +1,8 @@
 """The published edge cases of Ed25519, and which of them are valid by our rule.
 
 Chalkias, Garillot and Nikolaenko, "Taming the Many EdDSAs", SSR 2020; the cases as published in
-https://github.com/novifinancial/ed25519-speccheck, file cases.txt. `bdn.identity.verify_ed25519`
-states the rule.
+the repository novifinancial/ed25519-speccheck on GitHub, file cases.txt.
+`bdn.identity.verify_ed25519` states the rule.
 """
 
 _SMALL = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"

@@ -268,10 +268,15 @@ def header(record: str) -> str:
     return header_digest(decode_record(Header, raw(record))).hex()
 
 
-def ledger(record: str, blocks: Sequence[Mapping[str, Any]]) -> Any:
+def ledger(
+    record: str, blocks: Sequence[Mapping[str, Any]], change: Sequence[Any] | None = None
+) -> Any:
     """Verify a ledger: a genesis record and blocks, each with block, seal (null for genesis) and
-    the blobs that it names (sections 4 to 16). Output: for each block the header's digest, the
+    the blobs that it names (sections 4 to 16), after a change: [block, "block", "seal" or "blobs",
+    which blob, byte], whose lowest bit is turned. Output: for each block the header's digest, the
     encoded receipts, and the cells that it changes as [contract, key, value or null]."""
+    if change is not None:
+        blocks = _changed(blocks, *change)
     first = decode_genesis(raw(record))
     settings = Settings.from_plain(first.settings)
     known: dict[bytes, bytes] = {}
@@ -288,6 +293,19 @@ def ledger(record: str, blocks: Sequence[Mapping[str, Any]]) -> Any:
     finally:
         book.close()
     return told
+
+
+def _changed(
+    blocks: Sequence[Mapping[str, Any]], height: int, part: str, which: int, at: int
+) -> Sequence[Mapping[str, Any]]:
+    block = {**blocks[height], "blobs": list(blocks[height]["blobs"])}
+    data = bytearray(raw(block["blobs"][which] if part == "blobs" else block[part]))
+    data[at] ^= 1
+    if part == "blobs":
+        block["blobs"][which] = data.hex()
+    else:
+        block[part] = data.hex()
+    return [*blocks[:height], block, *blocks[height + 1:]]
 
 
 def _told(book: Ledger, height: int) -> Any:
