@@ -34,6 +34,7 @@ from bdn.chain import (
 )
 from bdn.chain.blocks import Receipt, encode_receipt
 from bdn.chain.contracts import compile_contract
+from bdn.chain.contracts.gas import GasTable
 from bdn.chain.contracts.machine import MemoryState
 from bdn.chain.contracts.values import decode_value, encode_value, to_plain
 from bdn.chain.ledger import SealedBlock
@@ -414,7 +415,8 @@ def contract_call(
     for name, key, value in state:
         memory.put(name, raw(key), raw(value))
     receipt = compiled["main"].call(function, decode_value(raw(arguments)), gas=int(gas),
-                                    sender=bytes([1]) * 20, state=memory, contracts=compiled)
+                                    sender=bytes([1]) * 20, state=memory, contracts=compiled,
+                                    host={"refuses": _Refuses()})
     reason = receipt.reason
     return {
         "ok": receipt.ok, "status": receipt.status, "gas_used": number(receipt.gas_used),
@@ -425,6 +427,16 @@ def contract_call(
         "reason": None if reason is None else [reason.code, list(reason.arguments),
                                                reason.contract, reason.line],
         "state": LedgerState().apply(memory.entries).root.hex()}
+
+
+class _Refuses:
+    """A host function that costs nothing and always refuses."""
+
+    def price(self, args: Sequence[Any], table: GasTable) -> int:  # noqa: ARG002 - protocol
+        return 0
+
+    def __call__(self, args: Sequence[Any]) -> Any:  # noqa: ARG002 - protocol
+        raise UsageError("it always refuses")
 
 
 def receipt_record(record: str) -> str:

@@ -92,6 +92,8 @@ class CaseFile:
             return self.constants[item[1:]]
         if isinstance(item, list):
             return [self._resolved(each) for each in item]
+        if isinstance(item, dict):
+            return {key: self._resolved(each) for key, each in item.items()}
         return item
 
     def to_text(self) -> str:
