@@ -36,6 +36,7 @@ COMMANDS = {
     "simulate": ("bdn.cli.simulate", "Run PBFT scenarios, or search for ones that break it."),
     "contract": ("bdn.cli.contract", "Check and run contracts."),
     "detect": ("bdn.cli.detect", "Find objects in images with a run's model."),
+    "vectors": ("bdn.cli.vectors", "Write or check known answers for other implementations."),
     "bench": ("bdn.cli.bench", "Run the benchmarks of a source checkout."),
     "anchor": ("bdn.cli.anchor", "Anchor a run on Ethereum, and prove a lie."),
 }

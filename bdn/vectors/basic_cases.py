@@ -71,7 +71,7 @@ def encoding() -> CaseFile:
         made.add(f"encoding {position}", "decode", cbor=cbor)
     for name, cbor in NOT_ENCODINGS.items():
         made.add(name, "decode", valid=False, cbor=cbor)
-    made.add("64 levels", "decode", cbor="81" * 64 + "00")
+    made.add("64 levels", "recode", cbor="81" * 64 + "00")
     for name, cbor in (("dict", "a1646469637481820102"), ("text", "63616263")):
         made.add(f"contract value: {name}", "contract_value", cbor=cbor)
     bad = {"plain map": "a1616101", "17 levels": "81" * 17 + "00", "long form": "1800",

@@ -285,8 +285,8 @@ def contracts() -> CaseFile:
     calls: list[tuple[str, list[Any]]] = [
         ("numbers", [1000, 7]), ("numbers", [big, 1 << 100]), ("comparisons", [3, 4]),
         ("comparisons", [big, big]), ("flow", [9]), ("containers", [12]),
-        ("texts", [text, bytes(range(200))]), ("many", [400]), ("search", ["ab" * 600, "ba" * 60]),
-        ("search", ["x" * 40, "y"]), ("storing", ["k" * 300, 5]), ("calling", [[1, {"a": b"b"}]]),
+        ("texts", [text, bytes(range(200))]), ("many", [2000]), ("search", ["ab" * 600, "ba" * 60]),
+        ("search", ["x" * 40, "y"]), ("storing", ["k" * 1000, 5]), ("calling", [[1, {"a": b"b"}]]),
         ("calling", ["é" * 50]), ("hosts", [(1 << 31) - 1]),
         ("wide", [b"\1" * 384, (1 << 3071) + 1]), ("signed", [
             signer.public_key, b"m" * 200, signer.sign("bdn/transaction", b"m" * 200)]),
@@ -311,4 +311,8 @@ def contracts() -> CaseFile:
                            arguments=encode_value(arguments).hex(), gas=gas, **given)
         assert receipt["reason"] is not None, code
         assert receipt["reason"][0] == code, (code, receipt["reason"])
+    for size in (0, 1, 5_000_000):
+        for bounded in (False, True):
+            made.add(f"update of {size} bytes{', bounded' * bounded}", "update_price", size=size,
+                     bounded=bounded)
     return made

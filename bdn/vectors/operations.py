@@ -34,7 +34,7 @@ from bdn.chain import (
 )
 from bdn.chain.blocks import Receipt, encode_receipt
 from bdn.chain.contracts import compile_contract
-from bdn.chain.contracts.gas import GasTable
+from bdn.chain.contracts.gas import LATEST, GasTable, gas_table
 from bdn.chain.contracts.machine import MemoryState
 from bdn.chain.contracts.values import decode_value, encode_value, to_plain
 from bdn.chain.ledger import SealedBlock
@@ -139,6 +139,11 @@ def encode_plain(value: Any) -> str:
 def decode_plain(cbor: str) -> Any:
     """Decode bytes that may be any value (section 1). Output: the value, as for encode."""
     return typed(decode(raw(cbor)))
+
+
+def recode(cbor: str) -> str:
+    """Decode bytes that may be any value (section 1) and encode the value again."""
+    return encode(decode(raw(cbor))).hex()
 
 
 def transcript_of(domain: str, parts: Sequence[str]) -> str:
@@ -429,6 +434,27 @@ def contract_call(
         "state": LedgerState().apply(memory.entries).root.hex()}
 
 
+def update_price(size: int, bounded: bool) -> Any:
+    """Return the price of verify_update and of weighted_sum for one update of size bytes (section
+    10); bounded says whether a norm bound holds in its phase."""
+    settings = Settings(
+        rule="sgd", iterations=1, epochs=1, step_size=0.1, batch_size=1, tolerance=0.0, classes=2,
+        model_size=3, cipher="packed", value_bits=12, weight_clip=1.0, gradient_clip=1.0,
+        loss_clip=8.0, total_weight=20, devices=3, threshold=1, key_holders=3,
+        minimum_contributors=2, sample_ratio=10, samples_per_second=1000, deadline_ms=1000,
+        gather_ms=100, data_reward=2, processing_reward=30, confirmations=0, difficulty=16,
+        norm_bound=(1.0,) if bounded else ())
+    functions = VectorHost(Ciphers(bytes(32), settings, lambda root: root), lambda root: root
+                           ).functions()
+    update = {"root": bytes(32), "chunks": 3, "size": size, "samples": 5, "local_ms": 1}
+    table, terms = gas_table(LATEST), [b"", b""]
+    return {
+        "verify_update": number(functions["verify_update"].price(
+            [terms, 1, "weights", bytes(20), update], table)),
+        "weighted_sum": number(functions["weighted_sum"].price(
+            [terms, 1, "weights", [update]], table))}
+
+
 class _Refuses:
     """A host function that costs nothing and always refuses."""
 
@@ -537,12 +563,19 @@ def seal_vector(
 ) -> Any:
     """Seal signed levels q (sections 13 to 15) with 32 bytes of entropy. cipher holds name, seed,
     length, clip (a number or a list of numbers), value_bits, total_weight, contributors, and for a
-    norm bound norm_bound, largest_bound and singles. Output: the leaves. The prover of a norm proof
-    is free, so with a norm bound only verify and sum are to be reproduced."""
+    norm bound norm_bound, largest_bound and singles. Output: the Merkle root of the leaves, which
+    stand among the constants."""
+    return merkle.root(leaves_of_sealed(key, cipher, levels, weight, context, entropy)).hex()
+
+
+def leaves_of_sealed(
+    key: str, cipher: Any, levels: Sequence[int], weight: int, context: str, entropy: str
+) -> list[bytes]:
+    """Return the leaves that `seal_vector` is about."""
     made = _cipher(key, cipher)
     encoded = np.array(levels, dtype=np.int64) + made.code.offset
-    sealed = made.seal_encoded(encoded, weight, GivenBytes(raw(entropy)), raw(context))
-    return [leaf.hex() for leaf in sealed.leaves()]
+    return made.seal_encoded(
+        encoded, weight, GivenBytes(raw(entropy)), raw(context)).leaves()
 
 
 def quantise(key: str, cipher: Any, vector: Sequence[float]) -> Any:
@@ -552,29 +585,46 @@ def quantise(key: str, cipher: Any, vector: Sequence[float]) -> Any:
 
 def verify_vector(
     key: str, cipher: Any, leaves: Sequence[str], weight: int, context: str,
-    change: Sequence[int] | None = None,
+    change: Sequence[Any] | None = None,
 ) -> str:
-    """Verify a sealed vector's leaves for a stated weight and context (sections 13 to 15), after
-    byte change[1] (from the end, if negative) of leaf change[0] was combined with change[2] by
-    exclusive or. Output: valid."""
-    data = [raw(leaf) for leaf in leaves]
-    if change is not None:
-        leaf, at, mask = change
-        changed = bytearray(data[leaf])
-        changed[at] ^= mask
-        data[leaf] = bytes(changed)
+    """Verify a sealed vector's leaves for a stated weight and context (sections 13 to 15), after a
+    change: ["byte", leaf, position (from the end, if negative), mask] combines a byte and a mask by
+    exclusive or, ["drop", leaf] leaves one out, ["swap", leaf, leaf] exchanges two. Output:
+    valid."""
     made = _cipher(key, cipher)
-    made.verify(made.sealed_from_leaves(data), raw(context), weight)
+    made.verify(made.sealed_from_leaves(_with_change(leaves, change)), raw(context), weight)
     return "valid"
+
+
+def _with_change(leaves: Sequence[str], change: Sequence[Any] | None) -> list[bytes]:
+    data = [raw(leaf) for leaf in leaves]
+    match change:
+        case ["byte", leaf, at, mask]:
+            changed = bytearray(data[leaf])
+            changed[at] ^= mask
+            data[leaf] = bytes(changed)
+        case ["drop", leaf]:
+            del data[leaf]
+        case ["swap", one, two]:
+            data[one], data[two] = data[two], data[one]
+    return data
 
 
 def add_vectors(
     key: str, cipher: Any, vectors: Sequence[Sequence[str]], weights: Sequence[int]
 ) -> Any:
-    """Add sealed vectors, Eq. (5) (sections 14 and 15). Output: the leaves of the sealed sum."""
+    """Add sealed vectors, Eq. (5) (sections 14 and 15). Output: the Merkle root of the sum's
+    leaves, which stand among the constants."""
+    return merkle.root(leaves_of_sum(key, cipher, vectors, weights)).hex()
+
+
+def leaves_of_sum(
+    key: str, cipher: Any, vectors: Sequence[Sequence[str]], weights: Sequence[int]
+) -> list[bytes]:
+    """Return the leaves that `add_vectors` is about."""
     made = _cipher(key, cipher)
     sealed = [made.sealed_from_leaves([raw(leaf) for leaf in leaves]) for leaves in vectors]
-    return [leaf.hex() for leaf in made.weighted_sum(sealed, weights).leaves()]
+    return made.weighted_sum(sealed, weights).leaves()
 
 
 def share_of_sum(
@@ -591,12 +641,14 @@ def share_of_sum(
 
 
 def open_sum(
-    key: str, cipher: Any, total: Sequence[str], shares: Sequence[str], session: str
+    key: str, cipher: Any, total: Sequence[str], shares: Sequence[str], session: str,
+    change: Sequence[Any] | None = None,
 ) -> Any:
-    """Open a sealed sum with VectorShares (sections 14 and 15). Output: the exact sums of weighted
+    """Open a sealed sum with VectorShares (sections 14 and 15), after a change as for
+    verify_vector. Output: the exact sums of weighted
     levels."""
     made = _cipher(key, cipher)
-    opened = made.open_integers(made.sum_from_leaves([raw(leaf) for leaf in total]),
+    opened = made.open_integers(made.sum_from_leaves(_with_change(total, change)),
                                 [made.share_from_bytes(raw(share)) for share in shares],
                                 raw(session))
     return opened.tolist()
@@ -636,7 +688,7 @@ def open_share(group_key: str, sealed: str, context: str) -> str:
 
 
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
-    "encode": encode_plain, "decode": decode_plain, "transcript": transcript_of,
+    "encode": encode_plain, "decode": decode_plain, "recode": recode, "transcript": transcript_of,
     "digest": digest_of, "merkle_root": merkle_root, "merkle_path": merkle_path,
     "merkle_consistency": merkle_consistency, "blob": blob, "state_root": state_root,
     "state_proof": state_proof, "identity": identity, "sign": sign, "verify": verify,
@@ -645,13 +697,13 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "inclusion": inclusion, "quorum": quorum_of, "commit_statement": commit, "seal": seal,
     "pbft_message": pbft_message, "checkpoint_digest": checkpoint, "mine": mined, "work": work,
     "work_hash": work_hash, "next_difficulty": difficulty, "contract_call": contract_call,
-    "receipt": receipt_record, "contract_value": contract_value, "paillier_key": paillier_key,
-    "encrypt": encrypt, "encrypt_fast": encrypt_fast, "ciphertext": ciphertext,
-    "prove_plaintexts": prove_contents, "verify_plaintexts": verify_contents,
-    "partial_vector": make_part, "open": open_parts, "joint_base": joint_base,
-    "seal_vector": seal_vector, "quantise": quantise, "verify_vector": verify_vector,
-    "add_vectors": add_vectors, "share_of_sum": share_of_sum, "open_sum": open_sum,
-    "contexts": contexts, "wrap": wrap_key, "unwrap": unwrap_key, "seal_share": seal_share,
-    "open_share": open_share,
+    "update_price": update_price, "receipt": receipt_record, "contract_value": contract_value,
+    "paillier_key": paillier_key, "encrypt": encrypt, "encrypt_fast": encrypt_fast,
+    "ciphertext": ciphertext, "prove_plaintexts": prove_contents,
+    "verify_plaintexts": verify_contents, "partial_vector": make_part, "open": open_parts,
+    "joint_base": joint_base, "seal_vector": seal_vector, "quantise": quantise,
+    "verify_vector": verify_vector, "add_vectors": add_vectors, "share_of_sum": share_of_sum,
+    "open_sum": open_sum, "contexts": contexts, "wrap": wrap_key, "unwrap": unwrap_key,
+    "seal_share": seal_share, "open_share": open_share,
 }
 """By the name that stands in the files."""

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bdn.errors import BdnError, UsageError, shown
+from bdn.json_text import parse_json
+from bdn.runfolder.files import checked, read_text
 
 REFUSED = "refused"
 
@@ -86,6 +88,9 @@ class CaseFile:
                                             for key, item in given.items()})
         except (BdnError, ValueError):
             return REFUSED
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise UsageError(f"{self.name}: the input of a case is none of {operation}: "
+                             f"{shown(str(error))}") from error
 
     def _resolved(self, item: Any) -> Any:
         if isinstance(item, str) and item.startswith("@"):
@@ -114,19 +119,24 @@ class CaseFile:
                 yield case["name"]
 
 
+SHAPE = {"format": frozenset((FORMAT,)), "about": str, "constants": {str: object},
+         "cases": [{"name": str, "operation": str, "input": {str: object}, "output": object}]}
+"""What a file must look like."""
+
+
 def read_file(path: Path, table: Mapping[str, Operation]) -> CaseFile:
     """Return the file at ``path``; raise `UsageError` for one that holds no vectors."""
+    remedy = "write the vectors anew with bdn vectors DIR"
     try:
-        data = json.loads(path.read_text("utf-8"))
-        found = CaseFile(path.stem, data["about"], table, data["constants"], data["cases"])
-        if data["format"] != FORMAT:
-            raise UsageError(f"{path.name}: vectors of another format than {FORMAT!r}")
-        for case in found.cases:
-            if not {"name", "operation", "input", "output"} <= case.keys():
-                raise UsageError(f"{path.name}: a case needs name, operation, input and output")
-            if case["operation"] not in table:
-                raise UsageError(f"{path.name}: there is no operation {shown(case['operation'])}")
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path.name} holds no vectors: {shown(str(error))}; write them anew with "
-                         "bdn vectors DIR") from error
-    return found
+        data = parse_json(read_text(path, MOST_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path.name} holds no vectors ({shown(str(error))}); {remedy}"
+                         ) from error
+    problem = checked(data, SHAPE)
+    if problem:
+        raise UsageError(f"{path.name} holds no vectors: {problem}; {remedy}")
+    for case in data["cases"]:
+        if case["operation"] not in table:
+            raise UsageError(f"{path.name}: bdn has no operation {shown(case['operation'])}; "
+                             f"{remedy}")
+    return CaseFile(path.stem, data["about"], table, data["constants"], data["cases"])
