@@ -9,7 +9,7 @@ vectors of them.
 | N, m | the modulus N = pq of safe primes p = 2p′ + 1, q = 2q′ + 1; m = p′q′ is secret |
 | M, c | a plaintext and a ciphertext of it |
 | ℓ, t, Δ | parties, threshold, Δ = ℓ! |
-| f, s_i | a polynomial of degree t − 1 with f(0) = βm; the secret s_i = f(i) of party i |
+| f, s_i | a polynomial of degree t − 1, f(0) = βm, β random; s_i = f(i) is the secret of party i |
 | θ | f(0) mod N, public |
 | c_i | the share of party i: c_i = c^(2Δ s_i) |
 | λ_i | integer Lagrange coefficients: Σ λ_i f(i) = Δ f(0) over the parties i of a subset |

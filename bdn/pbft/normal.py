@@ -20,6 +20,8 @@ in a slot with a proposal are for its digest, and it is enough to count them.
 A `Core` is the state of one replica. Used here are:
 
 ==========================  ======================================================================
+index, cluster              this replica's number; n, the public keys, window L and pipeline
+application, signing        what executes requests; how messages are signed and verified
 view, active, primary       v; False from its VIEW-CHANGE to the NEW-VIEW; the index of v's primary
 low, high, q                the window is (h, H]; the quorum
 log                         the slots: ``get(n)`` returns one or None, ``at(n)`` makes a missing one
@@ -34,7 +36,13 @@ recheck, retake, progress   what `Replica` does at the end of this step: ask aga
 sign                        returns a message with this replica's signature
 send, broadcast, persist    effects: a message to one, to all others; a record to the journal
 tell                        tells the trace of an event
+effects, failures           effects of this step; view changes in a row without an execution
 ==========================  ======================================================================
+
+A proposal is *carried* if a NEW-VIEW proposes it again because it may have been executed. A
+NEW-VIEW fills gaps with the *null request*, whose execution does nothing. Messages are built with
+an empty signature, ``b""``, which `sign` replaces. At the end of every step `Replica` calls
+`propose_ready` and `execute_ready`.
 
 Rules enforced here, by their numbers in docs/pbft.md: 1 (what a PRE-PREPARE must be), 2 (prepared,
 committed, executed), 4 (votes count only in their view), 5f (nothing is judged during a restore),
@@ -281,9 +289,9 @@ def become_prepared(core: Core, slot: Slot) -> None:
     slot.commits[core.index] = own
     core.tell("prepared", sequence=slot.sequence)
     # send
-    core.persist(slot.certificate)  # Rule 10d: P survives a restart
+    core.persist(slot.certificate)  # Rule 10d: that it is prepared survives a restart
     core.broadcast(own)
-    if slot.seal is None and slot.is_committed(core.q):
+    if slot.seal is None and slot.is_committed(core.q):  # catching up may have brought the seal
         become_committed(core, slot)
 
 
@@ -463,7 +471,7 @@ def hold_back(core: Core, message: PrePrepare | Prepare | Commit) -> None:
     sender = (core.cluster.primary(message.view) if isinstance(message, PrePrepare)
               else message.replica)
     held = core.buffer.get(sender, [])
-    if len(held) >= 3 * core.cluster.window:
+    if len(held) >= 3 * core.cluster.window:  # three kinds of vote for each number
         raise MessageError(f"replica {sender} has {len(held)} messages waiting for a later view")
     if message in held:
         return

@@ -381,8 +381,9 @@ class Device:
         if keyring.is_confirmed(self._reader.cells, len(self._addresses)):
             self.stage = Stage.WORKING
             return self._advance()
-        confirmed = "confirm_key" in self._keyring.done or not self._keyring.group_key
-        if confirmed or not self._reader.may_submit:
+        asked = "confirm_key" in self._keyring.done
+        refused = not self._keyring.group_key  # the registered key is not one to confirm
+        if asked or refused or not self._reader.may_submit:
             return []
         call = CallTransaction("learning", "confirm_key", (self._keyring.root,))
         return self._interface.submit(call)
@@ -402,7 +403,7 @@ class Device:
         if self._busy:
             return []
         p = self.progress
-        if self.settings.drawn:
+        if self.settings.drawn:  # 0: every device takes part in every epoch
             cell = self._reader.cells.get(self._draw_cell)
             if cell is None:
                 return []
@@ -426,6 +427,7 @@ class Device:
     def _draw_cell(self) -> bytes:
         """The state key of the draw that says who takes part in this phase."""
         p = self.progress
+        # The loss of the last model is judged by the devices that a next epoch would draw.
         return draw_cell(p.epoch + 1 if p.phase == LOSS else p.epoch)
 
     def _task(self, kind: str) -> Task:
