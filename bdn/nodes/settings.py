@@ -29,7 +29,7 @@ Bounds = tuple[float, ...]
 """The norm bound B of each epoch, from the first on; the last one holds for all later epochs, too.
 Empty where nothing is bounded."""
 
-NORM_BOUND: Bounds = (2.0, 1.2, 0.8, 0.6, 0.5)
+NORM_BOUND: Bounds = (2.0, 1.4, 1.0, 0.8, 0.7)
 GRADIENT_NORM_BOUND: Bounds = (10.0,)
 """The default bounds on ‖δ_k‖₂ and on a gradient's norm, chosen from measurements
 (docs/norm-proof.md)."""
