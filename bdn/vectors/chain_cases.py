@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from bdn.chain import (
     AUXILIARY,
     CANDIDATE,
+    PROOF_OF_WORK,
     AggregateTransaction,
+    BlockSeal,
     CallTransaction,
     Candidate,
     Envelope,
@@ -107,8 +110,10 @@ def small_genesis(settings: Settings = SETTINGS, consensus: str = "pbft") -> Gen
 class SmallLedger:
     """A ledger of one epoch, made step by step; no node takes part."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
-        self.genesis, self.settings = small_genesis(settings), settings
+    def __init__(
+        self, settings: Settings = SETTINGS, consensus: str = "pbft", path: Path | str = ":memory:"
+    ) -> None:
+        self.genesis, self.settings = small_genesis(settings, consensus), settings
         self.chain = chain_id(self.genesis)
         self.nonces = {EDGES[0].address: 2}  # it deployed two contracts
         self.known: dict[bytes, bytes] = {}
@@ -117,7 +122,7 @@ class SmallLedger:
         ownership = [self.sign(device, RegisterDevice(f"device-{i + 1}", "It is mine.", i, 0))
                      for i, device in enumerate(DEVICES)]
         first = build_genesis(self.genesis, EDGES[0], ownership).block
-        self.book = Ledger.create(":memory:", self.genesis, first, self.host.functions)
+        self.book = Ledger.create(path, self.genesis, first, self.host.functions)
         self.blocks: list[dict[str, Any]] = [
             {"block": encode_block(first).hex(), "seal": None, "blobs": []}]
         self.public_key, self.shares = deal(3, 2, 256, SeededRandomness(b"vectors key"))
@@ -138,14 +143,18 @@ class SmallLedger:
         made: Candidate = self.book.propose(
             kind=kind, epoch=epoch, time=self.book.head.time + 500, proposer=EDGES[0].address,
             transactions=envelopes, aggregate=aggregate)
-        view = height % 2
-        seal = Seal(view, height, made.block.digest, tuple(
-            (i, sign_commit(EDGES[i], self.chain, view, height, made.block.digest))
-            for i in (0, 1, 3)))
+        seal = self._seal(made.block.header, height)
         self.book.commit(made.block, seal)
         self.blocks.append({"block": encode_block(made.block).hex(),
                             "seal": encode_seal(seal).hex(),
                             "blobs": [blob.hex() for blob in blobs]})
+
+    def _seal(self, header: Header, height: int) -> BlockSeal:
+        if self.genesis.consensus == PROOF_OF_WORK:
+            return mine(header, self.book.next_difficulty())
+        view, name = height % 2, header_digest(header)
+        return Seal(view, height, name, tuple(
+            (i, sign_commit(EDGES[i], self.chain, view, height, name)) for i in (0, 1, 3)))
 
     def keep(self, blobs: Sequence[bytes]) -> None:
         """Let the ledger and the ciphers find these blobs."""
@@ -173,40 +182,43 @@ class SmallLedger:
             CallTransaction("learning", "collect", (decode(b"\x81" * 20 + b"\0"),)),
             CallTransaction("learning", "transfer", (b"bob", 1)))]
         self.put([*confirmed, *odd])
-        self._epoch()
-        self._shares(group, rng)
+        for phase in self.settings.phases:
+            self._phase(phase)
+            self._shares(phase, group, rng)
 
-    def _epoch(self) -> None:
+    def _phase(self, phase: str) -> None:
         terms = self.book.call("learning", "sealing_terms")
-        cipher = self.host.ciphers.get(terms, 1, WEIGHTS)
+        cipher = self.host.ciphers.get(terms, 1, phase)
         payloads, blobs = [], []
         made = zip(DEVICES, VECTORS, SAMPLES, strict=True)
         for i, (device, vector, samples) in enumerate(made):
             sealed = cipher.seal(
-                np.array(vector), samples, SeededRandomness(f"seal {i}".encode()),
-                update_context(self.chain, 1, WEIGHTS, device.address))
+                np.array(vector[:cipher.length]), samples,
+                SeededRandomness(f"seal {phase} {i}".encode()),
+                update_context(self.chain, 1, phase, device.address))
             blobs.append(pack_blob(sealed.leaves()))
             payloads.append(UpdateTransaction(
-                1, WEIGHTS, samples, 1000, blob_root(blobs[-1]), len(sealed.leaves()),
+                1, phase, samples, 1000, blob_root(blobs[-1]), len(sealed.leaves()),
                 len(blobs[-1])))
         self.keep(blobs)
         updates = [self.sign(device, payload)
                    for device, payload in zip(DEVICES, payloads, strict=True)]
         records = [UpdateRecord.of(payload) for payload in payloads]
-        root, chunks, size = self.host.product(terms, 1, WEIGHTS, records)
+        root, chunks, size = self.host.product(terms, 1, phase, records)
         blobs.append(self.host.produced[root])
         tx_co = self.sign(EDGES[0], AggregateTransaction(
-            1, WEIGHTS, root, chunks, size, device_bits(range(3)), sum(SAMPLES)))
+            1, phase, root, chunks, size, device_bits(range(3)), sum(SAMPLES)))
         self.total = blobs[-1]
-        self.put(updates, blobs, epoch=1, kind=CANDIDATE, aggregate=tx_co)
+        self.put(updates, blobs, epoch=1, aggregate=tx_co,
+                 kind=CANDIDATE if phase == WEIGHTS else AUXILIARY)
         self.cipher = cipher
 
-    def _shares(self, group: bytes, rng: SeededRandomness) -> None:
-        blobs = [make_share(self.cipher, share, self.total, share_session(self.chain, 1, WEIGHTS),
+    def _shares(self, phase: str, group: bytes, rng: SeededRandomness) -> None:
+        blobs = [make_share(self.cipher, share, self.total, share_session(self.chain, 1, phase),
                             DEVICES[share.index - 1].address, group, rng)
                  for share in self.shares[:2]]
         self.put([self.sign(DEVICES[i], ShareTransaction(
-            1, WEIGHTS, i + 1, blob_root(blob), 1, len(blob))) for i, blob in enumerate(blobs)],
+            1, phase, i + 1, blob_root(blob), 1, len(blob))) for i, blob in enumerate(blobs)],
             blobs, epoch=1)
 
 
