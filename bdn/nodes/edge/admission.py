@@ -142,7 +142,10 @@ class Admission:
         if self.waiting.get(device) == request_bytes:
             return False
         self._staged = tuple(blobs)
-        self.check_request(request)
+        try:
+            self.check_request(request)
+        finally:
+            self._staged = ()  # nothing of a refused request is kept
         self.waiting[device] = request_bytes
         return True
 
@@ -179,7 +182,6 @@ class Admission:
         """Forget what a new block has settled: nobody has answered yet."""
         self.refused.clear()
         self.wanted = {}
-        self._staged = ()
         self._checked.clear()
         self._kept.clear()
         self.waiting = {device: request for device, request in self.waiting.items()
