@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from bdn.arguments import as_integer
 from bdn.errors import BdnError, UsageError
 from bdn.experiments.config import RunConfig
 from bdn.experiments.models import read_initial
@@ -39,7 +40,7 @@ from bdn.learning import (
 )
 from bdn.learning.learners import Arrays
 from bdn.learning.models.factory import is_torch_module
-from bdn.learning.plugins import call_function, find_function
+from bdn.learning.plugins import call_function, find_function, users_code
 from bdn.learning.types import Floats
 from bdn.randomness import SeededRandomness, numpy_generator
 
@@ -265,10 +266,11 @@ def _own_arrays(clients: Sequence[Any]) -> list[Any]:
     said = ""
     for k, client in enumerate(clients):
         try:
-            ask: Callable[..., Any] | None = getattr(_inner(client), "get_parameters", None)
-            arrays = list(ask({})) if ask is not None else []
-        except Exception as error:  # noqa: BLE001 - a client's own code may raise anything
-            said = said or f"device-{k + 1}: {type(error).__name__}: {error}"[:300]
+            with users_code("get_parameters"):
+                ask: Callable[..., Any] | None = getattr(_inner(client), "get_parameters", None)
+                arrays = list(ask({})) if ask is not None else []
+        except BdnError as error:
+            said = said or f"device-{k + 1}: {error}"
             continue
         if arrays:
             return arrays
@@ -282,9 +284,10 @@ def _sample_count(
     client: Any, layout: ClientLayout, w: Floats, config: RunConfig
 ) -> int:
     """s_k: what the client says, or what its first ``fit`` trains on."""
-    stated = getattr(_inner(client), "sample_count", None)
+    with users_code("sample_count"):
+        stated = getattr(_inner(client), "sample_count", None)
     if stated is not None and not callable(stated):
-        return int(stated)
+        return as_integer(stated, "a client's sample_count", least=1)
     rng = numpy_generator(SeededRandomness(config.seed).substream("trial"))
     rules = TrainingSettings(epochs=1, iterations=1, step_size=config.rate,
                              batch_size=config.batch_size)

@@ -8,6 +8,7 @@ client's framework is imported here. `CnnClient` is the way back: our device for
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +29,7 @@ from bdn.learning.local import (
 )
 from bdn.learning.models.classifier import Model
 from bdn.learning.models.cnn import PaperCNN
+from bdn.learning.plugins import describe_error, users_code
 from bdn.learning.schedules import scheduled
 from bdn.learning.types import Floats
 from bdn.randomness import SeededRandomness, numpy_generator
@@ -87,21 +89,29 @@ class CnnLearner:
 
     def loss(self, w: Floats) -> float:
         """F_k(w), in nats."""
-        return local_loss(self.cnn, w, self.dataset)
+        with model_code():
+            return local_loss(self.cnn, w, self.dataset)
 
     def gradient(self, w: Floats) -> Floats:
         """∇F_k(w)."""
-        return local_gradient(self.cnn, w, self.dataset)
+        with model_code():
+            return local_gradient(self.cnn, w, self.dataset)
 
     def update(
         self, w: Floats, rules: TrainingRules, epoch: int, rng: np.random.Generator,
         global_gradient: Floats | None,
     ) -> LocalResult:  # fmt: skip
         """`bdn.learning.local.local_update` with these rules."""
-        return local_update(self.cnn, w, self.dataset, rules.rule,
-                            local_iterations(rules, self.sample_count),
-                            scheduled(rules.step_size, rules.schedule, epoch), rules.batch_size,
-                            rng, global_gradient)
+        with model_code():
+            return local_update(self.cnn, w, self.dataset, rules.rule,
+                                local_iterations(rules, self.sample_count),
+                                scheduled(rules.step_size, rules.schedule, epoch),
+                                rules.batch_size, rng, global_gradient)
+
+
+def model_code() -> AbstractContextManager[None]:
+    """Let a model that tries to end the program fail as a device; it may be the user's own."""
+    return users_code("the model", DeviceError, passing=(Exception,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +232,12 @@ class ClientLearner:
     def _ask(self, method: str, w: Floats, config: dict[str, Any]) -> tuple[Any, Any, Any]:
         """The client's answer, once it is a triple; whatever the client raises is its fault."""
         try:
-            answer = getattr(self.client, method)(self.layout.unflatten(w), config)
+            with users_code(method, DeviceError):
+                answer = getattr(self.client, method)(self.layout.unflatten(w), config)
         except ModelError:
             raise  # w does not fit the client; that is the caller's
-        except (Exception, SystemExit) as error:
-            said = str(error)[:MAX_REASON]
-            raise DeviceError(f"{method} raised {type(error).__name__}: {said}") from error
+        except UsageError as error:
+            raise DeviceError(f"{method} raised {describe_error(error)}") from error
         if not (isinstance(answer, (tuple, list)) and len(answer) == 3):
             raise DeviceError(f"{method} returned {_kind(answer)}; it must return "
                               f"{RETURNS[method]}")
@@ -261,9 +271,6 @@ def _config(
             "step_size": scheduled(rules.step_size, rules.schedule, epoch),
             "batch_size": rules.batch_size, "seed": int(rng.integers(2**31))}
 
-
-MAX_REASON = 300
-"""Characters of a client's own error text that are passed on."""
 
 RETURNS = {"fit": "(parameters, sample count, figures)", "evaluate": "(loss, count, figures)"}
 """What a client's method must return, for the message where it does not."""
@@ -309,11 +316,8 @@ def client_learner(
 def _own_parameters(client: NumPyClient) -> Arrays:
     """What the client's ``get_parameters`` returns, where it has one that returns arrays."""
     ask = getattr(client, "get_parameters", None)
-    try:
+    with users_code(f"get_parameters of a {type(client).__name__}"):
         arrays = list(ask({})) if ask is not None else []
-    except Exception as error:
-        raise UsageError(f"get_parameters of a {type(client).__name__} raised "
-                         f"{type(error).__name__}: {str(error)[:MAX_REASON]}") from error
     if not arrays:
         raise UsageError(f"a {type(client).__name__} does not say what its parameters look like: "
                          "pass client_learner(…, parameters=[arrays of the model])")
@@ -388,4 +392,4 @@ def guarded(learner: Learner, method: str, arguments: tuple[Any, ...]) -> Any:
     except BdnError as error:
         return Failure(f"{type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001 - a client's own code may raise anything; its device is named and the epoch goes on
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure(describe_error(error))

@@ -1,15 +1,52 @@
-"""Python functions that a user names on the command line: ``module:function``."""
+"""Calls of code that is the user's own: ``module:function``, a model or a client.
+
+Whatever such code raises, `sys.exit` included, is its failure: `users_code` turns it into one line.
+"""
 
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from bdn.errors import BdnError, UsageError
 
 T = TypeVar("T")
+
+MAX_REASON = 300
+"""Characters of a user's error message that are passed on."""
+
+
+@contextmanager
+def users_code(
+    what: str, error: type[BdnError] = UsageError,
+    passing: tuple[type[BaseException], ...] = (),
+) -> Iterator[None]:
+    """Raise ``error``, one line that begins with ``what``, for anything that the body raises.
+
+    `SystemExit` is turned into an error as well, so that a user's code cannot end the program as if
+    all were well. Errors of bdn, Ctrl-C and what is ``passing`` are raised as they are.
+    """
+    try:
+        yield
+    except (BdnError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as caught:
+        if isinstance(caught, passing):
+            raise
+        raise error(f"{what} raised {describe_error(caught)}") from caught
+
+
+def describe_error(error: BaseException) -> str:
+    """Return class and message of ``error`` in one line, the message of `MAX_REASON` characters."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may fail, too
+        said = "its message cannot be read"
+    said = " ".join(said[:4 * MAX_REASON].split())[:MAX_REASON]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def call_factory(name: str, option: str, kind: type[T], **arguments: Any) -> T:
@@ -32,13 +69,8 @@ def call_function(name: str, option: str, **arguments: Any) -> Any:
     if lacking:
         raise UsageError(f"{option} {name}: needs {', '.join(lacking)[:80]}, and is called with "
                          + (", ".join(arguments) or "no arguments"))
-    try:
+    with users_code(f"{option} {name}:"):
         return function(**taken)
-    except BdnError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{option} {name}: raised {type(error).__name__}: "
-                         f"{str(error)[:300]}") from error
 
 
 def _taken(
@@ -69,12 +101,9 @@ def find_function(name: str, option: str) -> Callable[..., Any]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
+    with users_code(f"{option} {name}: importing {module_name}"):
         module = importlib.import_module(module_name)
-    except Exception as error:
-        raise UsageError(f"{option} {name}: importing {module_name} raised "
-                         f"{type(error).__name__}: {str(error)[:300]}") from error
-    function: Any = getattr(module, function_name, None)
+        function: Any = getattr(module, function_name, None)
     if not callable(function):
         raise UsageError(f"{option} {name}: module {module_name} has no function {function_name}")
     return cast(Callable[..., Any], function)

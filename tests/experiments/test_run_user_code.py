@@ -1,0 +1,104 @@
+"""Users' own modules, models and clients that fail: one line that names the option, status 2."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bdn.cli import invoke
+
+TOY = ["--devices", "4", "--threshold", "2", "--epochs", "1", "--samples", "40", "--key-bits",
+       "512", "--norm-bound", "none", "--no-baseline", "--edges", "1"]
+
+MODULE = '''
+import sys
+import numpy as np
+from bdn.learning.models.softmax import SoftmaxRegression
+
+def leaves(**_): sys.exit()
+def leaves_well(**_): raise SystemExit(0)
+def base(**_): raise BaseException("x")
+def lines(**_): raise ValueError("one\\ntwo\\r\\n  three")
+def unreadable(**_):
+    class Odd(Exception):
+        def __str__(self): raise RuntimeError
+    raise Odd
+
+class Base(SoftmaxRegression):
+    def __init__(self, sample_shape, classes): super().__init__(sample_shape, classes, 0)
+
+class LeavesInTraining(Base):
+    def training_gradient(self, *_): sys.exit()
+
+class Client:
+    sample_count = 10
+    def __init__(self, device): self.device = device
+    def get_parameters(self, config): sys.exit(0)
+    def fit(self, parameters, config): return parameters, 10, {}
+    def evaluate(self, parameters, config): return 1.0, 10, {}
+'''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The modules ``user_code`` and ``user_exits``, importable."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "user_code.py").write_text(MODULE)
+    (folder / "user_exits.py").write_text("raise SystemExit\n")
+    (folder / "user_base.py").write_text("raise BaseException('two\\nlines')\n")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    for name in ("user_code", "user_exits", "user_base"):
+        sys.modules.pop(name, None)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of a command that ends with status 2."""
+    status = invoke(list(arguments))
+    said = capsys.readouterr().err
+    assert status == 2, said
+    lines = [line for line in said.splitlines() if line.startswith("bdn")]
+    assert len(lines) == 1
+    assert "Traceback" not in said
+    return lines[0]
+
+
+@pytest.mark.parametrize("option", ["--data", "--model", "--clients"])
+@pytest.mark.parametrize(("function", "says"), [
+    ("sys:exit", "raised SystemExit"), ("user_exits:f", "importing user_exits raised SystemExit"),
+    ("user_base:f", "importing user_base raised BaseException: two lines"),
+    ("user_code:leaves", "raised SystemExit"),
+    ("user_code:leaves_well", "raised SystemExit: 0"), ("user_code:base", "BaseException: x"),
+    ("user_code:lines", "raised ValueError: one two three"),
+    ("user_code:unreadable", "raised Odd: its message cannot be read"),
+])
+def test_a_function_that_ends_the_program_is_refused(
+    option: str, function: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    softmax = ["--model", "softmax"] if option == "--data" else []
+
+    line = refused(capsys, "run", *TOY, "--out", str(tmp_path / "run"), *softmax,
+                   option, function)
+    assert line.startswith(f"bdn: {option}")
+    assert f"{function}: " in line
+    assert says in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_client_that_ends_the_program_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, "run", *TOY, "--out", str(tmp_path / "run"), "--clients",
+                   "user_code:Client")
+    assert line.startswith("bdn: --clients: ")
+    assert "raised SystemExit: 0" in line
+
+
+def test_a_model_that_ends_the_program_in_training_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, "run", *TOY, "--out", str(tmp_path / "run"), "--model",
+                   "user_code:LeavesInTraining")
+    assert "the model raised SystemExit" in line
