@@ -99,8 +99,15 @@ class BlobFiles:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """Return this process's one `BlobFiles` for the folder ``path``."""
-        key = path.resolve()
+        """Return this process's one `BlobFiles` for the folder ``path``.
+
+        Raises `StoreError` where ``path`` is a symbolic link that leads in a circle.
+        """
+        try:
+            key = path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise StoreError(f"{path} is a symbolic link that leads in a circle: remove it and put "
+                             "the folder back") from error
         found = cls._open.get(key)
         if found is None:
             found = cls._open[key] = cls(path)

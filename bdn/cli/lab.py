@@ -22,7 +22,7 @@ from bdn.experiments.lab import (
     markdown,
     play_all,
 )
-from bdn.runfolder.files import write_json
+from bdn.runfolder.files import demand_own, write_json
 
 ALL = "all"
 
@@ -50,6 +50,8 @@ def lab(
         return 0
     chosen = list(EXPERIMENTS.values()) if name == ALL else [experiment(name)]
     folder = RunFolder.open(into) if into is not None else None
+    if folder is not None:
+        demand_own(folder.path / LAB, "a file")
     quiet = as_json or as_markdown
     told = _Teller(quiet, short=len(chosen) > 1)
     played = play_all(chosen, key_bits, told)

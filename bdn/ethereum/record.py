@@ -4,12 +4,11 @@ Written before the deployment is sent (a contract's address follows from sender 
 an interrupted command finds its contract again instead of deploying a second one.
 """
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from bdn.errors import UsageError
-from bdn.runfolder.files import read_json
+from bdn.runfolder.files import demand_own, read_json, write_json
 
 FILE = "anchor.json"
 MAX_RECORD = 1 << 20
@@ -61,11 +60,9 @@ class Record:
         self._deployments = [*others, deployment]
         if self._path is None:
             return
-        text = json.dumps({"deployments": [asdict(item) for item in self._deployments]}, indent=1)
-        temporary = self._path.with_suffix(".json.new")
+        demand_own(self._path, "a file")
         try:
-            temporary.write_text(text + "\n")
-            temporary.replace(self._path)
+            write_json(self._path, {"deployments": [asdict(item) for item in self._deployments]})
         except OSError as error:
             raise UsageError(f"cannot write {self._path}: {error.strerror}") from error
 

@@ -1,10 +1,11 @@
 """Making, locking and replacing run folders. `bdn.runfolder` lists the files in one.
 
 **Nothing is lost.** A folder is replaced only if its marker says that bdn made it, and then only
-the files that bdn writes are removed. A new run is made in a subfolder (`DRAFT`) first, with data,
-keys and ledgers, and moves up when nothing can be refused any more; until then the old run is
-untouched. Each step of the move can be taken again, so a kill in the middle is made good by whoever
-opens the folder next (`_recover`).
+the files that bdn writes are removed (`_own_files`). Symbolic links inside it are not followed:
+where one has the name of such a file, every command that writes refuses. A new run is made in a
+subfolder (`DRAFT`) first, with data, keys and ledgers, and moves up when nothing can be refused any
+more; until then the old run is untouched. Each step of the move can be taken again, so a kill in
+the middle is made good by whoever opens the folder next (`_recover`).
 
 **One process works in a folder.** It holds a lock that the operating system frees when the process
 has ended, however it ended. Whoever only reads needs no lock, since files appear as a whole.
@@ -15,7 +16,6 @@ import io
 import os
 import re
 import secrets
-import shutil
 import sqlite3
 import sys
 import time
@@ -47,7 +47,8 @@ from bdn.runfolder import (
     REPLACED,
 )
 from bdn.runfolder.files import (
-    TEMPORARY,
+    UNFINISHED,
+    demand_own,
     kind_of,
     read_json,
     read_text,
@@ -64,8 +65,16 @@ else:
     import fcntl
 
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
-_SQLITE_ENDS = ("", "-wal", "-shm", "-journal")
-_STORE = re.compile(r"(edge|device)-\d+\.sqlite(\.lost-[0-9a-f]{8})?(-wal|-shm|-journal)?")
+_DATABASE = r"\.sqlite(\.lost-[0-9a-f]{8})?(-wal|-shm|-journal)?"
+_STORE = re.compile(rf"(edge|device)-\d+{_DATABASE}")
+_OWN_FILES = {
+    "": re.compile("|".join(re.escape(name.removesuffix(".sqlite"))
+                            + (_DATABASE if name.endswith(".sqlite") else "") for name in FILES)),
+    EDGES: _STORE,
+    JOURNALS: _STORE,
+    MODELS: re.compile(r"epoch-\d+\.npz"),
+}
+"""The names of the files that bdn writes, by the folder inside the run folder."""
 
 MARKER_SHAPE = {
     "format": str, "chain": str, "processes": bool, "ended": bool, "config": {str: object},
@@ -188,7 +197,8 @@ class RunFolder:
     def end(self) -> None:
         """Remove the other edge servers' ledgers, which a finished run has compared."""
         write_json(self.path / MARKER, {**self.marker(), "ended": True})
-        _remove_stores(self.path / EDGES)
+        for ledger in _own_files(self.path, EDGES):
+            ledger.unlink()
 
     def extend(self, epochs: int) -> None:
         """Note that the run is to have ``epochs`` epochs in all; the folder must be locked.
@@ -215,7 +225,8 @@ class RunFolder:
         """Work in the folder, alone: an interrupted replacement is finished first.
 
         A new run that is not installed by the end leaves nothing behind. Raises `UsageError` where
-        another process works in the folder, or where it is taken.
+        another process works in the folder, where it is taken, or where a link or anything else
+        that bdn did not make has the name of one of its files.
         """
         with ExitStack() as stack:
             if self.is_new:
@@ -223,15 +234,17 @@ class RunFolder:
                 stack.callback(_remove_empty, _make_folders(self.path))
             elif not self.path.is_dir():
                 raise UsageError(f"{self.path} is no run folder")
+            demand_own(self.path / LOCK, "a file")
             self._lock_handle = _lock(self.path)
             stack.callback(self._unlock)
+            _demand_own_places(self.path)
             self._recover()
             if not self.is_new:
                 self.marker()
                 yield
                 return
             check_free(self.path, self._force)
-            (self.draft / EDGES).mkdir(parents=True)
+            (self.draft / EDGES).mkdir(parents=True, exist_ok=True)
             stack.callback(_discard, self.draft)
             yield
 
@@ -250,20 +263,32 @@ class RunFolder:
             _remove_run(self.path)
             (self.path / REPLACED).unlink()
         if (self.draft / MARKER).exists():
-            for folder in (self.draft / EDGES, self.draft / JOURNALS, self.draft):
-                _move_up(folder, self.path)
+            for source in _own_files(self.draft):
+                target = self.path / source.relative_to(self.draft)
+                target.parent.mkdir(exist_ok=True)
+                source.replace(target)
             sync_folder(self.path)
             (self.draft / MARKER).replace(self.path / MARKER)
         sync_folder(self.path)
         _discard(self.draft)
 
     def _recover(self) -> None:
-        """Finish a replacement that was interrupted, or throw away a draft that was not ready."""
-        for leftover in self.path.glob(f".*{TEMPORARY}"):
-            leftover.unlink(missing_ok=True)
-        BlobFiles(self.path / BLOBS).remove_unfinished()
-        is_ready = (self.draft / MARKER).exists()
-        if (self.path / REPLACED).exists() or (is_ready and not (self.path / MARKER).exists()):
+        """Finish a replacement that was interrupted, or throw away a draft that was not ready.
+
+        Raises `UsageError` where `REPLACED` is there without the new run that it makes room for:
+        bdn leaves no folder like that, and to finish would delete a run for nothing.
+        """
+        mark = self.path / REPLACED
+        is_ready, is_whole = (self.draft / MARKER).exists(), (self.path / MARKER).exists()
+        if mark.exists() and is_whole:
+            raise UsageError(f"{mark} lies beside {MARKER}, though that run is not being replaced: "
+                             "nothing was changed; remove the former, or move it away")
+        if mark.exists() and not is_ready:
+            raise UsageError(f"{mark} marks a run that is being replaced, but the new one is not "
+                             f"in {self.draft}: nothing was changed; rename the file to {MARKER} "
+                             "to keep the run, or remove the folder")
+        _remove_unfinished(self.path)
+        if not is_whole and is_ready:
             self._finish_install()
         else:
             _discard(self.draft)
@@ -305,7 +330,7 @@ def check_free(path: Path, force: bool = False) -> bool:
     if not path.is_dir():
         raise UsageError(f"{path} is {kind_of(path)}, not a folder; choose another --out")
     names = {entry.name for entry in path.iterdir()}
-    ours = {LOCK, DRAFT, REPLACED} | {name for name in names if name.endswith(TEMPORARY)}
+    ours = {LOCK, DRAFT, REPLACED} | {entry.name for entry in _unfinished(path)}
     if not names - ours:
         return False
     if (path / REPLACED).exists() or (path / DRAFT / MARKER).exists():
@@ -317,17 +342,19 @@ def check_free(path: Path, force: bool = False) -> bool:
     if not force:
         raise UsageError(f"{path} holds a run already; choose another --out, go on with it by bdn "
                          f"resume {path}, or replace it with --force")
-    for name in (*FILES, MARKER):
-        _demand_own(path / name, "a file")
-    for name in (EDGES, JOURNALS, MODELS, BLOBS):
-        _demand_own(path / name, "a folder")
+    _demand_own_places(path)
     return True
 
 
-def _demand_own(path: Path, kind: str) -> None:
-    if (path.exists() or path.is_symlink()) and kind_of(path) != kind:
-        raise UsageError(f"{path} is {kind_of(path)}, which bdn did not make: move it away, or "
-                         "choose another --out")
+def _demand_own_places(path: Path) -> None:
+    """Raise `UsageError` where something else has the name of one of bdn's files or folders."""
+    for base in (path, path / DRAFT):
+        for name in (EDGES, JOURNALS, MODELS, BLOBS, DRAFT):
+            demand_own(base / name, "a folder")
+        for name in (MARKER, REPLACED):
+            demand_own(base / name, "a file")
+        for file in _own_files(base):
+            demand_own(file, "a file")
 
 
 # --- moving and removing ------------------------------------------------------------------------
@@ -351,44 +378,53 @@ def _remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
+def _own_files(path: Path, *folders: str) -> list[Path]:
+    """What has the name of a file that bdn writes below ``path``, but for markers and blobs.
+
+    Args:
+        path: a run folder or a draft.
+        folders: the folders inside it to look into; all by default, and ``path`` itself.
+    """
+    found: list[Path] = []
+    for name in folders or _OWN_FILES:
+        folder = path / name
+        if folder.is_dir() and not (name and folder.is_symlink()):
+            found += (entry for entry in sorted(folder.iterdir())
+                      if _OWN_FILES[name].fullmatch(entry.name))
+    return found
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    """The files in ``folder`` that an interrupted `write_atomically` left."""
+    if not folder.is_dir():
+        return []
+    return [entry for entry in folder.iterdir()
+            if UNFINISHED.fullmatch(entry.name) and entry.is_file() and not entry.is_symlink()]
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what interrupted writes left in the run folder or draft ``path``."""
+    for name in _OWN_FILES:
+        for leftover in _unfinished(path / name):
+            leftover.unlink(missing_ok=True)
+    BlobFiles(path / BLOBS).remove_unfinished()
+
+
 def _discard(draft: Path) -> None:
-    """Remove a draft and everything in it: nobody but bdn has written there."""
-    if draft.is_symlink():
-        raise UsageError(f"{draft} is a symbolic link, which bdn did not make: move it away")
-    shutil.rmtree(draft, ignore_errors=True)
+    """Remove a draft, but for files in it that bdn did not write."""
+    with contextlib.suppress(OSError):  # what is left is removed by whoever locks the folder next
+        (draft / MARKER).unlink(missing_ok=True)
+        _remove_run(draft)
+        _remove_empty([draft])
 
 
 def _remove_run(path: Path) -> None:
     """Remove the files that bdn wrote for a run, and no others."""
-    for name in FILES:
-        for end in _SQLITE_ENDS if name.endswith(".sqlite") else ("",):
-            (path / (name + end)).unlink(missing_ok=True)
-    for lost in path.glob(f"{LEDGER}.lost-*"):
-        lost.unlink()
-    for kept in (path / MODELS).glob("epoch-*.npz"):
-        kept.unlink()
-    for name in (EDGES, JOURNALS, MODELS):
-        _remove_stores(path / name)
-        _remove_empty([path / name])
+    for file in _own_files(path):
+        file.unlink(missing_ok=True)
+    _remove_unfinished(path)
+    _remove_empty([path / EDGES, path / JOURNALS, path / MODELS])
     BlobFiles(path / BLOBS).remove_all()
-
-
-def _remove_stores(folder: Path) -> None:
-    """Remove the nodes' databases in ``folder``."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if _STORE.fullmatch(path.name):
-            path.unlink()
-
-
-def _move_up(source: Path, path: Path) -> None:
-    """Move a draft folder's files, but for the marker, to their places below ``path``."""
-    if not source.is_dir():
-        return
-    target = path if source.name == DRAFT else path / source.name
-    target.mkdir(exist_ok=True)
-    for entry in sorted(source.iterdir()):
-        if entry.name != MARKER and entry.is_file():
-            entry.replace(target / entry.name)
 
 
 # --- the lock -----------------------------------------------------------------------------------
@@ -409,7 +445,7 @@ def _lock(path: Path) -> int:
             path.mkdir(parents=True, exist_ok=True)
             continue
         except OSError:
-            _demand_own(path / LOCK, "a file")  # a link's target would be overwritten
+            demand_own(path / LOCK, "a file")  # a link's target would be overwritten
             raise
         try:
             if not _try_lock(handle):
@@ -521,6 +557,8 @@ class NodeStore:
             code = getattr(error, "sqlite_errorname", "") or ""
             remedy = next((text for start, text in _REMEDIES.items() if code.startswith(start)),
                           "it is damaged; put back a copy of it")
+            is_new = self._path is not None and self._path.parent.name == DRAFT
+            remedy = remedy.format(again="run again" if is_new else "go on with bdn resume")
             raise FolderError(f"{self._path}: {remedy} ({error})") from error
 
     def keep(self, secrets: Iterable[tuple[str, bytes]]) -> None:
@@ -562,9 +600,9 @@ class NodeStore:
 
 
 _REMEDIES = {
-    "SQLITE_FULL": "the disk is full; free some space and go on with bdn resume",
+    "SQLITE_FULL": "the disk is full; free some space and {again}",
     "SQLITE_IOERR": "the disk failed, is full, or a limit on file sizes was reached (ulimit -f); "
-                    "go on with bdn resume when that is put right",
+                    "{again} when that is put right",
     "SQLITE_READONLY": "it cannot be written; check the permissions of file and folder",
     "SQLITE_CANTOPEN": "it cannot be opened; check the permissions of the folder and the limit on "
                        "open files (ulimit -n)",

@@ -18,7 +18,7 @@ from bdn.report.rounds import read_rounds
 from bdn.report.sequence_diagram import read_sequence
 from bdn.report.table_one import evidence, table_one
 from bdn.runfolder import REPORT
-from bdn.runfolder.files import writable, write_atomically
+from bdn.runfolder.files import demand_own, writable, write_atomically
 
 SCRIPTS = ("proof.js", "sequence.js", "explorer.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
@@ -38,6 +38,8 @@ def write_report(run_folder: Path, target: Path | None = None) -> Path:
     if not target.name:
         raise UsageError("the report needs a file's name, not a folder's")
     inputs = read_inputs(run_folder)
+    if target == run_folder / REPORT:
+        demand_own(target, "a file")
     writable(target)
     write_atomically(target, render(inputs))
     return target

@@ -24,9 +24,12 @@ from bdn.json_text import parse_json
 TEMPORARY = ".bdn-part"
 """How the names of files end that are being written."""
 
+UNFINISHED = re.compile(rf"\..{{1,60}}\.[0-9a-f]{{8}}{re.escape(TEMPORARY)}", re.DOTALL)
+"""The whole name of such a file."""
+
 MAX_BYTES = 1 << 28
-MAX_NUMBER = 1e18
-"""No count, time or figure of a run is larger; beyond it, floats and charts go wrong."""
+MAX_NUMBER = 1 << 63
+"""No setting, count, time or figure of a run is larger; a seed may be as large."""
 
 MAX_DEPTH = 40
 MAX_LINE = 1 << 20
@@ -93,6 +96,20 @@ def kind_of(path: Path) -> str:
              (stat.S_ISREG, "a file"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
              (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
     return next((name for is_kind, name in kinds if is_kind(mode)), "no file")
+
+
+def demand_own(path: Path, kind: str) -> None:
+    """Raise `UsageError` unless ``path`` is missing or is a ``kind``, "a file" or "a folder".
+
+    bdn asks before it writes to a path inside a run folder. It never makes a symbolic link there,
+    so following one would change something that belongs to somebody else.
+    """
+    try:
+        found = kind_of(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if found != kind:
+        raise UsageError(f"{path} is {found}, which bdn did not make: remove it or move it away")
 
 
 def sync_folder(folder: Path) -> None:

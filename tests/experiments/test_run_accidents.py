@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from bdn.chain import Store
 from bdn.cli import invoke
 from bdn.errors import BdnError, UsageError
-from bdn.experiments.config import RunConfig
-from bdn.experiments.folder import RunFolder, check_free
+from bdn.experiments.config import BOUNDS, RunConfig
+from bdn.experiments.folder import NodeStore, RunFolder, check_free
 from bdn.experiments.participants import Participants, from_data
 from bdn.experiments.run import Run, opened_run
 from bdn.experiments.verification import verify_run
@@ -272,6 +272,164 @@ def test_a_replacement_that_is_killed_at_any_step_is_finished_by_the_next(
         assert (folder / "history.json").exists() != is_new
     assert not (folder / DRAFT).exists()
     assert not (folder / REPLACED).exists()
+
+
+# --- what others put into the folder ------------------------------------------------------------
+
+
+PLACES = [*FILES, MARKER, REPLACED, "ledger.sqlite-wal", "nodes.sqlite-shm", "edges", "nodes",
+          "models", "blobs", DRAFT, "edges/edge-1.sqlite", "nodes/device-0.sqlite",
+          "models/epoch-1.npz", f"{DRAFT}/edges", f"{DRAFT}/{MARKER}"]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_no_command_writes_through_a_link(
+    hollow: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a link in the place of bdn's files leads to belongs to somebody else."""
+    other, place = tmp_path / "other", hollow / name
+    is_folder = name in ("edges", "nodes", "models", "blobs", DRAFT, f"{DRAFT}/edges")
+    if is_folder:
+        other.mkdir()
+        for inside in ("edge-1.sqlite", "device-0.sqlite", "epoch-1.npz", "mine", "ab" * 32):
+            (other / inside).write_text("precious")
+    elif name == MARKER:
+        (hollow / MARKER).rename(other)
+    else:
+        other.write_text("precious")
+    place.parent.mkdir(exist_ok=True)
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(other)
+    before = snapshot(tmp_path)
+    for command in (["resume", str(hollow)], ["resume", str(hollow), "--epochs", "9"],
+                    ["run", *TINY, "--out", str(hollow), "--force"]):
+        said = refused(capsys, *command)
+        assert f"{place} is a symbolic link" in said
+        assert "remove it" in said
+        assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(("command", "name"), [("report", "report.html"), ("lab", "lab.json")])
+def test_report_and_lab_write_through_no_link_in_the_folder(
+    ended: Path, copied: Callable[[Path], Path], command: str, name: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = copied(ended)
+    other = tmp_path / "other"
+    other.write_text("precious")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(other)
+    options = ["report", str(folder)] if command == "report" else [
+        "lab", "edge-weights", "--key-bits", "512", "--into", str(folder)]
+    assert "is a symbolic link" in refused(capsys, *options)
+    assert other.read_text() == "precious"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_what_is_no_file_in_place_of_the_lock_is_named(
+    hollow: Path, make: Callable[[Path], None], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "new").mkdir()
+    for folder, command in ((hollow, "resume"), (tmp_path / "new", "run")):
+        make(folder / LOCK)
+        options = ["resume", str(folder)] if command == "resume" else [
+            "run", *TINY, "--out", str(folder)]
+        said = refused(capsys, *options)
+        assert LOCK in said
+        assert "remove it" in said
+        assert (folder / LOCK).exists()
+
+
+@pytest.mark.parametrize("how", ["beside the marker", "without a new run"])
+def test_a_stray_mark_of_a_replacement_deletes_nothing(
+    hollow: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """bdn leaves that file only where a whole new run waits in the draft."""
+    (hollow / REPLACED).write_text("{}")
+    if how == "without a new run":
+        (hollow / MARKER).replace(hollow / REPLACED)
+    before = snapshot(hollow)
+    for command in (["resume", str(hollow)], ["run", *TINY, "--out", str(hollow)],
+                    ["run", *TINY, "--out", str(hollow), "--force"]):
+        said = refused(capsys, *command)
+        assert str(hollow / REPLACED) in said
+        assert "remove" in said or "rename" in said
+        assert snapshot(hollow) == before
+
+
+def test_names_that_only_resemble_ours_are_kept(hollow: Path) -> None:
+    """Neither --force nor a plain resumption removes what bdn does not write."""
+    mine = ("models/epoch-best.npz", ".notes.bdn-part", ".notes.xyz.bdn-part", ".bdn-new/mine",
+            ".bdn-new/edges/mine", "ledger.sqlite.lost-property", "edges/edge-1.sqlite.lost-x",
+            ".dir.0123abcd.bdn-part/mine")
+    ours = ("models/epoch-12.npz", ".model.npz.0123abcd.bdn-part", ".bdn-new/config.json",
+            ".bdn-new/edges/edge-1.sqlite-wal", ".bdn-new/.config.json.0123abcd.bdn-part",
+            "ledger.sqlite.lost-0123abcd-wal", "models/.epoch-3.npz.0123abcd.bdn-part")
+    for name in (*mine, *ours):
+        (hollow / name).parent.mkdir(exist_ok=True, parents=True)
+        (hollow / name).write_text("keep")
+    with RunFolder.open(hollow).locked():
+        assert not (hollow / ours[1]).exists()
+        assert not [name for name in ours[2:5] if (hollow / name).exists()]
+        assert (hollow / ours[0]).exists()
+    new = RunFolder.create(hollow, CONFIG, force=True)
+    with new.locked():
+        (new.draft / "config.json").write_text(CONFIG.to_json())
+        new.install({**MADE, "chain": "new"})
+    assert all((hollow / name).read_text() == "keep" for name in mine)
+    assert not [name for name in ours if (hollow / name).exists() and name != "config.json"]
+    assert new.marker()["chain"] == "new"
+
+
+def test_a_folder_that_is_called_like_an_unfinished_file_is_not_taken_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    (folder / ".dir.bdn-part").mkdir(parents=True)
+    assert "choose another --out" in refused(capsys, "run", *TINY, "--out", str(folder))
+
+
+def test_blobs_that_link_to_themselves_are_refused_in_one_line(
+    ended: Path, copied: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(ended)
+    shutil.rmtree(folder / "blobs")
+    (folder / "blobs").symlink_to("blobs")
+    for command in ("verify", "resume", "report"):
+        said = refused(capsys, command, str(folder))
+        assert f"{folder / 'blobs'} is a symbolic link" in said
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_every_setting_that_the_options_allow_can_be_read_back(hollow: Path, at: int) -> None:
+    """Whatever a run is begun with, its marker must not be called damaged afterwards."""
+    kinds = RunConfig.__annotations__
+    extremes = {name: int(bounds[at]) if "int" in str(kinds[name]) else bounds[at]
+                for name, bounds in BOUNDS.items()}
+    (hollow / MARKER).write_text(json.dumps({
+        "format": FORMAT, "ended": False, **MADE, "config": extremes}))
+    assert RunFolder.open(hollow).marker()["config"] == extremes
+
+
+def test_a_file_limit_in_a_new_folder_advises_to_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is removed, so there is nothing to resume."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_WRITE"  # type: ignore[misc]
+
+    def fail(_: NodeStore) -> None:
+        raise error
+
+    monkeypatch.setattr(NodeStore, "_prepare", fail)
+    folder = tmp_path / "run"
+    said = refused(capsys, "run", *TINY, "--out", str(folder))
+    assert "run again" in said
+    assert "resume" not in said
+    assert not folder.exists()
 
 
 # --- one process at a time ----------------------------------------------------------------------
