@@ -307,10 +307,11 @@ def read_marker(path: Path) -> dict[str, Any]:
     """The marker of the run in ``path``; `UsageError` where there is none, or it is damaged."""
     if not (path / MARKER).exists():
         raise UsageError(f"{path} is no run folder: it holds no {MARKER}")
-    marker: dict[str, Any] = read_json(path / MARKER, MARKER_SHAPE, 1 << 20)
-    if marker["format"] != FORMAT:
+    made_by = read_json(path / MARKER, {"format": str}, 1 << 20)["format"]
+    if made_by != FORMAT:  # before anything else: another version's marker has other fields
         raise UsageError(f"{path / MARKER} is of another version of bdn: its format is not "
                          f"{FORMAT!r}")
+    marker: dict[str, Any] = read_json(path / MARKER, MARKER_SHAPE, 1 << 20)
     return marker
 
 

@@ -40,4 +40,4 @@ FILES = (CONFIG, LEDGER, NODES, HISTORY, MODEL, STATE_DICT, TRACE, REPORT, LAB, 
          "anchor.json")
 """What bdn writes into the folder itself, besides the marker. SQLite adds -wal and -shm files."""
 
-FORMAT = "bdn run 1"
+FORMAT = "bdn run 2"
