@@ -537,7 +537,7 @@ def test_a_folder_of_another_version_is_called_so_and_not_damaged(
 ) -> None:
     """Its marker has other fields, which says nothing about its state."""
     (tmp_path / MARKER).write_text(json.dumps({"format": "bdn run 1", "ended": True, "x": 1}))
-    told = refused(capsys, "show", str(tmp_path))
+    told = refused(capsys, "resume", str(tmp_path))
     assert "another version of bdn" in told
     assert "damaged" not in told
 
