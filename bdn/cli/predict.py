@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bdn.cli.options import NamedPath
@@ -89,7 +89,7 @@ def _row(
 
 def _print(rows: list[dict[str, Any]], accuracy: float | None, model: RunModel) -> None:
     console = PlainConsole()
-    table = Table("input", "class", "confidence")
+    table = Table(Column("input", overflow="fold"), "class", "confidence")
     if accuracy is not None:
         table.add_column("label")
     for row in rows[:MANY_ROWS]:
