@@ -35,8 +35,8 @@ from bdn.pbft.wire import encode_unsigned
 from bdn.seal import COMMIT_DOMAIN, commit_statement
 
 M = TypeVar("M", bound=Message)
-Claim = tuple[bytes, str, bytes, bytes]
-"""Public key, domain, message and signature."""
+Claim = tuple[bytes, str, int, bytes, bytes]
+"""Public key, domain, the message's length, the message or its digest, and the signature."""
 DOMAINS = {cls: COMMIT_DOMAIN if cls is Commit else f"bdn/pbft/{name}"
            for cls, name in TYPE_NAMES.items()}
 """The domain under which each type of message is signed."""
@@ -147,6 +147,8 @@ class CachedSigning:
     """
 
     LIMIT = 50_000
+    SHORT = 512
+    """Bytes of a message that is kept as it is. The length in the claim tells digests apart."""
 
     def __init__(self, signing: Signing, memory: dict[Claim, None] | None = None) -> None:
         self._signing = signing
@@ -158,7 +160,9 @@ class CachedSigning:
 
     def verify(self, public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
         """Do as the wrapped one, once."""
-        claim = (public_key, domain, message, signature)
+        # A vote is short; a VIEW-CHANGE of tens of kilobytes is remembered by its digest.
+        told = message if len(message) <= self.SHORT else hashlib.sha256(message).digest()
+        claim = (public_key, domain, len(message), told, signature)
         if claim in self._memory:
             return
         self._signing.verify(public_key, domain, message, signature)

@@ -1,6 +1,7 @@
 """What peers can never do: change a replica by refused input, fill its memory, or stop its step."""
 
 import dataclasses
+import hashlib
 import random
 from typing import get_args
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bdn.encoding import to_plain
-from bdn.errors import EncodingError
+from bdn.errors import EncodingError, SignatureError
+from bdn.identity import Identity
 from bdn.pbft import events
 from bdn.pbft.cluster import Cluster
 from bdn.pbft.core import MAX_BODIES, Slot
@@ -33,7 +35,9 @@ from bdn.pbft.messages import (
     ViewChange,
     type_name,
 )
+from bdn.pbft.signing import CachedSigning, Ed25519Signing
 from bdn.pbft.wire import decode_message, encode_message
+from bdn.randomness import SeededRandomness
 
 
 def lively(world, seed):
@@ -344,3 +348,20 @@ def test_the_journal_of_a_growing_log_grows_linearly(world):
     (once, short), (twice, shorter) = journal(80), journal(320)
     assert twice < 5 * once
     assert shorter < 5 * short + once
+
+
+def test_what_verified_is_remembered_in_few_bytes_however_long_it_was() -> None:
+    """One bad replica can sign VIEW-CHANGEs of tens of kilobytes without end."""
+    identity, memory = Identity.generate(SeededRandomness(1)), {}
+    signing = CachedSigning(Ed25519Signing(identity), memory)
+    for number in range(20):
+        message = number.to_bytes(2) + bytes(60_000)
+        signing.verify(identity.public_key, "d", message, signing.sign("d", message))
+    assert len(memory) == 20
+    parts = [part for claim in memory for part in claim if isinstance(part, bytes)]
+    assert sum(map(len, parts)) < 20 * 700
+    short = hashlib.sha256(bytes(60_000)).digest()
+    signature = signing.sign("d", bytes(60_000))
+    signing.verify(identity.public_key, "d", bytes(60_000), signature)
+    with pytest.raises(SignatureError):  # a digest in a message's place is another message
+        signing.verify(identity.public_key, "d", short, signature)
