@@ -38,6 +38,17 @@ def as_integer(
     return number
 
 
+def parse_count(text: str, most: int) -> int:
+    """Return the whole number from 0 to ``most`` that ``text`` writes in decimal ASCII digits.
+
+    Raises `UsageError` for anything else; a text with more digits than ``most`` is never converted.
+    """
+    if not (len(text) <= len(str(most)) and text.isascii() and text.isdecimal()
+            and int(text) <= most):
+        raise UsageError(f"a whole number from 0 to {most:,} is needed, not {text[:40]!r}")
+    return int(text)
+
+
 def as_bytes(value: Any, what: str) -> bytes:
     """Return ``value``, bytes or another buffer of bytes, as bytes; ``what`` is its name.
 
@@ -76,4 +87,4 @@ def read_bounded(path: Path, most: int) -> bytes:
     return bytes(data)
 
 
-__all__ = ["as_bytes", "as_integer", "check_type", "read_bounded"]
+__all__ = ["as_bytes", "as_integer", "check_type", "parse_count", "read_bounded"]

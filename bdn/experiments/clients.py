@@ -15,9 +15,10 @@ what a first ``fit`` with one iteration says that it trained on.
 """
 
 import functools
+import itertools
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ from bdn.learning.types import Floats
 from bdn.randomness import SeededRandomness, numpy_generator
 
 OPTION = "--clients"
+
+CLIENTS = ('give a list with one client (an object with fit and evaluate) per device, a Flower '
+           'ClientApp, or "module:function"')
 
 ACCURACIES = ("accuracy", "acc", "eval_acc", "eval_accuracy", "test_accuracy", "val_accuracy")
 """Names under which a client's ``evaluate`` may return its accuracy."""
@@ -147,9 +151,14 @@ def from_client_list(config: RunConfig, clients: Any, model: Any = None) -> Part
         found = [FlowerClient(clients, k, config.devices, start.names, read_run_config(Path.cwd()))
                  for k in range(config.devices)]
     else:
-        found = list(clients)
+        if not isinstance(clients, Iterable):
+            raise UsageError(f"clients: a {type(clients).__name__} is none; {CLIENTS}")
+        with users_code("clients"):
+            found = list(itertools.islice(clients, config.devices + 1))
     if len(found) != config.devices:
-        raise UsageError(f"{len(found)} clients for {config.devices} devices")
+        more = "more than " if len(found) > config.devices else ""
+        raise UsageError(f"clients: {more}{min(len(found), config.devices)} clients for "
+                         f"{config.devices} devices; {CLIENTS}")
     for k, client in enumerate(found):
         if not isinstance(client, NumPyClient):
             raise UsageError(f"the client of device-{k + 1}, a {type(client).__name__}, has no fit "

@@ -4,8 +4,12 @@ import dataclasses
 import json
 import math
 import operator
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from bdn.chain import MAX_DEVICES, PBFT, PROOF_OF_WORK
 from bdn.errors import UsageError
@@ -256,6 +260,9 @@ def _shown(value: object) -> str:
 def _of_type(name: str, value: Any) -> Any:
     """``value`` as the plain type that the field's annotation names."""
     annotation = RunConfig.__annotations__[name]
+    value = _plain(value)
+    if name == "layer_clips" and isinstance(value, (list, tuple)):
+        return ",".join(map(repr, _numbers(name, value)))
     if annotation == Bounds:
         return _bounds(name, value)
     kind = getattr(annotation, "__name__", str(annotation))
@@ -266,7 +273,7 @@ def _of_type(name: str, value: Any) -> Any:
         match kind:
             case "int" if not isinstance(value, bool):
                 return operator.index(value)
-            case "float" if not isinstance(value, (bool, str)):
+            case "float" if not isinstance(value, (bool, str, bytes, bytearray)):
                 number = float(value)
                 _demand(math.isfinite(number), f"{_option(name)} must be finite")
                 return number
@@ -274,8 +281,9 @@ def _of_type(name: str, value: Any) -> Any:
                 return str(value)
             case "bool" if isinstance(value, bool):
                 return value
-    except (TypeError, OverflowError):
-        pass
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UsageError):
+            raise
     words = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
     raise UsageError(f"{_option(name)} must be {words[kind]}, not {_shown(value)}")
 
@@ -283,13 +291,25 @@ def _of_type(name: str, value: Any) -> Any:
 def _bounds(name: str, value: Any) -> Bounds:
     """A norm bound for each epoch, from what was given: none, one number, or several."""
     several = () if value is None else value if isinstance(value, (list, tuple)) else (value,)
+    return _numbers(name, several)
+
+
+def _plain(value: Any) -> Any:
+    """``value``, or what it is in plain Python where it is NumPy's."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def _numbers(name: str, several: Sequence[Any]) -> tuple[float, ...]:
+    """``several`` as finite floating-point numbers."""
     _demand(len(several) <= MOST_BOUNDS,
             f"{_option(name)} takes {MOST_BOUNDS:,} numbers at most, not {len(several):,}")
+    each = "array of the model" if name == "layer_clips" else "epoch"
     found = []
-    for number in several:
+    for given in several:
+        number = _plain(given)
         _demand(isinstance(number, (int, float)) and not isinstance(number, bool)
-                and math.isfinite(number),
-                f"{_option(name)} must be none, a number, or a number for each epoch, not "
+                and abs(number) <= sys.float_info.max,
+                f"{_option(name)} must be none, a number, or a number for each {each}, not "
                 f"{_shown(number)}")
         found.append(float(number))
     return tuple(found)

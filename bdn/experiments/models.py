@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from bdn.arguments import read_bounded
+from bdn.arguments import parse_count, read_bounded
 from bdn.errors import UsageError
 from bdn.experiments.folder import RunFolder
 from bdn.learning import Model, make_model
+from bdn.learning.schedules import MAX_EPOCHS
 from bdn.learning.types import Floats
 from bdn.runfolder import MODEL
 
@@ -53,9 +54,14 @@ def read_model(folder: RunFolder, which: str) -> RunModel:
     if config.clients is not None:
         raise UsageError(f"the run in {folder.path} was trained by {config.clients}, whose model "
                          f"bdn does not know: read {folder.path / MODEL} with numpy")
-    if which not in ARRAYS and not which.isdecimal():
-        raise UsageError(f"--model takes best, last or an epoch's number, not {which[:40]!r}")
-    path = folder.path / MODEL if which in ARRAYS else folder.epoch_model(int(which[:9]))
+    if which in ARRAYS:
+        path = folder.path / MODEL
+    else:
+        try:
+            path = folder.epoch_model(parse_count(which, MAX_EPOCHS))
+        except UsageError as error:
+            raise UsageError("--model takes best, last or an epoch's number, not "
+                             f"{which[:40]!r}") from error
     if not path.is_file():
         raise UsageError(f"there is no {path}: " + (
             "the run has not ended" if which in ARRAYS else

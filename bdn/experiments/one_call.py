@@ -3,14 +3,15 @@
 import dataclasses
 import difflib
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bdn.errors import UsageError
+from bdn.errors import UsageError, shown
 from bdn.experiments.clients import from_client_list, people_of, with_initial
 from bdn.experiments.config import RunConfig
 from bdn.experiments.folder import RunFolder
@@ -18,6 +19,7 @@ from bdn.experiments.participants import Participants, absolute_data, from_parts
 from bdn.experiments.processes.run import check_playable, opened_processes
 from bdn.experiments.run import opened_run
 from bdn.learning import (
+    MODELS,
     Dataset,
     Model,
     NumPyClient,
@@ -27,6 +29,7 @@ from bdn.learning import (
     make_model,
 )
 from bdn.learning.datasets.arrays import as_inputs
+from bdn.learning.models.factory import PAPER_CNN
 from bdn.learning.types import Floats, Integers
 from bdn.runfolder import CONFIG, HISTORY, LEDGER, MODEL, STATE_DICT, TRACE
 
@@ -133,21 +136,60 @@ def run(
             has been written then.
         BdnError: the run cannot reach its end; the message says what is missing.
     """
+    if clients is not None:  # what is left out has its default
+        model, data = PAPER_CNN if model is None else model, "digits" if data is None else data
+    _demand_given(model, data)
     values = {**options, **_labels(model, data, clients)}
     config = RunConfig(**_known_options(values))
     if processes:
         check_playable(config)
         if out is None:
             raise UsageError("processes=True needs a folder: add out=PATH")
-    folder = None if out is None else RunFolder.create(Path(out), config, force)
+    folder = None
+    if out is not None:
+        path = _folder_path(out)
+        with _usable(path):
+            folder = RunFolder.create(path, config, force)
     people = _people(config, model, data, clients)
     _demand_sendable(config, people)
-    if processes:
-        assert folder is not None
-        with opened_processes(config, folder, listen=listen, participants=people) as many:
-            return _completed(config, many.complete(), many.reference.progress, people, folder)
-    with opened_run(config, folder, listen=listen, participants=people) as one:
-        return _completed(config, one.complete(), one.reference.progress, people, folder)
+    open_run = opened_processes if processes else opened_run
+    with ExitStack() as opened:
+        with _usable(None if folder is None else folder.path):
+            work: Any = opened.enter_context(
+                open_run(config, folder, listen=listen, participants=people))
+        return _completed(config, work.complete(), work.reference.progress, people, folder)
+
+
+def _demand_given(model: Any, data: Any) -> None:
+    """Raise `UsageError` for None, saying what is allowed."""
+    if model is None:
+        raise UsageError(f"model must be {', '.join(MODELS)}, \"module:factory\", a "
+                         "bdn.learning.Model or a torch.nn.Module, not None: leave it out for "
+                         f"{PAPER_CNN}")
+    if data is None:
+        raise UsageError("data must be the name of a source (bdn.learning.SOURCES), "
+                         "\"module:function\", a bdn.learning.Data, or arrays (x, y) or (x, y, "
+                         "x_test, y_test), not None: leave it out for digits")
+
+
+def _folder_path(out: Any) -> Path:
+    """``out`` as a path; raises `UsageError` for what names no folder."""
+    if not isinstance(out, (str, Path)) or not str(out) or "\0" in str(out):
+        raise UsageError(f"out must be the path of a run folder, not {shown(out)}")
+    return Path(out)
+
+
+@contextmanager
+def _usable(path: Path | None) -> Iterator[None]:
+    """Raise `UsageError` where the run folder at ``path`` cannot be made or read."""
+    try:
+        yield
+    except OSError as error:
+        if path is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"out={shown(str(path))} cannot be made ({reason}): choose another "
+                         "folder") from error
 
 
 def _completed(

@@ -14,6 +14,7 @@ run that is extended goes on as the longer run would have.
 import math
 from collections.abc import Sequence
 
+from bdn.arguments import parse_count
 from bdn.errors import UsageError
 
 CONSTANT = "constant"
@@ -52,8 +53,8 @@ def _factor(text: str) -> float:
 
 
 def _epochs(text: str) -> int:
-    count = int(text[:8])
-    if not 1 <= count <= MAX_EPOCHS:
+    count = parse_count(text, MAX_EPOCHS)
+    if count < 1:
         raise ValueError("out of range")
     return count
 

@@ -10,6 +10,7 @@ import pytest
 
 import bdn
 from bdn.errors import UsageError
+from bdn.experiments.config import RunConfig
 from bdn.experiments.verification import verify_run
 from bdn.learning import DataError, MultilayerPerceptron, SoftmaxRegression, load
 
@@ -131,6 +132,19 @@ LOCAL = Unsendable()
     ({"processes": True}, "add out=PATH"),
     ({"clients": [LOCAL] * 3, "model": [np.zeros(2)], "executor": "processes:1"}, "cannot send"),
     ({"clients": [Client(0)], "model": [np.zeros(2)]}, "1 clients for 3 devices"),
+    ({"norm_bound": 10 ** 400}, "--norm-bound"), ({"norm_bound": [1.0, 10 ** 400]}, "a number of"),
+    ({"norm_bound": "1"}, "--norm-bound"), ({"step_size": b"abc"}, "--step-size must be a number"),
+    ({"step_size": 10 ** 400}, "--step-size must be a number"), ({"baseline": 1}, "--baseline"),
+    ({"layer_clips": [1, "x"]}, "--layer-clips"), ({"layer_clips": 3}, "--layer-clips"),
+    ({"schedule": "step:0000000100:0.5"}, "--schedule"),
+    ({"schedule": "step:1_0:0.5"}, "a schedule"),
+    ({"schedule": "cosine:\u0663"}, "a schedule"), ({"schedule": "cosine:99999999"}, "a schedule"),
+    ({"out": 3}, "out must be the path"), ({"out": b"zz"}, "out must be the path"),
+    ({"out": "a\0b"}, "out must be the path"), ({"out": ""}, "out must be the path"),
+    ({"out": "/proc/x/y", "model": "softmax"}, "out='/proc/x/y'"), ({"out": "a" * 5000}, "out="),
+    ({"model": None}, "model must be paper-cnn, softmax, mlp"), ({"data": None}, "arrays (x, y)"),
+    ({"clients": []}, "0 clients for 3 devices; give a list"), ({"clients": 3}, "give a list"),
+    ({"clients": iter(int, 1)}, "more than 3 clients"),
     ({"clients": [1, 2, 3], "model": [np.zeros(2)]}, "has no fit and evaluate"),
     ({"clients": [Client(0)] * 3}, "no client says what its parameters are"),
     ({"clients": [Client(0)] * 3, "model": 5}, "a int; clients start from"),
@@ -140,6 +154,18 @@ def test_what_is_wrong_is_refused_in_one_line(options: dict[str, Any], says: str
         bdn.run(**{**SMALL, **options})
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_numpy_numbers_are_taken_as_pythons() -> None:
+    config = RunConfig(norm_bound=np.float32(2), gradient_norm_bound=np.array([3, 4]),
+                       baseline=np.bool_(False), devices=np.int64(5), step_size=np.float16(0.5))
+    assert config.norm_bound == (2.0,)
+    assert config.gradient_norm_bound == (3.0, 4.0)
+    assert config.baseline is False
+    assert RunConfig(norm_bound=(np.int8(2), 1)).norm_bound == (2.0, 1.0)
+    for clips in ([1, 2], (1.0, np.int64(2)), np.array([1, 2])):
+        assert RunConfig(norm_bound=None, layer_clips=clips).layer_clips == "1.0,2.0"
+    RunConfig.from_json(config.to_json())
 
 
 def test_a_folder_that_is_taken_is_refused_and_kept(tmp_path: Path) -> None:

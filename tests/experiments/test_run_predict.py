@@ -84,6 +84,8 @@ def test_pictures_are_resampled_and_classified(
 @pytest.mark.parametrize(("arguments", "says"), [
     (["nowhere.png"], "nowhere.png"), (["digits", "x.png"], "digits is no picture"),
     (["digits", "--model", "9"], "--keep-models"), (["digits", "--model", "x"], "best, last"),
+    (["digits", "--model", "0000000001"], "best, last"),
+    (["digits", "--model", "\u0661"], "best, last"),
     (["npz:nowhere.npz"], "nowhere.npz"), (["scenery"], "no data called"),
 ])
 def test_bad_input_is_one_line(
