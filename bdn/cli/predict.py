@@ -16,6 +16,7 @@ from bdn.experiments.folder import RunFolder
 from bdn.experiments.models import RunModel, read_model
 from bdn.learning import load
 from bdn.learning.datasets.folder import ENDINGS, read_picture
+from bdn.learning.plugins import users_code
 from bdn.learning.types import Floats
 
 MANY_ROWS = 20
@@ -41,7 +42,11 @@ def predict(
     """
     model = read_model(RunFolder.open(folder), which)
     names, labels, X = _samples(sources, model)
-    S = np.asarray(model.model.scores(model.w, X), np.float64)
+    with users_code("the run's model"), np.errstate(all="ignore"):
+        S = np.asarray(model.model.scores(model.w, X), np.float64)
+    if S.shape != (len(X), len(model.class_names)) or not np.isfinite(S).all():
+        raise UsageError(f"the model of {folder} does not give a finite score per class: its "
+                         "training diverged, or its file was changed")
     P = np.exp(S - S.max(axis=1, keepdims=True))
     P /= P.sum(axis=1, keepdims=True)
     rows = [_row(name, label, chances, model, top)

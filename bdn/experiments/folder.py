@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from bdn.chain.blob_files import BlobFiles
-from bdn.errors import BdnError, UsageError
+from bdn.errors import BdnError, UsageError, shown
 from bdn.experiments.config import RunConfig
 from bdn.runfolder import (
     BLOBS,
@@ -45,6 +45,7 @@ from bdn.runfolder import (
     METRICS,
     MODELS,
     REPLACED,
+    STATE_DICT,
 )
 from bdn.runfolder.files import (
     UNFINISHED,
@@ -191,7 +192,8 @@ class RunFolder:
     def write_exports(self, files: Mapping[str, bytes]) -> None:
         """A model in forms of its own (`bdn.learning.Classifier.exports`), by file name."""
         for name, data in files.items():
-            assert name in FILES, f"{name} would not be removed with the run"
+            if name != STATE_DICT:
+                raise UsageError(f"a model is exported as {STATE_DICT}, not as {shown(name)}")
             write_atomically(self.path / name, data)
 
     def end(self) -> None:

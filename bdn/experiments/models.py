@@ -15,12 +15,16 @@ from bdn.arguments import parse_count, read_bounded
 from bdn.errors import UsageError
 from bdn.experiments.folder import RunFolder
 from bdn.learning import Model, make_model
+from bdn.learning.model_files import MAX_CLASSES, stored_integers, stored_names
 from bdn.learning.schedules import MAX_EPOCHS
 from bdn.learning.types import Floats
 from bdn.runfolder import MODEL
 
 MAX_FILE = 1 << 30
 """Bytes of a model's file."""
+
+MAX_EXTENT = 1 << 24
+"""Extent of a sample along one axis."""
 
 ARRAYS = {"best": "w", "last": "w_last"}
 """The arrays in `model.npz`."""
@@ -69,14 +73,16 @@ def read_model(folder: RunFolder, which: str) -> RunModel:
     stored = _read(path)
     if "sample_shape" not in stored:
         raise UsageError(f"{path} is of an older version of bdn: make the run anew")
-    shape = tuple(int(extent) for extent in stored["sample_shape"])
-    w, classes = _parameters(stored, ARRAYS.get(which, "w"), path), int(stored["classes"])
+    shape = stored_integers(stored, "sample_shape", path, 1, MAX_EXTENT, axes=1)
+    (classes,) = stored_integers(stored, "classes", path, 1, MAX_CLASSES)
+    w = _parameters(stored, ARRAYS.get(which, "w"), path)
+    names = stored_names(stored, classes, path) or tuple(map(str, range(classes)))
+    (epoch,) = stored_integers(stored, f"epoch_{which}" if which in ARRAYS else "epoch_best", path,
+                               0, MAX_EPOCHS)
     model = make_model(config.model, shape, classes, config.seed)
     if len(w) != model.size:
         raise UsageError(f"{path} holds {len(w)} parameters, and --model {config.model} has "
                          f"{model.size}")
-    names = tuple(map(str, stored.get("class_names", range(classes))))
-    epoch = int(stored[f"epoch_{which}" if which in ARRAYS else "epoch_best"])
     return RunModel(model, w, shape, names, epoch)
 
 
@@ -109,7 +115,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _parameters(stored: dict[str, Any], name: str, path: Path) -> Floats:
     w = stored.get(name)
-    if w is None or w.dtype != np.float32 or w.ndim != 1 or not np.isfinite(w).all():
+    if not (isinstance(w, np.ndarray) and w.dtype == np.float32 and w.ndim == 1
+            and np.isfinite(w).all()):
         raise UsageError(f"{path}: no model of bdn (no finite float32 array {name})")
     found: Floats = w
     return found

@@ -152,7 +152,7 @@ def run(
             folder = RunFolder.create(path, config, force)
     people = _people(config, model, data, clients)
     _demand_sendable(config, people)
-    open_run = opened_processes if processes else opened_run
+    open_run: Callable[..., Any] = opened_processes if processes else opened_run
     with ExitStack() as opened:
         with _usable(None if folder is None else folder.path):
             work: Any = opened.enter_context(

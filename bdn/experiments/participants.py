@@ -8,15 +8,17 @@ Flower's NumPyClient shape (`bdn.learning.client_learner`).
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bdn.errors import UsageError
+from bdn.errors import UsageError, shown
 from bdn.experiments.config import RunConfig
 from bdn.learning import (
+    MODELS,
     Classifier,
     ClientLearner,
     CnnLearner,
@@ -34,7 +36,9 @@ from bdn.learning import (
     split,
 )
 from bdn.learning.datasets.sources import TABLE as DATA_SOURCES
+from bdn.learning.plugins import users_code
 from bdn.learning.types import Floats
+from bdn.runfolder import STATE_DICT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +109,8 @@ class Participants:
 def _describe(model: Model | None) -> str:
     """What tells ``model`` from another of the same size and w^(0)."""
     if isinstance(model, Classifier):
-        return model.describe()
+        with users_code("--model: describe()"):
+            return model.describe()
     return type(model).__qualname__
 
 
@@ -136,12 +141,42 @@ def from_parts(config: RunConfig, data: Data, model: Model, source: str = "") ->
     parts = split(data.train, config.devices, config.split, config.alpha, config.seed)
     if config.samples is not None:
         parts = [part.subset(np.arange(min(config.samples, len(part)))) for part in parts]
+    what = f"--model {config.model}"
+    exports = _exports(model, what)
+    w = model.parameters()
+    exports(w)  # what is wrong shows before the run begins
+
+    def judge(w: Floats) -> Evaluation:
+        with _calls(config, f"{what}: judging the held-out samples"):
+            return evaluate(model, w, data.test)
+
     return Participants(
-        tuple(CnnLearner(model, part) for part in parts), model.parameters(),
-        lambda w: evaluate(model, w, data.test), model.classes, data.class_names, model, data.notes,
-        _detector(data, model, config), source, data.test,
-        model.exports if isinstance(model, Classifier) else None,
+        tuple(CnnLearner(model, part) for part in parts), w, judge, model.classes,
+        data.class_names, model, data.notes, _detector(data, model, config), source, data.test,
+        exports,
     )
+
+
+def _calls(config: RunConfig, what: str) -> AbstractContextManager[None]:
+    """`users_code` around calls of a model that is the user's own."""
+    return nullcontext() if config.model in MODELS else users_code(what)
+
+
+def _exports(model: Model, what: str) -> Callable[[Floats], dict[str, bytes]]:
+    """The model's own files, which are `STATE_DICT` at most."""
+
+    def exports(w: Floats) -> dict[str, bytes]:
+        if not isinstance(model, Classifier):
+            return {}
+        with users_code(f"{what}: exports()"):
+            files = dict(model.exports(w))
+        for name, data in files.items():
+            if name != STATE_DICT or not isinstance(data, bytes):
+                raise UsageError(f"{what}: exports() may return bytes under the name {STATE_DICT} "
+                                 f"alone, not a {type(data).__name__} under {shown(name)}")
+        return files
+
+    return exports
 
 
 def absolute_data(data: str) -> str:
@@ -165,4 +200,9 @@ def _detector(
     if all(thing.difficult for page in chosen for thing in page.objects):
         return None
     network = model
-    return lambda w: judge_detector(network, w, data, config.pictures, config.seed)
+
+    def find(w: Floats) -> DetectorFigures:
+        with _calls(config, f"--model {config.model}: finding objects"):
+            return judge_detector(network, w, data, config.pictures, config.seed)
+
+    return find

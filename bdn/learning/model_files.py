@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,12 @@ from bdn.learning.types import Floats
 
 MAX_MODEL = 1 << 30
 """Bytes of a model's file."""
+
+MAX_CLASSES = 1_000_000
+"""Outputs of a stored model."""
+
+MAX_AXES = 8
+"""Axes of a sample of a stored model."""
 
 COLUMNS = ("epoch", "global_loss", "step_norm", "contributors", "refused", "best_epoch",
            "best_loss", "stopped")
@@ -51,21 +57,61 @@ def load_checkpoint(path: Path) -> SavedModel:
     """
     try:
         with np.load(io.BytesIO(read_bounded(path, MAX_MODEL)), allow_pickle=False) as arrays:
-            w, classes = arrays["w"], int(arrays["classes"])
-            names = (tuple(str(name) for name in arrays["class_names"])
-                     if "class_names" in arrays else None)
+            w, stored = arrays["w"], dict(arrays.items())
+        (classes,) = stored_integers(stored, "classes", path, 1, MAX_CLASSES)
+        names = stored_names(stored, classes, path)
         cnn = PaperCNN(classes)
         split_layers(w, classes)  # raises where the shapes do not fit
+    except DataError:
+        raise
     except ModelError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # numpy's and zipfile's readers raise anything on broken bytes
         reason = str(error).partition("\n")[0][:200]
         raise DataError(f"{path}: no model of bdn ({reason})") from error
-    if names is not None and len(names) != classes:
-        raise DataError(f"{path}: {len(names)} names for {classes} classes")
     if not np.isfinite(w).all():
         raise DataError(f"{path}: the parameters are not finite")
     return SavedModel(cnn, w, names)
+
+
+def stored_integers(
+    stored: Mapping[str, Any], name: str, path: Path, least: int, most: int, axes: int = 0
+) -> tuple[int, ...]:
+    """Return the integers in the array ``name`` of a model's file.
+
+    Args:
+        stored: the file's arrays by name.
+        name: of the array.
+        path: of the file, for messages.
+        least, most: what each may be.
+        axes: 0 for one integer, 1 for a list of at most `MAX_AXES`.
+
+    Raises `DataError` where the array is missing or holds anything else.
+    """
+    array = stored.get(name)
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: no model of bdn (it has no array {name})")
+    if (array.dtype.kind not in "iu" or array.ndim != axes or array.size > MAX_AXES
+            or not all(least <= value <= most for value in array.ravel().tolist())):
+        kind = "an integer" if axes == 0 else f"at most {MAX_AXES} integers"
+        raise DataError(f"{path}: no model of bdn ({name} must be {kind} from {least:,} to "
+                        f"{most:,})")
+    return tuple(array.ravel().tolist())
+
+
+def stored_names(stored: Mapping[str, Any], classes: int, path: Path) -> tuple[str, ...] | None:
+    """Return ``class_names`` of a model's file; None where it has none.
+
+    Raises `DataError` unless they are one text per class.
+    """
+    if "class_names" not in stored:
+        return None
+    array = stored["class_names"]
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "U" or array.ndim != 1:
+        raise DataError(f"{path}: no model of bdn (class_names must be one text per class)")
+    if len(array) != classes:
+        raise DataError(f"{path}: {len(array)} names for {classes} classes")
+    return tuple(array.tolist())
 
 
 def history_rows(results: Sequence[EpochResult]) -> list[dict[str, Any]]:

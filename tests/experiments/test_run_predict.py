@@ -1,6 +1,7 @@
 """`bdn predict`, the models that a run keeps, and a run that begins with one of them."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,54 @@ def test_bad_input_is_one_line(
     captured = capsys.readouterr()
     assert says in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(("name", "value", "says"), [
+    *((name, None, f"no array {name}") for name in ("classes", "epoch_best")),
+    ("sample_shape", None, "older version"), ("w", None, "array w"),
+    *((name, value, f"({name} must be") for name in ("classes", "epoch_best", "sample_shape")
+      for value in (np.nan, "ten", [[1, 2]], 10.0, -1, True, 10**15)),
+    ("classes", [10], "(classes must be"), ("classes", 9, "10 names for 9 classes"),
+    ("sample_shape", [28.5, 28], "(sample_shape must be"), ("sample_shape", [1] * 9, "at most 8"),
+    ("sample_shape", [28, 27], "parameters"), ("class_names", ["a", "b"], "2 names for 10"),
+    ("class_names", 3, "class_names must be"), ("class_names", [[*"abcdefghij"]], "class_names"),
+    ("class_names", list(range(10)), "class_names must be"),
+    ("class_names", [np.nan], "class_names"),
+])
+def test_an_edited_model_file_is_refused_in_one_line(
+    kept: Path, tmp_path: Path, name: str, value: object, says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    line = edited(kept, tmp_path, {name: value}, capsys)
+    assert says in line
+
+
+def edited(
+    kept: Path, folder: Path, arrays: dict, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What predict says of a copy of the run whose model.npz holds other arrays; None: missing."""
+    for name in ("bdn-run.json", "config.json"):
+        (folder / name).write_bytes((kept / name).read_bytes())
+    with np.load(kept / "model.npz") as stored:
+        changed = {**stored, **arrays}
+    np.savez(folder / "model.npz", **{name: value for name, value in changed.items()
+                                      if value is not None})
+    assert invoke(["predict", str(folder), "digits"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("bdn: ")
+    return said
+
+
+def test_scores_that_overflow_are_refused_without_warnings(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(kept / "model.npz") as stored:
+        w = stored["w"]
+    large = np.sign(w) * np.float32(3e38)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "finite score per class" in edited(kept, tmp_path, {"w": large}, capsys)
 
 
 def test_a_run_begins_with_the_model_that_init_names(kept: Path, tmp_path: Path) -> None:

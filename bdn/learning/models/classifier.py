@@ -133,7 +133,10 @@ class Classifier(ABC):
         return self.loss_and_gradient(w, X, y, out)[1]
 
     def exports(self, w: Floats) -> dict[str, bytes]:  # noqa: ARG002 - for subclasses
-        """Return files, by name, that hold ``w`` in a form of the model's own; none here."""
+        """Return ``w`` in a form of the model's own as {"model.pt": bytes}; nothing here.
+
+        A run writes no file of another name.
+        """
         return {}
 
     def scores(self, w: Floats, X: Floats) -> Floats:
